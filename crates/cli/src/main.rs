@@ -1,0 +1,2 @@
+//! The `bftap` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Streams to messages: key logs, RLPx handshakes and frames, MACs, Hello, capabilities, Snappy.

@@ -1,0 +1,1 @@
+//! The pure stages joined and sharded by flow over worker threads.

@@ -1,0 +1,1 @@
+//! The sending side: handshakes, frames, messages, and a simulated network that writes captures and their truth.

@@ -1,0 +1,1 @@
+//! Facts to rows: schema, migrations, embedded SQLite.

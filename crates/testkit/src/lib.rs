@@ -1,0 +1,1 @@
+//! Test helpers: seeded impairments, golden files, shared captures.
