@@ -28,5 +28,5 @@ pub use message::{Capability, MacState, Meaning, WireMessage};
 pub use origin::Origin;
 pub use seq::SeqNumber;
 pub use stream::{SETTLE, StreamChunk, StreamGap, StreamItem, StreamOffset};
-pub use text::{MAX_PEER_TEXT, escape_peer_text};
+pub use text::{MAX_PEER_TEXT, escape_peer_text, is_harmless};
 pub use time::{CaptureTime, Nanos};

@@ -36,7 +36,10 @@ pub fn escape_peer_text(bytes: &[u8]) -> String {
     text
 }
 
-fn is_harmless(c: char) -> bool {
+/// Whether a character can be shown on a terminal without moving, hiding or reordering anything.
+///
+/// False for control characters, line and paragraph separators, invisible and bidirectional formatting characters.
+pub fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
