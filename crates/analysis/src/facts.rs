@@ -408,21 +408,24 @@ pub struct RunFacts {
     pub codes: Vec<CodeFact>,
     /// Histogram of copies, by receiver and copies.
     pub copies: Vec<CopiesFact>,
-    /// Messages per minute and link.
-    pub links: Vec<LinkCountFact>,
     /// Events, by time.
     pub events: Vec<EventFact>,
     /// Sums.
     pub totals: Totals,
 }
 
-/// Takes heights as they are closed, in the order of chain and sequence, and the rest at the end.
+/// Takes the facts that are too many to hold in memory: heights and minutes, one after the other.
+///
+/// [`RunFacts`], the rest, is handed over when all of these have come.
 pub trait FactSink {
     /// What can go wrong where the facts go.
     type Error;
 
-    /// One height; each comes once.
+    /// One height; each comes once, in the order of chain and sequence.
     fn height(&mut self, height: &HeightFacts) -> Result<(), Self::Error>;
+
+    /// The links of one minute; each minute comes once, in order. Rows are sorted by chain, receiver IP, sender, kind.
+    fn minute(&mut self, links: &[LinkCountFact]) -> Result<(), Self::Error>;
 }
 
 fn kind_word<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
