@@ -1,1 +1,5 @@
 //! The sending side: handshakes, frames, messages, and a simulated network that writes captures and their truth.
+
+pub mod key;
+pub mod prng;
+pub mod rlpx;
