@@ -21,7 +21,8 @@
 //! };
 //! let payload = message.with_signature(&sign(message.signing_hash()));
 //! let wire = envelope(&parent, &payload); // the message of local code 0x11
-//! # assert_eq!(wire.len(), 35 + 3 + 2 + payload.len() - 2);
+//! # use bftap_ibft_decode::Dialect;
+//! # assert_eq!(bftap_ibft_decode::klaytn::Klaytn.open(0x11, &wire).unwrap().payload, payload);
 //! ```
 //!
 //! A proposal holds a block: fill a [`KlaytnHeader`] (validators in its extra data, [`set_round`](KlaytnHeader::set_round)),
@@ -29,8 +30,11 @@
 //! [`KlaytnHeader::hash`] is the digest that prepares and commits vote for. Once decided, committers' seals go into
 //! `extra.committed_seals`; neither they nor the round change the hash.
 
+mod decode;
 mod encode;
 mod header;
+mod layout;
 
+pub use decode::Klaytn;
 pub use encode::{TransactionKind, UnsignedMessage, block, envelope, preprepare, subject, transaction};
 pub use header::{BLOOM_LEN, HeaderTail, KlaytnHeader};

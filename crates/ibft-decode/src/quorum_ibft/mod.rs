@@ -20,14 +20,18 @@
 //! };
 //! let payload = message.with_signature(&sign(message.signing_hash()));
 //! let wire = envelope(&payload); // the message of local code 0x11
-//! # assert_eq!(payload.len(), 133);
+//! # use bftap_ibft_decode::Dialect;
+//! # assert_eq!(bftap_ibft_decode::quorum_ibft::QuorumIbft.open(0x11, &wire).unwrap().payload, payload);
 //! ```
 //!
 //! A proposal holds a block: fill an [`EthHeader`], sign [`proposer_seal_hash`](EthHeader::proposer_seal_hash) into
 //! `extra.seal`, then [`block`] and [`preprepare`].
 
+mod decode;
 mod encode;
 mod header;
+mod layout;
 
+pub use decode::QuorumIbft;
 pub use encode::{UnsignedMessage, block, envelope, preprepare, subject};
 pub use header::{EthHeader, ISTANBUL_DIGEST, NO_UNCLES};

@@ -1,0 +1,79 @@
+//! Which dialect a session speaks, and what every dialect can do.
+
+use std::fmt::Debug;
+
+use bftap_model::Capability;
+
+use crate::dissect::{Field, Resemblance, What};
+use crate::error::DecodeError;
+use crate::message::{ConsensusMessage, Envelope, SignatureCheck};
+
+/// The family of clients at a session's ends, from the shape of Hello's `ListenPort` (WIRE-FORMATS 3.2).
+///
+/// Needed because `istanbul` names three different protocols (traps 15, 16 and 31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// A list: Klaytn and Kaia.
+    Klaytn,
+    /// A number: geth, GoQuorum, Besu.
+    Ethereum,
+    /// No Hello was seen.
+    Unknown,
+}
+
+/// One way of putting Istanbul BFT into devp2p messages.
+///
+/// A dialect is a value without state: everything here is a function of its arguments.
+pub trait Dialect: Sync + Debug {
+    /// The word of `--dialect`.
+    fn name(&self) -> &'static str;
+
+    /// Whether a session with this capability speaks this dialect under it.
+    fn applies(&self, capability: &Capability, family: Family) -> bool;
+
+    /// Whether a message of this code, the capability's offset taken off, is one of consensus.
+    fn is_consensus(&self, local: u64) -> bool;
+
+    /// Takes a message apart into payload and envelope, without allocating; runs for every copy.
+    ///
+    /// # Errors
+    /// When the message has not the envelope of this dialect. The payload is not looked into.
+    fn open<'a>(&self, local: u64, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError>;
+
+    /// Decodes a payload. A pure function, so the result can be kept for all copies of the payload.
+    ///
+    /// A wrong or malformed signature is not an error: it is told by [`ConsensusMessage::validity`].
+    ///
+    /// # Errors
+    /// When a node of this dialect could not decode the payload either, or a number is beyond `i64::MAX`.
+    fn decode(
+        &self,
+        local: u64,
+        payload: &[u8],
+        check: SignatureCheck,
+    ) -> Result<ConsensusMessage, DecodeError>;
+
+    /// Shows every field of a message or payload, as far as it goes.
+    fn dissect(&self, what: What, local: u64, bytes: &[u8]) -> Vec<Field>;
+
+    /// Whether bytes of unknown origin look like a message or payload of this dialect.
+    fn resemblance(&self, bytes: &[u8]) -> Option<Resemblance>;
+}
+
+/// All dialects.
+pub fn dialects() -> &'static [&'static dyn Dialect] {
+    &[&crate::klaytn::Klaytn, &crate::quorum_ibft::QuorumIbft]
+}
+
+/// The dialect in which a message of this code under this capability is one of consensus.
+pub fn dialect_for(capability: &Capability, family: Family, local: u64) -> Option<&'static dyn Dialect> {
+    dialects()
+        .iter()
+        .copied()
+        .find(|dialect| dialect.applies(capability, family) && dialect.is_consensus(local))
+}
+
+/// The dialect of a name, as `--dialect` gives it.
+pub fn dialect_named(name: &str) -> Option<&'static dyn Dialect> {
+    dialects().iter().copied().find(|dialect| dialect.name() == name)
+}
