@@ -1,3 +1,28 @@
-//! Consensus messages to facts: counts, redundancy, rounds, nodes. No I/O but the spill of closed heights.
+//! Consensus messages to facts: counts, redundancy, rounds, nodes.
+//!
+//! Workers tell [`Observation`]s in any order; [`Aggregator`] merges them and at the end hands [`facts`] to a
+//! [`FactSink`](facts::FactSink). No I/O but an anonymous temporary file for heights that left memory.
 
+mod aggregator;
+mod chain;
+mod closing;
+mod coverage;
 pub mod facts;
+mod height;
+mod heights;
+mod minutes;
+mod observation;
+mod options;
+mod proposer;
+pub mod quorum;
+mod round;
+mod spill;
+mod who;
+
+pub use aggregator::{Aggregator, FinishError, ReadFacts};
+pub use observation::{
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+};
+pub use options::AnalysisOptions;
+pub use proposer::ProposerPolicy;
+pub use who::KnownNode;

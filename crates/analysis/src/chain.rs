@@ -1,0 +1,145 @@
+//! What is learnt of each chain, and which sessions belong to which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bftap_ibft_decode::Kind;
+use bftap_model::Address;
+use hashbrown::HashMap;
+
+use crate::facts::ChainName;
+use crate::observation::{ChainId, Payload};
+use crate::proposer::{PolicyEvidence, Proposed};
+
+/// Where messages are filed until the run is over: under their chain, or under the two parties of a session whose
+/// Status was not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Slot {
+    Chain(ChainId),
+    Parties(u32, u32),
+}
+
+/// What the messages of one slot tell.
+#[derive(Debug, Default)]
+pub(crate) struct SlotBook {
+    pub(crate) evidence: PolicyEvidence,
+    /// From headers of proposals whose signer is among them.
+    pub(crate) validators: BTreeSet<Address>,
+    /// Of votes with a good signature.
+    pub(crate) signers: BTreeSet<Address>,
+    pub(crate) dialects: BTreeSet<&'static str>,
+}
+
+/// How many validators and signers are kept per chain: far more than any Istanbul network has.
+const KEPT_VALIDATORS: usize = 4096;
+
+impl SlotBook {
+    /// Learns from a payload that is new.
+    pub(crate) fn learn(&mut self, payload: &Payload) {
+        let message = &payload.message;
+        self.dialects.insert(payload.dialect);
+        let (Some(signer), false) = (message.signer, message.validity.is_invalid()) else {
+            return;
+        };
+        match message.kind {
+            Kind::Preprepare => {
+                let Some(proposal) = &message.proposal else { return };
+                let mut validators = proposal.validators.clone();
+                validators.sort_unstable();
+                if validators.binary_search(&signer).is_err() {
+                    return;
+                }
+                extend_bounded(&mut self.validators, validators.iter().copied());
+                let author = proposal.proposer.unwrap_or(signer);
+                self.evidence.note(
+                    message.view.sequence,
+                    message.view.round,
+                    Proposed {
+                        signer,
+                        author,
+                        validators,
+                    },
+                );
+            }
+            Kind::Prepare | Kind::Commit => extend_bounded(&mut self.signers, [signer]),
+            Kind::RoundChange => {}
+        }
+    }
+
+    /// Everybody with a vote: from headers, else from votes.
+    pub(crate) fn known_validators(&self) -> &BTreeSet<Address> {
+        if self.validators.is_empty() {
+            &self.signers
+        } else {
+            &self.validators
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.evidence.merge(other.evidence);
+        extend_bounded(&mut self.validators, other.validators);
+        extend_bounded(&mut self.signers, other.signers);
+        self.dialects.extend(other.dialects);
+    }
+}
+
+fn extend_bounded(set: &mut BTreeSet<Address>, more: impl IntoIterator<Item = Address>) {
+    for address in more {
+        if set.len() < KEPT_VALIDATORS {
+            set.insert(address);
+        }
+    }
+}
+
+/// All slots of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
+    index: HashMap<Slot, u32>,
+    pub(crate) books: Vec<SlotBook>,
+    /// Chains that the sessions of a party told.
+    chains_of_party: BTreeMap<u32, BTreeSet<ChainId>>,
+}
+
+impl Slots {
+    /// The slot of a session between two parties.
+    pub(crate) fn of(&mut self, chain: Option<ChainId>, parties: [u32; 2]) -> u32 {
+        let slot = match chain {
+            Some(chain) => {
+                for party in parties {
+                    self.chains_of_party.entry(party).or_default().insert(chain);
+                }
+                Slot::Chain(chain)
+            }
+            None => Slot::Parties(parties[0].min(parties[1]), parties[0].max(parties[1])),
+        };
+        *self.index.entry(slot).or_insert_with(|| {
+            self.slots.push(slot);
+            self.books.push(SlotBook::default());
+            self.slots.len() as u32 - 1
+        })
+    }
+
+    /// The chain's name of each slot, when the run is over.
+    ///
+    /// A session without Status is on the chain of its nodes' other sessions, if those tell exactly one.
+    pub(crate) fn names(&self) -> Vec<ChainName> {
+        let unknown: ChainName = "unknown".into();
+        self.slots
+            .iter()
+            .map(|slot| match *slot {
+                Slot::Chain(chain) => chain.to_string().into(),
+                Slot::Parties(a, b) => {
+                    let chains: BTreeSet<&ChainId> = [a, b]
+                        .iter()
+                        .filter_map(|party| self.chains_of_party.get(party))
+                        .flatten()
+                        .collect();
+                    match chains.first() {
+                        Some(chain) if chains.len() == 1 => chain.to_string().into(),
+                        _ => unknown.clone(),
+                    }
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! How much of a node's traffic the captures show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bftap_model::{Address, CaptureTime};
+
+use crate::facts::Coverage;
+
+/// Spans of time in which messages to or from an IP address may have passed unread.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    spans: BTreeMap<IpAddr, Vec<(CaptureTime, CaptureTime)>>,
+}
+
+impl Losses {
+    pub(crate) fn add(&mut self, ip: IpAddr, from: CaptureTime, to: CaptureTime) {
+        self.spans
+            .entry(ip)
+            .or_default()
+            .push((from.min(to), from.max(to)));
+    }
+
+    /// Sorts and joins the spans, so that they can be searched.
+    pub(crate) fn settle(&mut self) {
+        for spans in self.spans.values_mut() {
+            spans.sort_unstable();
+            let mut joined: Vec<(CaptureTime, CaptureTime)> = Vec::with_capacity(spans.len());
+            for &(from, to) in &*spans {
+                match joined.last_mut() {
+                    Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                    _ => joined.push((from, to)),
+                }
+            }
+            *spans = joined;
+        }
+    }
+
+    /// Whether something may be missing at `ip` between two times, both included. Needs [`settle`](Self::settle).
+    pub(crate) fn overlap(&self, ip: IpAddr, from: CaptureTime, to: CaptureTime) -> bool {
+        self.spans.get(&ip).is_some_and(|spans| {
+            let after = spans.partition_point(|span| span.0 <= to);
+            after > 0 && spans[after - 1].1 >= from
+        })
+    }
+
+    pub(crate) fn any(&self, ip: IpAddr) -> bool {
+        self.spans.contains_key(&ip)
+    }
+
+    /// Whether something may be missing anywhere between two times.
+    pub(crate) fn overlap_anywhere(&self, from: CaptureTime, to: CaptureTime) -> bool {
+        self.spans.keys().any(|&ip| self.overlap(ip, from, to))
+    }
+}
+
+/// What the captures show of each IP address.
+#[derive(Debug, Default)]
+pub(crate) struct CoverageMap {
+    by_ip: BTreeMap<IpAddr, Coverage>,
+}
+
+impl CoverageMap {
+    /// `tapped`: own port captured. `peers`: addresses behind the decrypted sessions of an IP address.
+    pub(crate) fn new(
+        ips: impl IntoIterator<Item = (IpAddr, Option<Address>)>,
+        tapped: &BTreeSet<IpAddr>,
+        peers: &BTreeMap<IpAddr, BTreeSet<Address>>,
+        validators: &BTreeMap<IpAddr, BTreeSet<Address>>,
+        losses: &Losses,
+    ) -> Self {
+        let none = BTreeSet::new();
+        let mut by_ip = BTreeMap::new();
+        for (ip, own) in ips {
+            let validators = validators.get(&ip).unwrap_or(&none);
+            let seen = peers.get(&ip).unwrap_or(&none);
+            let all_peers = validators.len() > 1
+                && own.is_some()
+                && validators
+                    .iter()
+                    .all(|validator| Some(*validator) == own || seen.contains(validator));
+            let coverage = match tapped.contains(&ip) || all_peers {
+                true if losses.any(ip) => Coverage::Lossy,
+                true => Coverage::Full,
+                false => Coverage::Partial,
+            };
+            by_ip.insert(ip, coverage);
+        }
+        Self { by_ip }
+    }
+
+    pub(crate) fn of(&self, ip: IpAddr) -> Coverage {
+        self.by_ip.get(&ip).copied().unwrap_or(Coverage::Partial)
+    }
+
+    /// The worst of several addresses of one node.
+    pub(crate) fn worst<'a>(&self, ips: impl IntoIterator<Item = &'a IpAddr>) -> Coverage {
+        let mut worst = Coverage::Full;
+        let mut any = false;
+        for &ip in ips {
+            any = true;
+            worst = match (worst, self.of(ip)) {
+                (Coverage::Partial, _) | (_, Coverage::Partial) => Coverage::Partial,
+                (Coverage::Lossy, _) | (_, Coverage::Lossy) => Coverage::Lossy,
+                _ => Coverage::Full,
+            };
+        }
+        if any { worst } else { Coverage::Partial }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> CaptureTime {
+        CaptureTime::from_nanos(seconds)
+    }
+
+    #[test]
+    fn losses_are_found_by_time() {
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let mut losses = Losses::default();
+        losses.add(ip, at(10), at(20));
+        losses.add(ip, at(50), at(40));
+        losses.add(ip, at(15), at(30));
+        losses.settle();
+        assert!(losses.overlap(ip, at(25), at(26)));
+        assert!(losses.overlap(ip, at(0), at(10)));
+        assert!(losses.overlap(ip, at(30), at(35)));
+        assert!(!losses.overlap(ip, at(31), at(39)));
+        assert!(losses.overlap(ip, at(0), at(100)));
+        assert!(!losses.overlap(ip, at(51), at(100)));
+        assert!(!losses.overlap([10, 0, 0, 2].into(), at(0), at(100)));
+    }
+
+    #[test]
+    fn a_session_to_every_validator_is_as_good_as_a_tap() {
+        let [ip, other]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+        let address = |n| Address([n; 20]);
+        let all = BTreeSet::from([address(1), address(2), address(3)]);
+        let validators = BTreeMap::from([(ip, all.clone()), (other, all)]);
+        let peers = BTreeMap::from([
+            (ip, BTreeSet::from([address(2), address(3)])),
+            (other, BTreeSet::from([address(1)])),
+        ]);
+        let ips = [(ip, Some(address(1))), (other, Some(address(2)))];
+        let map = CoverageMap::new(ips, &BTreeSet::new(), &peers, &validators, &Losses::default());
+        assert_eq!((map.of(ip), map.of(other)), (Coverage::Full, Coverage::Partial));
+        let mut losses = Losses::default();
+        losses.add(ip, at(1), at(2));
+        let map = CoverageMap::new(ips, &BTreeSet::from([other]), &peers, &validators, &losses);
+        assert_eq!((map.of(ip), map.of(other)), (Coverage::Lossy, Coverage::Full));
+        assert_eq!(map.worst(&[ip, other]), Coverage::Lossy);
+    }
+}

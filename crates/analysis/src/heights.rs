@@ -1,0 +1,123 @@
+//! Open heights in memory, closed ones in the spill.
+//!
+//! A height is closed when memory for open ones runs out and it was not touched for longest. A message that comes for a
+//! closed height opens it once more, beside what was spilled; the parts are merged when the run is over. So a late message costs no
+//! reading, and the answer does not depend on when a height was closed.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use hashbrown::HashMap;
+
+use crate::height::{Delivery, DeliveryKey, Height};
+use crate::observation::Payload;
+use crate::spill::{Place, Spill};
+
+/// A height: index of its chain, and the sequence.
+pub(crate) type HeightKey = (u32, u64);
+
+#[derive(Debug, Default)]
+struct Open {
+    height: Height,
+    touched: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Heights {
+    open: HashMap<HeightKey, Open>,
+    closed: BTreeMap<HeightKey, Vec<Place>>,
+    spill: Spill,
+    /// Deliveries and payloads in `open`.
+    entries: usize,
+    limit: usize,
+    /// Counts messages; stands in for time, which workers do not share.
+    clock: u64,
+}
+
+impl Heights {
+    /// Keeps about `limit` deliveries and payloads in memory.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            open: HashMap::new(),
+            closed: BTreeMap::new(),
+            spill: Spill::default(),
+            entries: 0,
+            limit: limit.max(1),
+            clock: 0,
+        }
+    }
+
+    /// Adds a delivery; tells whether its payload is new to what is in memory.
+    pub(crate) fn deliver(
+        &mut self,
+        key: HeightKey,
+        payload: &Payload,
+        receiver: u32,
+        sender: u32,
+        delivery: Delivery,
+    ) -> io::Result<bool> {
+        self.clock += 1;
+        let open = self.open.entry(key).or_default();
+        open.touched = self.clock;
+        let (index, new_payload) = open.height.payload(payload);
+        let new_key = open.height.deliver(
+            DeliveryKey {
+                payload: index,
+                receiver,
+                sender,
+            },
+            delivery,
+        );
+        self.entries += usize::from(new_payload) + usize::from(new_key);
+        if self.entries > self.limit {
+            self.close_idle()?;
+        }
+        Ok(new_payload)
+    }
+
+    /// Closes the heights that were not touched for longest, until half of the limit is free.
+    fn close_idle(&mut self) -> io::Result<()> {
+        let mut by_age: Vec<(u64, HeightKey)> =
+            self.open.iter().map(|(&key, open)| (open.touched, key)).collect();
+        by_age.sort_unstable();
+        for (_, key) in by_age {
+            if self.entries <= self.limit / 2 {
+                break;
+            }
+            if let Some(open) = self.open.remove(&key) {
+                self.entries -= open.height.payloads.len() + open.height.deliveries.len();
+                let place = self.spill.append(&open.height.write())?;
+                self.closed.entry(key).or_default().push(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// All keys, sorted.
+    pub(crate) fn keys(&self) -> Vec<HeightKey> {
+        let mut keys: Vec<HeightKey> = self
+            .open
+            .keys()
+            .copied()
+            .chain(self.closed.keys().copied())
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Takes all parts of a height out and merges them.
+    pub(crate) fn take(&mut self, key: HeightKey) -> io::Result<Height> {
+        let mut height = self.open.remove(&key).map(|open| open.height).unwrap_or_default();
+        self.entries = self
+            .entries
+            .saturating_sub(height.payloads.len() + height.deliveries.len());
+        let mut record = Vec::new();
+        for place in self.closed.remove(&key).unwrap_or_default() {
+            self.spill.read(place, &mut record)?;
+            height.merge(Height::read(&record)?);
+        }
+        Ok(height)
+    }
+}

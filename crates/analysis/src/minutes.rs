@@ -1,0 +1,165 @@
+//! Messages per minute and link, bounded in memory like the heights.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bftap_ibft_decode::Kind;
+use bftap_model::CaptureTime;
+use hashbrown::HashMap;
+
+use crate::spill::{Place, RecordReader, RecordWriter, Spill};
+
+/// Nanoseconds of a minute.
+const MINUTE: i64 = 60_000_000_000;
+
+/// Chain, receiver and sender (indices), and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LinkKey {
+    pub(crate) chain: u32,
+    pub(crate) receiver: u32,
+    pub(crate) sender: u32,
+    pub(crate) kind: Kind,
+}
+
+/// Messages and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkSum {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Sums of one minute.
+pub(crate) type Minute = HashMap<LinkKey, LinkSum>;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Minutes {
+    open: BTreeMap<i64, Minute>,
+    closed: BTreeMap<i64, Vec<Place>>,
+    spill: Spill,
+    entries: usize,
+    limit: usize,
+}
+
+impl Minutes {
+    /// Keeps about `limit` links in memory.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            spill: Spill::default(),
+            entries: 0,
+            limit: limit.max(1),
+        }
+    }
+
+    /// Adds one message.
+    pub(crate) fn add(&mut self, seen: CaptureTime, key: LinkKey, bytes: u64) -> io::Result<()> {
+        let start = seen.nanos().saturating_sub(seen.nanos().rem_euclid(MINUTE));
+        let minute = self.open.entry(start).or_default();
+        let before = minute.len();
+        let sum = minute.entry(key).or_default();
+        sum.messages += 1;
+        sum.bytes += bytes;
+        self.entries += minute.len() - before;
+        if self.entries > self.limit {
+            self.close_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Closes minutes, the earliest first, until half of the limit is free.
+    fn close_oldest(&mut self) -> io::Result<()> {
+        while self.entries > self.limit / 2
+            && let Some((start, minute)) = self.open.pop_first()
+        {
+            self.entries -= minute.len();
+            let mut record = RecordWriter::default();
+            record.u32(minute.len() as u32);
+            for (key, sum) in &minute {
+                record.u32(key.chain);
+                record.u32(key.receiver);
+                record.u32(key.sender);
+                record.u8(key.kind.index() as u8);
+                record.u64(sum.messages);
+                record.u64(sum.bytes);
+            }
+            let place = self.spill.append(&record.0)?;
+            self.closed.entry(start).or_default().push(place);
+        }
+        Ok(())
+    }
+
+    /// Takes the earliest minute out, with all its parts.
+    pub(crate) fn pop_first(&mut self) -> io::Result<Option<(CaptureTime, Minute)>> {
+        let start = match (self.open.first_key_value(), self.closed.first_key_value()) {
+            (Some((&open, _)), Some((&closed, _))) => open.min(closed),
+            (Some((&open, _)), None) => open,
+            (None, Some((&closed, _))) => closed,
+            (None, None) => return Ok(None),
+        };
+        let mut minute = self.open.remove(&start).unwrap_or_default();
+        let mut record = Vec::new();
+        for place in self.closed.remove(&start).unwrap_or_default() {
+            self.spill.read(place, &mut record)?;
+            let mut record = RecordReader(&record);
+            for _ in 0..record.u32()? {
+                let (chain, receiver, sender) = (record.u32()?, record.u32()?, record.u32()?);
+                let kind = *Kind::ALL
+                    .get(usize::from(record.u8()?))
+                    .ok_or(io::ErrorKind::InvalidData)?;
+                let sum = minute
+                    .entry(LinkKey {
+                        chain,
+                        receiver,
+                        sender,
+                        kind,
+                    })
+                    .or_default();
+                sum.messages += record.u64()?;
+                sum.bytes += record.u64()?;
+            }
+        }
+        Ok(Some((CaptureTime::from_nanos(start), minute)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_do_not_depend_on_the_memory() {
+        let collect = |limit: usize| {
+            let mut minutes = Minutes::new(limit);
+            for step in 0..1000_u32 {
+                // Times go forth and back, so that closed minutes come up again.
+                let second = i64::from((step * 37) % 600);
+                let key = LinkKey {
+                    chain: 0,
+                    receiver: step % 3,
+                    sender: step % 2,
+                    kind: Kind::ALL[step as usize % 4],
+                };
+                minutes
+                    .add(
+                        CaptureTime::from_nanos(second * 1_000_000_000),
+                        key,
+                        u64::from(step),
+                    )
+                    .unwrap();
+            }
+            let mut rows = Vec::new();
+            while let Some((start, minute)) = minutes.pop_first().unwrap() {
+                let mut links: Vec<_> = minute.into_iter().collect();
+                links.sort_unstable_by_key(|(key, _)| *key);
+                rows.extend(links.into_iter().map(|(key, sum)| (start, key, sum)));
+            }
+            rows
+        };
+        let all = collect(usize::MAX);
+        assert_eq!(all.iter().map(|(_, _, sum)| sum.messages).sum::<u64>(), 1000);
+        assert!(all.is_sorted_by_key(|(start, key, _)| (*start, *key)));
+        assert_eq!(all, collect(5));
+    }
+}

@@ -1,0 +1,163 @@
+//! What the pipeline tells the analysis: sessions, and each message that crossed them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bftap_ibft_decode::ConsensusMessage;
+use bftap_model::{CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId};
+
+use crate::facts::{EventFact, SessionState};
+
+/// A session, unique within one run: the worker that owns it, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// Worker thread.
+    pub worker: u16,
+    /// Connection within the worker.
+    pub connection: u64,
+}
+
+/// A chain as Status identifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainId {
+    /// Network id.
+    pub network_id: u64,
+    /// Hash of the genesis block.
+    pub genesis: Hash256,
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network_id, self.genesis)
+    }
+}
+
+/// What is known of a session while it is open; told before its first message and whenever more is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Initiator and recipient.
+    pub ends: [Endpoint; 2],
+    /// Their keys, from Hello.
+    pub node_ids: [Option<NodeId>; 2],
+    /// Their client names, from Hello; escaped.
+    pub clients: [Option<String>; 2],
+    /// The chain, from Status.
+    pub chain: Option<ChainId>,
+}
+
+/// One distinct payload, decoded once however often it is copied.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// Keccak-256 of the gossiped bytes: what copies have in common.
+    pub hash: Hash256,
+    /// Name of the dialect that decoded it.
+    pub dialect: &'static str,
+    /// What it says.
+    pub message: ConsensusMessage,
+}
+
+/// One consensus message on its way from one end of a session to the other.
+#[derive(Clone, Debug)]
+pub struct Occurrence {
+    /// Session it crossed.
+    pub session: SessionKey,
+    /// Which way.
+    pub direction: Direction,
+    /// What was carried.
+    pub payload: Arc<Payload>,
+    /// Earliest sight of the packet that completed its frame.
+    pub seen: CaptureTime,
+    /// Sight of that packet at the last tap on its way; `None` with one tap.
+    pub arrived: Option<CaptureTime>,
+    /// Bytes of its frame on the wire.
+    pub wire_len: u32,
+}
+
+/// What is known of a session when it ends.
+#[derive(Clone, Debug)]
+pub struct SessionEnd {
+    /// As far as it is known.
+    pub info: SessionInfo,
+    /// What became of it.
+    pub state: SessionState,
+    /// No SYN and no known shape: a session only if its port turns out to be one of sessions.
+    pub candidate: bool,
+    /// `handshake` or `midstream`.
+    pub attached: Option<&'static str>,
+    /// Worst state of its MACs.
+    pub mac: Option<MacState>,
+    /// Whole frames from the initiator and from the recipient.
+    pub frames: [u64; 2],
+    /// Holes in its streams.
+    pub gaps: u64,
+    /// Bytes missing, and bytes of frames cut by them.
+    pub lost_bytes: u64,
+    /// Bytes at the end that complete no frame.
+    pub incomplete_bytes: u64,
+    /// Agreed capabilities.
+    pub capabilities: Vec<String>,
+    /// TCP payload from the initiator and from the recipient.
+    pub stream_bytes: [u64; 2],
+    /// Roles from the connection type byte of the initiator and of the recipient.
+    pub roles: [Option<&'static str>; 2],
+    /// Why it is not `decrypted`, for a person.
+    pub detail: Option<String>,
+    /// Earliest and latest packet.
+    pub span: (CaptureTime, CaptureTime),
+    /// Spans of time in which messages may have passed unread.
+    pub losses: Vec<(CaptureTime, CaptureTime)>,
+}
+
+/// Frames of one message code: capability, name, wire code.
+pub type CodeKey = (String, String, u64);
+
+/// Sums that one worker kept over the flows it owned.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerTotals {
+    /// Connections refused, or without payload.
+    pub refused: u64,
+    /// TCP connections that are something else.
+    pub other_flows: u64,
+    /// Consensus messages.
+    pub consensus_messages: u64,
+    /// Messages of a consensus code that do not decode, by reason.
+    pub undecodable: BTreeMap<String, u64>,
+    /// Limits reached, by name.
+    pub limits: BTreeMap<String, u64>,
+    /// Frames and bytes by code.
+    pub codes: BTreeMap<CodeKey, (u64, u64)>,
+}
+
+impl WorkerTotals {
+    /// Adds what another worker counted; the flows of two workers cannot overlap.
+    pub fn add(&mut self, other: Self) {
+        self.refused += other.refused;
+        self.other_flows += other.other_flows;
+        self.consensus_messages += other.consensus_messages;
+        for (reason, count) in other.undecodable {
+            *self.undecodable.entry(reason).or_default() += count;
+        }
+        for (limit, count) in other.limits {
+            *self.limits.entry(limit).or_default() += count;
+        }
+        for (code, (frames, bytes)) in other.codes {
+            let sum = self.codes.entry(code).or_default();
+            sum.0 += frames;
+            sum.1 += bytes;
+        }
+    }
+}
+
+/// One piece of news from a worker.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A session is known, or more is known of it.
+    Session(SessionKey, SessionInfo),
+    /// A message crossed a session.
+    Message(Occurrence),
+    /// A session is over.
+    End(SessionKey, Box<SessionEnd>),
+    /// Something worth attention, complete but for the names of nodes.
+    Event(Box<EventFact>),
+}

@@ -1,0 +1,264 @@
+//! Who is who: a node is its public key; IP addresses, names and client versions hang on it.
+//!
+//! Where the key is unknown the IP address stands in, and where exactly one key is known behind that address, that key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bftap_model::{Address, NodeId};
+use hashbrown::HashMap;
+
+use crate::facts::Label;
+
+/// A node as the user named it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownNode {
+    /// Name shown in text.
+    pub name: String,
+    /// Where it is.
+    pub ip: Option<IpAddr>,
+    /// Port it listens on.
+    pub port: Option<u16>,
+    /// Its public key.
+    pub node_id: Option<NodeId>,
+    /// Its address, if it differs from the key's or the key is not known.
+    pub address: Option<Address>,
+}
+
+impl KnownNode {
+    fn address(&self) -> Option<Address> {
+        self.address.or_else(|| self.node_id.map(|id| id.address()))
+    }
+}
+
+/// One end of a session: where it is, and whose key Hello showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Party {
+    pub(crate) ip: IpAddr,
+    pub(crate) node: Option<u32>,
+}
+
+/// A node by its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) address: Address,
+}
+
+/// A party with everything that the whole run tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedParty {
+    pub(crate) ip: IpAddr,
+    pub(crate) address: Option<Address>,
+    pub(crate) label: Label,
+}
+
+/// Everybody seen in the run.
+#[derive(Debug, Default)]
+pub(crate) struct Who {
+    known: Vec<KnownNode>,
+    nodes: Vec<Node>,
+    node_index: HashMap<NodeId, u32>,
+    parties: Vec<Party>,
+    party_index: HashMap<Party, u32>,
+}
+
+impl Who {
+    pub(crate) fn new(known: Vec<KnownNode>) -> Self {
+        Self {
+            known,
+            ..Self::default()
+        }
+    }
+
+    /// Number of the party at `ip`.
+    pub(crate) fn party(&mut self, ip: IpAddr, id: Option<NodeId>) -> u32 {
+        let node = id.map(|id| {
+            *self.node_index.entry(id).or_insert_with(|| {
+                self.nodes.push(Node {
+                    id,
+                    address: id.address(),
+                });
+                self.nodes.len() as u32 - 1
+            })
+        });
+        let party = Party { ip, node };
+        *self.party_index.entry(party).or_insert_with(|| {
+            self.parties.push(party);
+            self.parties.len() as u32 - 1
+        })
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(crate) fn parties(&self) -> &[Party] {
+        &self.parties
+    }
+
+    /// Joins what was learnt over the whole run.
+    pub(crate) fn resolve(&self) -> Resolved {
+        let mut resolved = Resolved::default();
+        for known in &self.known {
+            if let Some(address) = known.address() {
+                resolved
+                    .names_by_address
+                    .entry(address)
+                    .or_insert_with(|| known.name.as_str().into());
+            }
+            if let Some(ip) = known.ip {
+                resolved
+                    .names_by_ip
+                    .entry(ip)
+                    .or_default()
+                    .insert(known.name.as_str().into());
+                if let Some(address) = known.address() {
+                    resolved.listed_at.entry(ip).or_default().insert(address);
+                }
+            }
+        }
+        for party in &self.parties {
+            if let Some(node) = party.node {
+                resolved
+                    .seen_at
+                    .entry(party.ip)
+                    .or_default()
+                    .insert(self.nodes[node as usize].address);
+            }
+        }
+        resolved.parties = self
+            .parties
+            .iter()
+            .map(|party| {
+                let own = party.node.map(|node| self.nodes[node as usize].address);
+                let address = own.or_else(|| resolved.address_at(party.ip));
+                ResolvedParty {
+                    ip: party.ip,
+                    address,
+                    label: resolved.label(party.ip, address),
+                }
+            })
+            .collect();
+        resolved
+    }
+}
+
+/// Names and addresses, when the run is over.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) parties: Vec<ResolvedParty>,
+    names_by_address: HashMap<Address, Label>,
+    names_by_ip: BTreeMap<IpAddr, BTreeSet<Label>>,
+    seen_at: BTreeMap<IpAddr, BTreeSet<Address>>,
+    listed_at: BTreeMap<IpAddr, BTreeSet<Address>>,
+}
+
+impl Resolved {
+    /// The one key known behind an IP address: seen in Hello, else listed by the user.
+    pub(crate) fn address_at(&self, ip: IpAddr) -> Option<Address> {
+        only(self.seen_at.get(&ip).or_else(|| self.listed_at.get(&ip))?).copied()
+    }
+
+    pub(crate) fn name(&self, address: Address) -> Option<&Label> {
+        self.names_by_address.get(&address)
+    }
+
+    /// A validator in text.
+    pub(crate) fn label_of(&self, address: Address) -> Label {
+        self.name(address)
+            .cloned()
+            .unwrap_or_else(|| address.to_string().into())
+    }
+
+    /// A node in text: its name, else its address, else its IP address.
+    pub(crate) fn label(&self, ip: IpAddr, address: Option<Address>) -> Label {
+        if let Some(name) = address.and_then(|address| self.name(address)) {
+            return name.clone();
+        }
+        // A name that the user gave to an IP address holds unless the user ties another key to it.
+        let listed = self.listed_at.get(&ip);
+        if listed.is_none_or(|listed| address.is_none() && listed.len() == 1)
+            && let Some(name) = self.names_by_ip.get(&ip).and_then(only)
+        {
+            return name.clone();
+        }
+        address.map_or_else(|| ip.to_string().into(), |address| address.to_string().into())
+    }
+
+    /// How the receiver behind an IP address is shown: by its one key, else by the address alone.
+    pub(crate) fn receiver_label(&self, ip: IpAddr) -> Label {
+        self.label(ip, self.address_at(ip))
+    }
+}
+
+fn only<T: Ord>(set: &BTreeSet<T>) -> Option<&T> {
+    if set.len() == 1 { set.first() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    #[test]
+    fn names_go_by_key_before_ip_address() {
+        let key = NodeId([7; 64]);
+        let mut who = Who::new(vec![
+            KnownNode {
+                name: "cn1".into(),
+                ip: Some(ip(1)),
+                node_id: Some(key),
+                ..KnownNode::default()
+            },
+            KnownNode {
+                name: "proxy".into(),
+                ip: Some(ip(9)),
+                ..KnownNode::default()
+            },
+        ]);
+        let moved = who.party(ip(5), Some(key));
+        let silent = who.party(ip(1), None);
+        let proxy = who.party(ip(9), Some(NodeId([9; 64])));
+        let stranger = who.party(ip(4), Some(NodeId([4; 64])));
+        let unknown = who.party(ip(3), None);
+        let resolved = who.resolve();
+        let label = |party: u32| resolved.parties[party as usize].label.to_string();
+        assert_eq!(label(moved), "cn1");
+        assert_eq!(label(silent), "cn1", "the user says who is there");
+        assert_eq!(label(proxy), "proxy");
+        assert_eq!(label(stranger), NodeId([4; 64]).address().to_string());
+        assert_eq!(label(unknown), "10.0.0.3");
+    }
+
+    #[test]
+    fn another_key_at_a_listed_address_does_not_get_its_name() {
+        let mut who = Who::new(vec![KnownNode {
+            name: "cn1".into(),
+            ip: Some(ip(1)),
+            node_id: Some(NodeId([7; 64])),
+            ..KnownNode::default()
+        }]);
+        let impostor = who.party(ip(1), Some(NodeId([8; 64])));
+        let resolved = who.resolve();
+        assert_eq!(
+            *resolved.parties[impostor as usize].label,
+            *NodeId([8; 64]).address().to_string()
+        );
+    }
+
+    #[test]
+    fn an_address_with_two_keys_is_shown_as_ip() {
+        let mut who = Who::new(Vec::new());
+        who.party(ip(1), Some(NodeId([1; 64])));
+        assert_eq!(
+            *who.resolve().receiver_label(ip(1)),
+            *NodeId([1; 64]).address().to_string()
+        );
+        who.party(ip(1), Some(NodeId([2; 64])));
+        assert_eq!(&*who.resolve().receiver_label(ip(1)), "10.0.0.1");
+    }
+}
