@@ -2,4 +2,7 @@
 //!
 //! Only [`source`] reads files; everything else takes bytes and capture times and gives values.
 
+pub mod link;
+pub mod packet;
 pub mod segment;
+pub mod source;

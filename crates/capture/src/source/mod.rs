@@ -1,0 +1,23 @@
+//! Where packets come from: capture files. The only place of this crate that reads anything.
+//!
+//! [`CaptureReader`] cuts one file, from anything that is [`Read`](std::io::Read), into batches of packets;
+//! [`MergedCapture`] joins several; [`HashingReader`] takes the hash of a file's content on the way.
+
+mod blocks;
+mod error;
+mod hashing;
+mod identify;
+mod input;
+mod merge;
+mod pcap;
+mod pcapng;
+mod progress;
+mod reader;
+mod resolution;
+
+pub use error::{BlockFault, CaptureError};
+pub use hashing::{ContentHash, HashingReader};
+pub use merge::{MergedCapture, Tap};
+pub use pcapng::Interface;
+pub use progress::ReadStats;
+pub use reader::{CaptureReader, ReadLimits};
