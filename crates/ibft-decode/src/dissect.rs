@@ -259,8 +259,15 @@ impl Walker {
                 needed,
                 available: item.len,
             };
+            let before = self.fields.len();
             self.children(layout, &item, children);
-            self.problem(children, "cut off", place, &kind);
+            // The innermost item that is cut says where; those around it are cut for the same reason.
+            if self.fields[before..]
+                .iter()
+                .all(|field| field.source != FieldSource::Problem)
+            {
+                self.problem(children, "cut off", place, &kind);
+            }
             return None;
         }
         let whole = Item::first(input, offset, layout.name);

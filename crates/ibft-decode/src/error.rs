@@ -1,5 +1,7 @@
 //! Why bytes are not a consensus message, and where they stop being one.
 
+use std::fmt;
+
 use crate::rlp_view::ItemKind;
 
 /// Why a message could not be decoded, and where.
@@ -37,7 +39,7 @@ impl DecodeError {
 #[non_exhaustive]
 pub enum DecodeErrorKind {
     /// An item declares more bytes than there are.
-    #[error("the item needs {needed} bytes, {available} are there")]
+    #[error("the item needs {}, {available} are there", Bytes(*needed))]
     Truncated {
         /// Bytes the item needs, its length prefix included.
         needed: u64,
@@ -62,7 +64,7 @@ pub enum DecodeErrorKind {
         found: usize,
     },
     /// A string of the wrong length.
-    #[error("{found} bytes where {expected} belong")]
+    #[error("{} where {expected} belong", Bytes(*found as u64))]
     BadLength {
         /// Bytes that belong here.
         expected: usize,
@@ -82,11 +84,23 @@ pub enum DecodeErrorKind {
         code: u64,
     },
     /// Bytes behind the end of the value.
-    #[error("{count} bytes follow behind the end")]
+    #[error("more than the value: {} behind its end", Bytes(*count as u64))]
     TrailingBytes {
         /// How many.
         count: usize,
     },
+}
+
+/// A number of bytes in words.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 byte"),
+            count => write!(f, "{count} bytes"),
+        }
+    }
 }
 
 impl DecodeErrorKind {

@@ -20,6 +20,8 @@ mod dissect;
 pub mod encode;
 mod error;
 mod extra;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod istanbul;
 mod kind;
 pub mod klaytn;
