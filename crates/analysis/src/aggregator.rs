@@ -415,8 +415,8 @@ impl Aggregator {
         let mut nodes: Vec<NodeFact> = by_address
             .into_iter()
             .map(|(address, seen)| NodeFact {
-                name: resolved.name(address).map(ToString::to_string),
-                label: resolved.label_of(address),
+                name: resolved.names.name(address).map(ToString::to_string),
+                label: resolved.names.label_of(address),
                 node_id: ids.get(&address).copied(),
                 address: Some(address),
                 client: seen.client.map(str::to_owned),
@@ -426,7 +426,7 @@ impl Aggregator {
                 ips: seen.ips.into_iter().collect(),
             })
             .chain(by_ip.into_iter().map(|(ip, seen)| {
-                let label = resolved.label(ip, None);
+                let label = resolved.names.label(ip, None);
                 NodeFact {
                     name: (*label != *ip.to_string()).then(|| label.to_string()),
                     label,

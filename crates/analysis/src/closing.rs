@@ -209,7 +209,7 @@ fn deliveries(height: &Height, sequence: u64, chain: &ChainContext<'_>) -> Vec<D
         .map(|entry| {
             entry
                 .shown_signer()
-                .map_or_else(|| unsigned.clone(), |signer| chain.who.label_of(signer))
+                .map_or_else(|| unsigned.clone(), |signer| chain.who.names.label_of(signer))
         })
         .collect();
     let mut sums: HashMap<(u64, u32, Kind, &str, &str), DeliveryFact> = HashMap::new();

@@ -25,4 +25,4 @@ pub use observation::{
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
-pub use who::KnownNode;
+pub use who::{KnownNode, Names};

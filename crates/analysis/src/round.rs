@@ -109,7 +109,7 @@ pub(crate) fn judge(
             proposer: proposal
                 .and_then(|(_, entry)| entry.signer)
                 .or(expected)
-                .map(|proposer| chain.who.label_of(proposer)),
+                .map(|proposer| chain.who.names.label_of(proposer)),
             validators: (!validators.is_empty()).then_some(validators.len() as u32),
             quorum,
             preprepare_ns: proposal.map(|(seen, _)| seen),

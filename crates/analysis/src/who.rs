@@ -99,32 +99,10 @@ impl Who {
 
     /// Joins what was learnt over the whole run.
     pub(crate) fn resolve(&self) -> Resolved {
-        let mut resolved = Resolved::default();
-        for known in &self.known {
-            if let Some(address) = known.address() {
-                resolved
-                    .names_by_address
-                    .entry(address)
-                    .or_insert_with(|| known.name.as_str().into());
-            }
-            if let Some(ip) = known.ip {
-                resolved
-                    .names_by_ip
-                    .entry(ip)
-                    .or_default()
-                    .insert(known.name.as_str().into());
-                if let Some(address) = known.address() {
-                    resolved.listed_at.entry(ip).or_default().insert(address);
-                }
-            }
-        }
+        let mut resolved = Resolved { names: Names::new(&self.known), ..Resolved::default() };
         for party in &self.parties {
             if let Some(node) = party.node {
-                resolved
-                    .seen_at
-                    .entry(party.ip)
-                    .or_default()
-                    .insert(self.nodes[node as usize].address);
+                resolved.seen_at.entry(party.ip).or_default().insert(self.nodes[node as usize].address);
             }
         }
         resolved.parties = self
@@ -133,14 +111,68 @@ impl Who {
             .map(|party| {
                 let own = party.node.map(|node| self.nodes[node as usize].address);
                 let address = own.or_else(|| resolved.address_at(party.ip));
-                ResolvedParty {
-                    ip: party.ip,
-                    address,
-                    label: resolved.label(party.ip, address),
-                }
+                ResolvedParty { ip: party.ip, address, label: resolved.names.label(party.ip, address) }
             })
             .collect();
         resolved
+    }
+}
+
+/// The names that the user gave.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    by_address: HashMap<Address, Label>,
+    by_ip: BTreeMap<IpAddr, BTreeSet<Label>>,
+    /// Keys that the user ties to an IP address.
+    listed_at: BTreeMap<IpAddr, BTreeSet<Address>>,
+}
+
+impl Names {
+    /// From a list of nodes; of two names for one key the first one counts.
+    pub fn new(known: &[KnownNode]) -> Self {
+        let mut names = Self::default();
+        for node in known {
+            if let Some(address) = node.address() {
+                names.by_address.entry(address).or_insert_with(|| node.name.as_str().into());
+            }
+            if let Some(ip) = node.ip {
+                names.by_ip.entry(ip).or_default().insert(node.name.as_str().into());
+                if let Some(address) = node.address() {
+                    names.listed_at.entry(ip).or_default().insert(address);
+                }
+            }
+        }
+        names
+    }
+
+    /// The name of a key, if it has one.
+    pub fn name(&self, address: Address) -> Option<&Label> {
+        self.by_address.get(&address)
+    }
+
+    /// A validator in text: its name, else its address.
+    pub fn label_of(&self, address: Address) -> Label {
+        self.name(address).cloned().unwrap_or_else(|| address.to_string().into())
+    }
+
+    /// A node in text: its name, else its address, else its IP address.
+    pub fn label(&self, ip: IpAddr, address: Option<Address>) -> Label {
+        if let Some(name) = address.and_then(|address| self.name(address)) {
+            return name.clone();
+        }
+        // A name that the user gave to an IP address holds unless the user ties another key to it.
+        let listed = self.listed_at.get(&ip);
+        if listed.is_none_or(|listed| address.is_none() && listed.len() == 1)
+            && let Some(name) = self.by_ip.get(&ip).and_then(only)
+        {
+            return name.clone();
+        }
+        address.map_or_else(|| ip.to_string().into(), |address| address.to_string().into())
+    }
+
+    /// The one key that the user ties to an IP address.
+    pub fn address_at(&self, ip: IpAddr) -> Option<Address> {
+        self.listed_at.get(&ip).and_then(only).copied()
     }
 }
 
@@ -148,47 +180,22 @@ impl Who {
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) parties: Vec<ResolvedParty>,
-    names_by_address: HashMap<Address, Label>,
-    names_by_ip: BTreeMap<IpAddr, BTreeSet<Label>>,
+    pub(crate) names: Names,
     seen_at: BTreeMap<IpAddr, BTreeSet<Address>>,
-    listed_at: BTreeMap<IpAddr, BTreeSet<Address>>,
 }
 
 impl Resolved {
     /// The one key known behind an IP address: seen in Hello, else listed by the user.
     pub(crate) fn address_at(&self, ip: IpAddr) -> Option<Address> {
-        only(self.seen_at.get(&ip).or_else(|| self.listed_at.get(&ip))?).copied()
-    }
-
-    pub(crate) fn name(&self, address: Address) -> Option<&Label> {
-        self.names_by_address.get(&address)
-    }
-
-    /// A validator in text.
-    pub(crate) fn label_of(&self, address: Address) -> Label {
-        self.name(address)
-            .cloned()
-            .unwrap_or_else(|| address.to_string().into())
-    }
-
-    /// A node in text: its name, else its address, else its IP address.
-    pub(crate) fn label(&self, ip: IpAddr, address: Option<Address>) -> Label {
-        if let Some(name) = address.and_then(|address| self.name(address)) {
-            return name.clone();
+        match self.seen_at.get(&ip) {
+            Some(seen) => only(seen).copied(),
+            None => self.names.address_at(ip),
         }
-        // A name that the user gave to an IP address holds unless the user ties another key to it.
-        let listed = self.listed_at.get(&ip);
-        if listed.is_none_or(|listed| address.is_none() && listed.len() == 1)
-            && let Some(name) = self.names_by_ip.get(&ip).and_then(only)
-        {
-            return name.clone();
-        }
-        address.map_or_else(|| ip.to_string().into(), |address| address.to_string().into())
     }
 
     /// How the receiver behind an IP address is shown: by its one key, else by the address alone.
     pub(crate) fn receiver_label(&self, ip: IpAddr) -> Label {
-        self.label(ip, self.address_at(ip))
+        self.names.label(ip, self.address_at(ip))
     }
 }
 
