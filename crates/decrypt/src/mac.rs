@@ -9,6 +9,7 @@ use aes::Aes256Enc;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use zeroize::Zeroize;
 
+use crate::keccak::keccak_f1600;
 use crate::keystream::BLOCK_LEN;
 use crate::secrets::MacSecret;
 
@@ -84,13 +85,12 @@ const RATE: usize = 136;
 
 /// A Keccak-256 that gives the digest of all it has absorbed at any time, and goes on absorbing.
 ///
-/// `sha3` would do, but clones its whole buffer for every digest; frames are short, and three digests are due for each.
+/// `sha3` can do that only by cloning itself; frames are short, and three digests are due for each.
 struct Sponge {
     lanes: [u64; 25],
     /// Absorbed, not permuted yet.
     waiting: [u8; RATE],
     filled: usize,
-    keccak: keccak::Keccak,
 }
 
 impl Default for Sponge {
@@ -99,7 +99,6 @@ impl Default for Sponge {
             lanes: [0; 25],
             waiting: [0; RATE],
             filled: 0,
-            keccak: keccak::Keccak::new(),
         }
     }
 }
@@ -116,13 +115,13 @@ impl Sponge {
                 return;
             }
             xor_block(&mut self.lanes, &self.waiting);
-            self.permute_lanes();
+            keccak_f1600(&mut self.lanes);
             self.filled = 0;
         }
         let (blocks, rest) = bytes.as_chunks();
         for block in blocks {
             xor_block(&mut self.lanes, block);
-            self.permute_lanes();
+            keccak_f1600(&mut self.lanes);
         }
         self.waiting[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
@@ -135,15 +134,11 @@ impl Sponge {
         self.waiting[RATE - 1] |= 0x80;
         let mut lanes = self.lanes;
         xor_block(&mut lanes, &self.waiting);
-        self.keccak.with_f1600(|permute| permute(&mut lanes));
+        keccak_f1600(&mut lanes);
         let mut digest = [0; MAC_LEN];
         digest[..8].copy_from_slice(&lanes[0].to_le_bytes());
         digest[8..].copy_from_slice(&lanes[1].to_le_bytes());
         digest
-    }
-
-    fn permute_lanes(&mut self) {
-        self.keccak.with_f1600(|permute| permute(&mut self.lanes));
     }
 }
 

@@ -1,0 +1,130 @@
+//! What came of one direction before the session could be opened.
+
+use std::collections::VecDeque;
+
+use bftap_model::CaptureTime;
+
+/// Bytes and gaps from the start of a stream on, with the times of their capture.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    bytes: Vec<u8>,
+    pieces: VecDeque<Piece>,
+    /// Bytes before the first gap.
+    prefix: usize,
+    gap: bool,
+    /// Bytes were dropped at its end.
+    full: bool,
+}
+
+/// A part of a backlog, in order; data parts stand one behind the other in its bytes.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    Data { len: usize, seen: CaptureTime },
+    Gap { len: u64 },
+}
+
+/// A part of a backlog, as it is handed on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// Bytes, and when they were captured.
+    Data(&'a [u8], CaptureTime),
+    /// So many bytes are missing.
+    Gap(u64),
+}
+
+impl Backlog {
+    pub(crate) fn push(&mut self, bytes: &[u8], seen: CaptureTime) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+        if !self.gap {
+            self.prefix += bytes.len();
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Data { len, seen: last }) if *last == seen => *len += bytes.len(),
+            _ => self.pieces.push_back(Piece::Data {
+                len: bytes.len(),
+                seen,
+            }),
+        }
+    }
+
+    pub(crate) fn gap(&mut self, missing: u64) {
+        self.gap = true;
+        match self.pieces.back_mut() {
+            Some(Piece::Gap { len }) => *len = len.saturating_add(missing),
+            _ => self.pieces.push_back(Piece::Gap { len: missing }),
+        }
+    }
+
+    /// Takes the news that bytes came and were dropped; they are missing like those of a gap, and nothing can follow.
+    pub(crate) fn overflow(&mut self, dropped: u64) {
+        self.full = true;
+        self.gap(dropped);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Bytes from the start of the stream up to the first gap.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.bytes[..self.prefix]
+    }
+
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gap
+    }
+
+    /// Memory that is held, near enough: many small pieces cost more than their bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * size_of::<Piece>()
+    }
+
+    /// Everything from byte `start` of the stream on. `start` lies before any gap.
+    pub(crate) fn parts_from(&self, start: usize) -> impl Iterator<Item = Part<'_>> {
+        let mut skip = start;
+        let mut rest = self.bytes.as_slice();
+        self.pieces.iter().filter_map(move |piece| match *piece {
+            Piece::Data { len, seen } => {
+                let (data, behind) = rest.split_at(len);
+                rest = behind;
+                let skipped = skip.min(len);
+                skip -= skipped;
+                (skipped < len).then(|| Part::Data(&data[skipped..], seen))
+            }
+            Piece::Gap { len } => Some(Part::Gap(len)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_as_they_came_without_the_skipped_bytes() {
+        let at = CaptureTime::from_nanos;
+        let mut backlog = Backlog::default();
+        backlog.push(b"ab", at(1));
+        backlog.push(b"cd", at(1));
+        backlog.push(b"ef", at(2));
+        backlog.gap(7);
+        backlog.gap(3);
+        backlog.push(b"gh", at(3));
+        assert_eq!((backlog.prefix(), backlog.has_gap()), (&b"abcdef"[..], true));
+        let parts: Vec<_> = backlog.parts_from(3).collect();
+        assert_eq!(
+            parts,
+            [
+                Part::Data(b"d", at(1)),
+                Part::Data(b"ef", at(2)),
+                Part::Gap(10),
+                Part::Data(b"gh", at(3))
+            ]
+        );
+        assert_eq!(backlog.parts_from(4).count(), 3);
+        assert!(backlog.held() > 8);
+    }
+}

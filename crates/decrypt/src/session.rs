@@ -1,0 +1,471 @@
+//! One TCP connection, from its streams to its messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bftap_model::{Direction, FlowKey, Hash256, Side, StreamItem, StreamOffset, WireMessage, keccak256};
+
+use crate::backlog::{Backlog, Part};
+use crate::frame::{FrameReader, MacCheck};
+use crate::handshake::{Handshake, HeaderCheck, Hints, MAX_LOOK, Split, delimit};
+use crate::keystream::Keystream;
+use crate::opened::OpenSession;
+use crate::opening::{Door, Opening};
+use crate::problem::{Problem, ProblemKind};
+use crate::secret_store::{Candidate, SecretStore};
+use crate::secrets::SecretId;
+
+mod summary;
+
+pub use summary::{Attached, Chain, Recognised, SessionSummary};
+
+/// How sessions are decoded.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Whether MACs are checked where that is possible.
+    pub verify_mac: bool,
+    /// Bytes of one session that wait for a secret, in both directions together.
+    pub waiting_limit: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            verify_mac: true,
+            waiting_limit: 1 << 20,
+        }
+    }
+}
+
+/// Decodes one TCP connection.
+///
+/// Call [`push`](Self::push) for every item of either stream, then [`poll`](Self::poll) until `None`; at the end [`finish`](Self::finish),
+/// and poll again. Items of one side come in order; the two sides may be interleaved in any way, and for each direction the
+/// messages are the same. In the steady state nothing is allocated per message.
+#[derive(Debug)]
+pub struct SessionDecoder {
+    options: Arc<SessionOptions>,
+    key: FlowKey,
+    syn_from: Option<Side>,
+    /// Who sent more than a connection-type byte first.
+    spoke_first: Option<Side>,
+    phase: Phase,
+    problems: VecDeque<Problem>,
+    /// By [`Side::index`].
+    ended: [bool; 2],
+    /// Bytes seen, by [`Side::index`].
+    stream_bytes: [u64; 2],
+    gaps: u64,
+    /// Bytes missing, as gaps told.
+    missing_bytes: u64,
+    /// Bytes that came while too much was waiting.
+    dropped_bytes: u64,
+}
+
+/// How far a session has come. Pairs of backlogs are by [`Side::index`].
+#[derive(Debug)]
+enum Phase {
+    /// The bytes so far may be a handshake.
+    Handshake([Backlog; 2]),
+    /// The handshake is there, a secret that opens it is not.
+    Waiting(Box<Waiting>),
+    /// Messages come out.
+    Open(Box<Opened>),
+    /// Never anything will.
+    Closed { looks_like_rlpx: bool },
+}
+
+#[derive(Debug)]
+struct Waiting {
+    handshake: Known,
+    backlogs: [Backlog; 2],
+    /// Generation of the secrets that were tried.
+    tried: u64,
+    /// Bytes that were there when they were tried.
+    tried_bytes: usize,
+    fits: Fits,
+    full: bool,
+}
+
+/// What the handshake told.
+#[derive(Clone, Debug)]
+struct Known {
+    split: Split,
+    session: Hash256,
+}
+
+/// How secrets and a session fit before it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fits {
+    /// No secret is known.
+    None,
+    /// Some name the session, and no frame has shown whether they open it.
+    Named { candidates: usize, whole: bool },
+    /// Some name it, and none opens it.
+    Wrong { candidates: usize },
+}
+
+#[derive(Debug)]
+struct Opened {
+    handshake: Known,
+    secret_id: SecretId,
+    source: Arc<str>,
+    unused_candidates: usize,
+    messages: OpenSession,
+}
+
+/// What a session gives.
+#[derive(Debug)]
+pub enum SessionOutput<'a> {
+    /// A message whose frame is complete.
+    Message(WireMessage<'a>),
+    /// Something that could not be read or trusted.
+    Problem(Problem),
+}
+
+impl SessionDecoder {
+    /// A decoder for the connection `key`, opened by `syn_from` where its SYN was seen.
+    pub fn new(options: Arc<SessionOptions>, key: FlowKey, syn_from: Option<Side>) -> Self {
+        Self {
+            options,
+            key,
+            syn_from,
+            spoke_first: None,
+            phase: Phase::Handshake(Default::default()),
+            problems: VecDeque::new(),
+            ended: [false; 2],
+            stream_bytes: [0; 2],
+            gaps: 0,
+            missing_bytes: 0,
+            dropped_bytes: 0,
+        }
+    }
+
+    /// Tells who sent the SYN, where that becomes known later. Without effect once the handshake is read.
+    pub fn set_syn_from(&mut self, side: Side) {
+        self.syn_from = Some(side);
+    }
+
+    /// Takes the next item of one side's stream.
+    #[inline]
+    pub fn push(&mut self, side: Side, item: StreamItem<'_>, secrets: &SecretStore) {
+        match item {
+            StreamItem::Data(chunk) => {
+                self.stream_bytes[side.index()] += chunk.bytes.len() as u64;
+                if let Phase::Open(open) = &mut self.phase {
+                    open.messages
+                        .push(open.handshake.direction(side), &chunk.bytes, chunk.seen);
+                } else {
+                    self.hold(side, Part::Data(&chunk.bytes, chunk.seen), secrets);
+                }
+            }
+            StreamItem::Gap(gap) => {
+                self.gaps += 1;
+                self.missing_bytes = self.missing_bytes.saturating_add(gap.len);
+                if let Phase::Open(open) = &mut self.phase {
+                    open.messages.gap(open.handshake.direction(side), gap.len);
+                } else {
+                    self.hold(side, Part::Gap(gap.len), secrets);
+                }
+            }
+            // Bytes that were given before: nothing new to decode.
+            StreamItem::Resight { .. } => {}
+            StreamItem::End { .. } => {
+                self.ended[side.index()] = true;
+                if let Phase::Open(open) = &mut self.phase {
+                    open.messages.end(open.handshake.direction(side));
+                } else {
+                    self.proceed(secrets);
+                }
+            }
+        }
+    }
+
+    /// Looks again for a secret. [`push`](Self::push) does so by itself; this is for sessions that have fallen silent.
+    pub fn retry(&mut self, secrets: &SecretStore) {
+        self.proceed(secrets);
+    }
+
+    /// No more will come on either side.
+    pub fn finish(&mut self, secrets: &SecretStore) {
+        self.ended = [true; 2];
+        if let Phase::Open(open) = &mut self.phase {
+            open.messages.end(Direction::FromInitiator);
+            open.messages.end(Direction::FromRecipient);
+        } else {
+            self.proceed(secrets);
+        }
+    }
+
+    /// The next message or problem; `None` until more is pushed.
+    ///
+    /// Messages borrow the decoder's buffers. Within a direction they come in the order of the stream.
+    #[inline]
+    pub fn poll(&mut self) -> Option<SessionOutput<'_>> {
+        if let Some(problem) = self.problems.pop_front() {
+            return Some(SessionOutput::Problem(problem));
+        }
+        if let Phase::Open(open) = &mut self.phase {
+            for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+                if let Some(ready) = open.messages.next(direction, &mut self.problems) {
+                    return Some(SessionOutput::Message(open.messages.message(ready)));
+                }
+            }
+        }
+        self.problems.pop_front().map(SessionOutput::Problem)
+    }
+
+    /// What is known of the session so far.
+    pub fn summary(&self) -> SessionSummary {
+        summary::of(self)
+    }
+
+    /// Whether a later secret may still help.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// Keeps what comes before the session is opened, and sees whether it can be by now.
+    fn hold(&mut self, side: Side, part: Part<'_>, secrets: &SecretStore) {
+        let backlogs = match &mut self.phase {
+            Phase::Handshake(backlogs) => backlogs,
+            Phase::Waiting(waiting) => &mut waiting.backlogs,
+            Phase::Open(_) | Phase::Closed { .. } => return,
+        };
+        let held: usize = backlogs.iter().map(Backlog::held).sum();
+        let backlog = &mut backlogs[side.index()];
+        match part {
+            Part::Data(bytes, seen) => {
+                // A backlog that has dropped bytes takes no more: what follows could not be joined to what is there.
+                let room = self.options.waiting_limit.max(2 * MAX_LOOK).saturating_sub(held);
+                let kept = if backlog.is_full() {
+                    0
+                } else {
+                    bytes.len().min(room)
+                };
+                backlog.push(&bytes[..kept], seen);
+                if kept < bytes.len() {
+                    let dropped = (bytes.len() - kept) as u64;
+                    backlog.overflow(dropped);
+                    self.dropped_bytes += dropped;
+                }
+                if self.spoke_first.is_none() && backlog.prefix().len() > 1 {
+                    self.spoke_first = Some(side);
+                }
+            }
+            Part::Gap(len) => backlog.gap(len),
+        }
+        self.tell_overflow();
+        self.proceed(secrets);
+    }
+
+    fn tell_overflow(&mut self) {
+        let Phase::Waiting(waiting) = &mut self.phase else {
+            return;
+        };
+        if self.dropped_bytes > 0 && !waiting.full {
+            waiting.full = true;
+            let limit = self.options.waiting_limit;
+            self.problems
+                .push_back(Problem::of_session(ProblemKind::WaitingLimit { limit }));
+        }
+    }
+
+    /// Goes on to the next phase if what is there suffices.
+    fn proceed(&mut self, secrets: &SecretStore) {
+        if let Phase::Handshake(_) = self.phase {
+            self.read_handshake(secrets);
+        }
+        if let Phase::Waiting(_) = self.phase {
+            self.try_to_open(secrets);
+        }
+    }
+
+    fn read_handshake(&mut self, secrets: &SecretStore) {
+        let Phase::Handshake(backlogs) = &mut self.phase else {
+            return;
+        };
+        let streams = backlogs.each_ref().map(|backlog| {
+            let prefix = backlog.prefix();
+            &prefix[..prefix.len().min(MAX_LOOK)]
+        });
+        if streams.iter().all(|stream| stream.is_empty()) && self.gaps == 0 {
+            return;
+        }
+        let hints = Hints {
+            syn_from: self.syn_from,
+            spoke_first: self.spoke_first,
+            fallback: likely_initiator(&self.key),
+            more: Side::BOTH.map(|side| !self.ended[side.index()] && !backlogs[side.index()].has_gap()),
+            is_known_auth: &|packet| secrets.names_session(&keccak256(packet)),
+        };
+        let split = match delimit(streams, &hints) {
+            Handshake::NeedMore => return,
+            Handshake::Unfinished => {
+                self.phase = Phase::Closed {
+                    looks_like_rlpx: true,
+                };
+                return;
+            }
+            Handshake::NotRlpx => {
+                self.phase = Phase::Closed {
+                    looks_like_rlpx: false,
+                };
+                return;
+            }
+            Handshake::Split(split) => split,
+        };
+        let initiator = split.initiator.index();
+        let session = keccak256(&streams[initiator][split.packets[initiator].clone()]);
+        let backlogs = std::mem::take(backlogs);
+        let handshake = Known { split, session };
+        self.phase = Phase::Waiting(Box::new(Waiting {
+            handshake,
+            backlogs,
+            tried: u64::MAX,
+            tried_bytes: 0,
+            fits: Fits::None,
+            full: false,
+        }));
+        self.tell_overflow();
+    }
+
+    fn try_to_open(&mut self, secrets: &SecretStore) {
+        let Phase::Waiting(waiting) = &mut self.phase else {
+            return;
+        };
+        let generation = secrets.generation();
+        let bytes = waiting.deciding_bytes();
+        let finished = self.ended == [true; 2];
+        if waiting.tried == generation && waiting.tried_bytes == bytes && !finished {
+            return;
+        }
+        waiting.tried = generation;
+        waiting.tried_bytes = bytes;
+        let Waiting {
+            handshake, backlogs, ..
+        } = &**waiting;
+        let by_direction = |direction| {
+            let side = handshake.side(direction).index();
+            let packet = handshake.split.packets[side].clone();
+            let prefix = backlogs[side].prefix();
+            (&prefix[packet.clone()], &prefix[packet.end..])
+        };
+        let (auth, from_initiator) = by_direction(Direction::FromInitiator);
+        let (ack, from_recipient) = by_direction(Direction::FromRecipient);
+        let door = Door {
+            session: handshake.session,
+            packets: [auth, ack],
+            frames: [from_initiator, from_recipient],
+            more: !finished,
+        };
+        let before = waiting.fits;
+        let fits = match door.open(secrets) {
+            Opening::NoSecret => Fits::None,
+            Opening::Undecided { candidates, whole } => Fits::Named { candidates, whole },
+            Opening::Wrong { candidates } => Fits::Wrong { candidates },
+            Opening::Opened { candidate, unused } => {
+                let open = self.options.open(&door, handshake, backlogs, &candidate, unused);
+                self.phase = Phase::Open(Box::new(open));
+                self.after_opening();
+                return;
+            }
+        };
+        waiting.fits = fits;
+        if let Fits::Wrong { candidates } = fits
+            && !matches!(before, Fits::Wrong { .. })
+        {
+            self.problems
+                .push_back(Problem::of_session(ProblemKind::WrongSecret { candidates }));
+        }
+    }
+
+    fn after_opening(&mut self) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        for side in Side::BOTH {
+            if self.ended[side.index()] {
+                open.messages.end(open.handshake.direction(side));
+            }
+        }
+        if open.handshake.split.headers == HeaderCheck::Disagree {
+            self.problems
+                .push_back(Problem::of_session(ProblemKind::HeadersDisagree));
+        }
+    }
+}
+
+impl SessionOptions {
+    fn open(
+        &self,
+        door: &Door<'_>,
+        handshake: &Known,
+        backlogs: &[Backlog; 2],
+        candidate: &Candidate,
+        unused: usize,
+    ) -> Opened {
+        let readers = [Direction::FromInitiator, Direction::FromRecipient].map(|direction| {
+            let side = handshake.side(direction).index();
+            let start = handshake.split.packets[side].end;
+            let mac = match door.frame_mac(&candidate.secrets, direction) {
+                _ if !self.verify_mac => MacCheck::Skipped,
+                Some(mac) => MacCheck::Running(Box::new(mac)),
+                None => MacCheck::Unverifiable,
+            };
+            let offset = StreamOffset(start as u64);
+            let mut reader = FrameReader::new(Keystream::new(&candidate.secrets.aes), offset, mac);
+            for part in backlogs[side].parts_from(start) {
+                match part {
+                    Part::Data(bytes, seen) => reader.push(bytes, seen),
+                    Part::Gap(len) => reader.gap(len),
+                }
+            }
+            reader
+        });
+        Opened {
+            handshake: handshake.clone(),
+            secret_id: candidate.id(),
+            source: Arc::clone(&candidate.source),
+            unused_candidates: unused,
+            messages: OpenSession::new(readers, self.waiting_limit),
+        }
+    }
+}
+
+impl Waiting {
+    /// How many of the bytes are there that a choice between secrets looks at: two headers with their MACs.
+    fn deciding_bytes(&self) -> usize {
+        let of_side = |side: usize| {
+            (self.backlogs[side].prefix().len() - self.handshake.split.packets[side].end).min(32)
+        };
+        of_side(0) + of_side(1)
+    }
+}
+
+impl Known {
+    #[inline]
+    fn direction(&self, side: Side) -> Direction {
+        if side == self.split.initiator {
+            Direction::FromInitiator
+        } else {
+            Direction::FromRecipient
+        }
+    }
+
+    fn side(&self, direction: Direction) -> Side {
+        match direction {
+            Direction::FromInitiator => self.split.initiator,
+            Direction::FromRecipient => self.split.initiator.other(),
+        }
+    }
+}
+
+/// Who dialled, judged by the ports alone: listeners have the lower ones (Linux hands out 32768 and above to those who dial).
+fn likely_initiator(key: &FlowKey) -> Side {
+    if key.low.port > key.high.port {
+        Side::Low
+    } else {
+        Side::High
+    }
+}
