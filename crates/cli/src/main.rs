@@ -1,2 +1,39 @@
-//! The `bftap` command.
-fn main() {}
+//! The `bftap` command: arguments, configuration, and one file a subcommand around the crates that do the work.
+
+mod args;
+mod cmd;
+mod exit;
+#[cfg(test)]
+mod golden;
+mod json;
+mod key_sources;
+mod nodes;
+mod report;
+mod term;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use exit::Status;
+use term::{Level, is_closed_pipe, tell};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(status) => status.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(Level::Error, &format!("{error:#}"));
+            exit::code_of(&error)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Status> {
+    match cli.command {
+        Command::Decode(args) => cmd::decode::run(&args),
+        _ => Ok(Status::Complete),
+    }
+}

@@ -1,0 +1,338 @@
+//! What can be typed. What it means is resolved in [`crate::config`] and by each command.
+
+mod parse;
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use bftap_ibft_decode::Kind;
+use bftap_model::CaptureTime;
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use parse::{NodeFilter, Span};
+
+/// Watches a BFT network from the wire.
+///
+/// Reads packet captures of Istanbul BFT networks (Klaytn, Kaia, GoQuorum), rebuilds the TCP streams, decrypts the
+/// RLPx sessions with secrets that the nodes export, and says per sequence, round, kind and receiver how many
+/// consensus messages moved and which of them were redundant. Nothing is ever sent to a node.
+#[derive(Debug, Parser)]
+#[command(name = "bftap", version, max_term_width = 110, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read captures, count and judge every consensus message, report, store
+    Analyze(AnalyzeArgs),
+    /// Print one line per consensus message
+    Messages(MessagesArgs),
+    /// Take one consensus message apart, field by field
+    Decode(DecodeArgs),
+    /// Look into session secrets
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Write a capture of a simulated network, with its truth and its session secrets
+    Simulate(SimulateArgs),
+}
+
+/// Read captures, count and judge every consensus message, report, store
+///
+/// Several captures are one: their packets are ordered by time, and a packet that stands in two of them counts once.
+/// The report goes to standard output, problems go to standard error.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: bftap analyze tap1.pcap --keylog sessions.keylog --nodes nodes.json --json run.json"
+)]
+pub(crate) struct AnalyzeArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// These nodes' own ports are captured: their coverage is full [default: inferred from the captures]
+    #[arg(long, value_name = "IP", help_heading = "Meaning")]
+    pub(crate) tapped: Vec<IpAddr>,
+}
+
+/// Print one line per consensus message
+///
+/// In the order of time, while reading. A reader that closes the pipe (`| head`) ends it at once. Filters of
+/// different options must all hold; of one option that is given several times, one must.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: bftap messages tap1.pcap --keylog sessions.keylog --kind commit --sequence 20..30"
+)]
+pub(crate) struct MessagesArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Print JSON, one object a line
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// Only messages handed over by this node: name, address or IP
+    #[arg(long, value_name = "NODE", help_heading = "Filters")]
+    pub(crate) sender: Vec<NodeFilter>,
+
+    /// Only messages that reached this node: name, address or IP
+    #[arg(long, value_name = "NODE", help_heading = "Filters")]
+    pub(crate) receiver: Vec<NodeFilter>,
+
+    /// Only messages signed by this node: name or address
+    #[arg(long, value_name = "NODE", help_heading = "Filters")]
+    pub(crate) signer: Vec<NodeFilter>,
+
+    /// Only messages of this kind: preprepare, prepare, commit, roundchange
+    #[arg(long, value_name = "KIND", help_heading = "Filters")]
+    pub(crate) kind: Vec<Kind>,
+
+    /// Only messages of this round, or of rounds A..B, both included
+    #[arg(long, value_name = "A..B", help_heading = "Filters")]
+    pub(crate) round: Option<Span>,
+}
+
+/// What to read, and how to understand it; shared by the commands that read captures.
+#[derive(Args, Debug)]
+pub(crate) struct InputArgs {
+    /// Capture to read: pcap or pcapng, plain, gzip or zstd; `-` is standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(crate) captures: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+
+    /// Names of nodes, as JSON: a list of {"name", "ip", "port", "node_id", "address"}, all but the name optional
+    #[arg(long, value_name = "FILE", help_heading = "Meaning")]
+    pub(crate) nodes: Option<PathBuf>,
+
+    /// Limits, validators, quorum rules and other settings, as TOML (docs/config.md)
+    #[arg(long, value_name = "FILE", help_heading = "Meaning")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Dialect of sessions whose Hello is missing: klaytn or quorum-ibft [default: inferred]
+    #[arg(long, value_name = "D", value_parser = parse::dialect, help_heading = "Meaning")]
+    pub(crate) dialect: Option<&'static str>,
+
+    /// Only packets captured at or after this time: 2026-11-21T10:00:00Z, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = parse::time, help_heading = "Part of the capture")]
+    pub(crate) from: Option<CaptureTime>,
+
+    /// Only packets captured before this time
+    #[arg(long, value_name = "TIME", value_parser = parse::time, help_heading = "Part of the capture")]
+    pub(crate) to: Option<CaptureTime>,
+
+    /// Only consensus messages of heights A to B, both included: 10..20, 10.., ..20 or 10
+    #[arg(long, value_name = "A..B", help_heading = "Part of the capture")]
+    pub(crate) sequence: Option<Span>,
+
+    /// Only TCP connections with such a port at either end [default: every connection that looks like RLPx]
+    #[arg(long = "port", value_name = "P", value_parser = clap::value_parser!(u16).range(1..),
+          help_heading = "Part of the capture")]
+    pub(crate) ports: Vec<u16>,
+
+    /// Worker threads; the answer is the same for any number [default: processors]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Do not check the MACs of frames
+    #[arg(long, help_heading = "Work")]
+    pub(crate) no_mac: bool,
+
+    /// Do not recover signers from signatures: the claimed address is taken as the signer
+    #[arg(long, help_heading = "Work")]
+    pub(crate) no_signatures: bool,
+}
+
+/// Where session secrets come from.
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    /// Session secrets: a key log, or a directory of key logs or of files in the original tool's layout; repeatable
+    ///
+    /// Secrets that stand in a pcapng capture are always used.
+    #[arg(long, value_name = "PATH", help_heading = "Meaning")]
+    pub(crate) keylog: Vec<PathBuf>,
+}
+
+/// Where rows go.
+#[derive(Args, Debug)]
+pub(crate) struct StoreArgs {
+    /// Where results are stored: sqlite://FILE, or none [default: sqlite://bftap.db]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BFTAP_STORE",
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
+    pub(crate) store: Option<String>,
+
+    /// File whose first line is the URL for --store; wins over the environment
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) store_file: Option<PathBuf>,
+
+    /// Name of the run in the store; a run of the same name is replaced [default: hash of the captures' content]
+    #[arg(long, value_name = "NAME", value_parser = parse::run_name, help_heading = "Output")]
+    pub(crate) run: Option<String>,
+}
+
+/// Take one consensus message apart, field by field
+///
+/// Takes a message as it stands in a frame behind its code, or the payload that is gossiped in it, in hex with or
+/// without 0x and with any white space, and says what it is.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: bftap decode 0xf8b5... or: xxd -p message.bin | bftap decode -")]
+pub(crate) struct DecodeArgs {
+    /// The message in hex; `-` reads it from standard input
+    #[arg(value_name = "HEX")]
+    pub(crate) hex: String,
+
+    /// Take it as a message of this dialect: klaytn or quorum-ibft [default: found by trying]
+    #[arg(long, value_name = "D", value_parser = parse::dialect)]
+    pub(crate) dialect: Option<&'static str>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Say what is in key sources, and with captures which sessions they open
+    Check(KeysCheckArgs),
+}
+
+/// Say what is in key sources, and with captures which sessions they open
+///
+/// No secret is ever printed.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: bftap keys check sessions.keylog --capture tap1.pcap")]
+pub(crate) struct KeysCheckArgs {
+    /// Key log, or a directory of key logs or of files in the original tool's layout
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Capture whose sessions to try; repeatable
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) capture: Vec<PathBuf>,
+
+    /// Only TCP connections with such a port at either end [default: every connection that looks like RLPx]
+    #[arg(long = "port", value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ports: Vec<u16>,
+}
+
+/// Write a capture of a simulated network, with its truth and its session secrets
+///
+/// The same options give the same bytes.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: bftap simulate -o net.pcap --validators 7 --blocks 100")]
+pub(crate) struct SimulateArgs {
+    /// Capture to write
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 when everything was read to the end, 1 when something could not be read (what could be is still
+reported), 2 for wrong usage.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn analyze(line: &str) -> AnalyzeArgs {
+        match parse(line).unwrap().command {
+            Command::Analyze(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// CONTRACT: exactly these commands work now; none is listed that does not.
+    #[test]
+    fn commands_are_those_of_the_contract() {
+        let command = Cli::command();
+        let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, ["analyze", "messages", "decode", "keys", "simulate"]);
+    }
+
+    #[test]
+    fn every_option_is_explained() {
+        fn check(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{path} {}: no help",
+                    argument.get_id()
+                );
+            }
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{path} {}: no help", sub.get_name());
+                check(sub, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        check(&Cli::command(), "bftap");
+    }
+
+    #[test]
+    fn options_of_the_contract_are_taken() {
+        let args = analyze(
+            "bftap analyze a.pcap - --keylog k1 --keylog k2 --nodes n.json --store sqlite://x.db --json - \
+             --config c.toml --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z --sequence 10..20 --port 32323 \
+             --port 32324 --dialect quorum-ibft --jobs 3 --tapped 10.0.0.1 --tapped fe80::1 --run night --no-mac \
+             --no-signatures",
+        );
+        assert_eq!(args.input.captures.len(), 2);
+        assert_eq!(args.input.keys.keylog.len(), 2);
+        assert_eq!(args.input.ports, [32323, 32324]);
+        assert_eq!(args.input.sequence, Some(Span { first: 10, last: 20 }));
+        assert_eq!(args.input.dialect, Some("quorum-ibft"));
+        assert_eq!(args.tapped.len(), 2);
+        assert_eq!(args.store.run.as_deref(), Some("night"));
+        assert!(args.input.no_mac && args.input.no_signatures);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_before_anything_is_read() {
+        for line in [
+            "bftap",
+            "bftap analyze",
+            "bftap analyze a.pcap --jobs 0",
+            "bftap analyze a.pcap --port 0",
+            "bftap analyze a.pcap --sequence 20..10",
+            "bftap analyze a.pcap --from yesterday",
+            "bftap analyze a.pcap --tapped cn1",
+            "bftap analyze a.pcap --dialect raft",
+            "bftap messages a.pcap --kind vote",
+            "bftap keys check",
+            "bftap simulate",
+            // Options of later versions are not taken and then ignored.
+            "bftap analyze a.pcap --html x.html",
+            "bftap analyze a.pcap --pace 1",
+            "bftap analyze a.pcap --attach-search 1",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_not_errors() {
+        assert_eq!(parse("bftap --help").unwrap_err().exit_code(), 0);
+        assert_eq!(parse("bftap --version").unwrap_err().exit_code(), 0);
+    }
+}

@@ -1,0 +1,196 @@
+//! The JSON report (docs/json-report.md), written while heights stream in.
+//!
+//! `counts` are written at once; `rounds` come with the same heights but stand behind them in the file, so they wait
+//! in an anonymous temporary file. Nothing but the facts goes in: the same facts give the same bytes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
+
+use bftap_analysis::facts::{HeightFacts, RunFacts};
+use serde::Serialize;
+
+/// A JSON report that grows.
+pub(crate) struct JsonReport<W: Write> {
+    out: W,
+    rounds: BufWriter<File>,
+    counts_written: u64,
+    rounds_written: u64,
+}
+
+impl<W: Write> JsonReport<W> {
+    /// Begins a report.
+    ///
+    /// # Errors
+    /// When it, or the temporary file for rounds, cannot be written.
+    pub(crate) fn begin(mut out: W) -> io::Result<Self> {
+        write!(
+            out,
+            "{{\n\"version\": {},\n\"counts\": [",
+            serde_json::to_string(env!("CARGO_PKG_VERSION"))?
+        )?;
+        let rounds = BufWriter::new(tempfile::tempfile()?);
+        Ok(Self {
+            out,
+            rounds,
+            counts_written: 0,
+            rounds_written: 0,
+        })
+    }
+
+    /// Takes one height.
+    pub(crate) fn height(&mut self, height: &HeightFacts) -> io::Result<()> {
+        for count in &height.counts {
+            item(&mut self.out, &mut self.counts_written, count)?;
+        }
+        for round in &height.rounds {
+            item(&mut self.rounds, &mut self.rounds_written, round)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest, and gives back the writer, flushed.
+    pub(crate) fn finish(mut self, facts: &RunFacts) -> io::Result<W> {
+        self.out.write_all(b"\n],\n\"rounds\": [")?;
+        let mut rounds = self.rounds.into_inner().map_err(io::IntoInnerError::into_error)?;
+        rounds.seek(SeekFrom::Start(0))?;
+        io::copy(&mut rounds, &mut self.out)?;
+        self.out.write_all(b"\n],\n")?;
+        list(&mut self.out, "captures", &facts.captures)?;
+        list(&mut self.out, "nodes", &facts.nodes)?;
+        list(&mut self.out, "sessions", &facts.sessions)?;
+        list(&mut self.out, "codes", &facts.codes)?;
+        list(&mut self.out, "copies", &facts.copies)?;
+        list(&mut self.out, "events", &facts.events)?;
+        self.out.write_all(b"\"totals\": ")?;
+        serde_json::to_writer(&mut self.out, &facts.totals)?;
+        self.out.write_all(b"\n}\n")?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+/// One row a line, so that the file can be read and compared by eye.
+fn item(out: &mut impl Write, written: &mut u64, value: &impl Serialize) -> io::Result<()> {
+    out.write_all(if *written == 0 { b"\n" } else { b",\n" })?;
+    *written += 1;
+    Ok(serde_json::to_writer(out, value)?)
+}
+
+fn list(out: &mut impl Write, name: &str, values: &[impl Serialize]) -> io::Result<()> {
+    write!(out, "\"{name}\": [")?;
+    let mut written = 0;
+    for value in values {
+        item(out, &mut written, value)?;
+    }
+    out.write_all(b"\n],\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use bftap_analysis::facts::HeightFacts;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::golden;
+    use crate::report::sample;
+
+    fn report(heights: &[HeightFacts], facts: &RunFacts) -> String {
+        let mut report = JsonReport::begin(Vec::new()).unwrap();
+        heights.iter().for_each(|height| report.height(height).unwrap());
+        String::from_utf8(report.finish(facts).unwrap()).unwrap()
+    }
+
+    /// CONTRACT, "JSON report": lists and their keys.
+    #[test]
+    fn lists_have_the_keys_of_the_contract() {
+        let mut facts = sample::hostile_run();
+        facts.sessions.truncate(1);
+        let value: Value = serde_json::from_str(&report(&sample::heights(), &facts)).unwrap();
+        assert!(value["version"].is_string());
+        for (list, keys) in [
+            ("captures", "path sha256 packets bytes"),
+            ("nodes", "name node_id address ips client role coverage"),
+            (
+                "sessions",
+                "initiator recipient state attached mac frames_from_initiator frames_from_recipient gaps lost_bytes \
+                 incomplete_bytes capabilities chain",
+            ),
+            ("codes", "capability name wire_code frames bytes"),
+            (
+                "counts",
+                "chain receiver_ip receiver sequence round kind messages useful repeats echoes invalid bytes lower_bound",
+            ),
+            ("copies", "receiver_ip copies payloads"),
+            (
+                "rounds",
+                "chain sequence round proposer validators quorum preprepare_ns prepared_ns committed_ns messages outcome",
+            ),
+            (
+                "events",
+                "time_ns rule severity signer sender chain sequence round detail suspicious",
+            ),
+        ] {
+            let row = value[list][0]
+                .as_object()
+                .unwrap_or_else(|| panic!("{list} has no rows"));
+            for key in keys.split_whitespace() {
+                assert!(row.contains_key(key), "{list}: no {key}");
+            }
+        }
+        let totals = value["totals"].as_object().unwrap();
+        for key in "packets bytes tcp_packets sessions refused other_flows frames consensus_messages undecodable gaps \
+                    lost_bytes incomplete_bytes"
+            .split_whitespace()
+        {
+            assert!(totals[key].is_u64(), "totals: {key}");
+        }
+        let session = &value["sessions"][0];
+        assert_eq!(session["initiator"], "10.0.0.1:40002");
+        assert_eq!(session["state"], "decrypted");
+        assert_eq!(session["mac"], "verified");
+        assert_eq!(value["counts"][0]["kind"], "preprepare");
+        assert_eq!(value["rounds"][0]["outcome"], "changed");
+        assert!(value["rounds"][0]["prepared_ns"].is_null());
+        assert_eq!(value["rounds"][1]["preprepare_ns"], 1_795_251_601_000_000_000u64);
+        assert_eq!(value["nodes"][0]["coverage"], "full");
+    }
+
+    #[test]
+    fn a_usual_report() {
+        golden::check(
+            "json/usual.json",
+            &report(&sample::heights()[..2], &sample::run()),
+        );
+    }
+
+    #[test]
+    fn hostile_strings_are_quoted() {
+        let text = report(&sample::heights(), &sample::hostile_run());
+        assert!(
+            text.bytes().all(|byte| byte == b'\n' || byte >= 0x20),
+            "raw control characters in JSON"
+        );
+        serde_json::from_str::<Value>(&text).unwrap();
+    }
+
+    #[test]
+    fn an_empty_run_is_valid_json() {
+        let value: Value = serde_json::from_str(&report(&[], &RunFacts::default())).unwrap();
+        assert_eq!(value["counts"], Value::Array(Vec::new()));
+        assert_eq!(value["rounds"], Value::Array(Vec::new()));
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(JsonReport::begin(Full).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+    }
+}

@@ -1,0 +1,340 @@
+//! Warnings: what the numbers above do not say, why, and what to do about it.
+
+use bftap_analysis::facts::{Coverage, SessionFact, SessionState};
+use bftap_model::MacState;
+
+use super::page::{Page, count, counted};
+use super::{Report, bytes};
+use crate::term::Ink;
+
+pub(super) fn write(report: &Report<'_>, page: &mut Page) {
+    let advice = all(report);
+    if advice.is_empty() {
+        page.heading("WARNINGS", "");
+        page.line("none: everything in the capture was read");
+    } else {
+        page.heading("WARNINGS", "");
+        for piece in &advice {
+            page.paragraph(piece.ink, piece.mark, &piece.text);
+        }
+    }
+    if let Some(stored) = &report.asked.stored {
+        page.heading("STORED", "");
+        page.line(stored);
+    }
+}
+
+/// One warning.
+#[derive(Debug)]
+struct Advice {
+    ink: Ink,
+    mark: &'static str,
+    text: String,
+}
+
+fn all(report: &Report<'_>) -> Vec<Advice> {
+    let mut advice = Advices::default();
+    unread_captures(report, &mut advice);
+    unread_sessions(report, &mut advice);
+    lost_bytes(report, &mut advice);
+    coverage(report, &mut advice);
+    authenticity(report, &mut advice);
+    not_understood(report, &mut advice);
+    limits(report, &mut advice);
+    packets(report, &mut advice);
+    advice.0
+}
+
+#[derive(Default)]
+struct Advices(Vec<Advice>);
+
+impl Advices {
+    fn bad(&mut self, text: impl Into<String>) {
+        self.0.push(Advice {
+            ink: Ink::Bad,
+            mark: "✗ ",
+            text: text.into(),
+        });
+    }
+
+    fn warning(&mut self, text: impl Into<String>) {
+        self.0.push(Advice {
+            ink: Ink::Warning,
+            mark: "! ",
+            text: text.into(),
+        });
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.0.push(Advice {
+            ink: Ink::Faint,
+            mark: "· ",
+            text: text.into(),
+        });
+    }
+}
+
+fn unread_captures(report: &Report<'_>, advice: &mut Advices) {
+    for capture in &report.facts.captures {
+        if let Some(problem) = &capture.problem {
+            advice.bad(format!(
+                "{} was not read to its end: {problem}. What came before is in this report.",
+                capture.path
+            ));
+        }
+    }
+}
+
+fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
+    let sessions = &report.facts.sessions;
+    let number = |state| sessions.iter().filter(|session| session.state == state).count() as u64;
+    let opened = number(SessionState::Decrypted) + number(SessionState::Lost);
+    let without = number(SessionState::NoSecret);
+    if sessions.is_empty() {
+        if report.facts.totals.tcp_packets == 0 {
+            advice.warning(
+                "There is no TCP packet in the capture. Was it taken on the interface that the nodes' traffic crosses?",
+            );
+        } else if report.asked.ports {
+            advice.warning(
+                "No RLPx session was found on the given ports. Leave out --port to look at every connection.",
+            );
+        } else {
+            advice.warning(
+                "No RLPx session was found. A session is recognised by its handshake: if the capture began after the nodes \
+                 had connected, name their listening ports with --port, and start the next capture before the nodes.",
+            );
+        }
+    } else if opened == 0 && without > 0 {
+        let had = match report.asked.secrets {
+            0 => "no secrets were given".to_owned(),
+            secrets => format!(
+                "none of the {} belongs to a session in this capture",
+                counted(secrets as u64, "secret", "secrets")
+            ),
+        };
+        advice.bad(format!(
+            "No session could be decrypted: {had}. Let the nodes export their session secrets (docs/exporting-secrets.md \
+             shows where and how, for each client), capture again from before they connect, and give the file with \
+             --keylog. `bftap keys check` tells which sessions a file opens.",
+        ));
+    } else if without > 0 {
+        advice.warning(format!(
+            "{} of {} sessions have no secret; their messages are missing from all counts. Both ends may export it \
+             (docs/exporting-secrets.md); `bftap keys check KEYLOG --capture FILE` tells which sessions lack one.",
+            count(without),
+            count(sessions.len() as u64)
+        ));
+    }
+    let failed = number(SessionState::Failed);
+    if failed > 0 {
+        advice.bad(format!(
+            "{} matched a secret, but nothing sensible came out: the secret is wrong, or the capture is damaged.",
+            counted(failed, "session", "sessions")
+        ));
+    }
+    let lost = number(SessionState::Lost);
+    if lost > 0 {
+        advice.warning(format!(
+            "{} could be read only until bytes were missing: what came after is not counted. Capture with a larger \
+             buffer (tcpdump -B), or nearer to the node.",
+            counted(lost, "session", "sessions")
+        ));
+    }
+}
+
+fn lost_bytes(report: &Report<'_>, advice: &mut Advices) {
+    let totals = &report.facts.totals;
+    if totals.gaps > 0 {
+        advice.warning(format!(
+            "{} in the streams: {} are missing from the capture, or belong to frames that were cut by a gap. Counts at the \
+             receivers concerned are lower bounds.",
+            counted(totals.gaps, "gap", "gaps"),
+            bytes(totals.lost_bytes)
+        ));
+    }
+}
+
+fn coverage(report: &Report<'_>, advice: &mut Advices) {
+    let nodes = &report.facts.nodes;
+    if report.summary.total().messages == 0 {
+        return;
+    }
+    let number = |coverage| nodes.iter().filter(|node| node.coverage == coverage).count() as u64;
+    let (full, lossy, partial) = (
+        number(Coverage::Full),
+        number(Coverage::Lossy),
+        number(Coverage::Partial),
+    );
+    if full + lossy == 0 {
+        advice.warning(
+            "No node was seen in full, so no number of messages per round is complete. Capture at a node's own port; \
+             if one was captured, name it with --tapped IP.",
+        );
+    } else if partial > 0 {
+        advice.note(format!(
+            "{} seen in part only: their counts are lower bounds, and few repeats there do not mean that few were sent. \
+             Capture at their own ports too (and name them with --tapped IP if that is not recognised).",
+            counted(partial, "node was", "nodes were")
+        ));
+    }
+    if lossy > 0 {
+        advice.warning(format!(
+            "{} a session that was not read in full, or gaps: numbers with ≥ are lower bounds.",
+            counted(
+                lossy,
+                "node with full coverage has",
+                "nodes with full coverage have"
+            )
+        ));
+    }
+    let unknown = report.summary.rounds_without_quorum();
+    if unknown > 0 {
+        advice.warning(format!(
+            "For {} the validators, and with them the quorum, are not known: no proposal was seen that names them. Give \
+             them in the configuration (validators, docs/config.md).",
+            counted(unknown, "round", "rounds")
+        ));
+    }
+}
+
+fn authenticity(report: &Report<'_>, advice: &mut Advices) {
+    let sessions = &report.facts.sessions;
+    let failed: Vec<&SessionFact> = sessions
+        .iter()
+        .filter(|session| session.mac == Some(MacState::Failed))
+        .collect();
+    if let Some(first) = failed.first() {
+        advice.bad(format!(
+            "Wrong MACs in {}, the first {} to {}: bytes were altered on the way or in the capture, or the mac-secret or a \
+             nonce in the key log is wrong. The messages are counted as far as they can be read.",
+            counted(failed.len() as u64, "session", "sessions"),
+            first.initiator,
+            first.recipient
+        ));
+    }
+    let unverifiable = sessions
+        .iter()
+        .filter(|session| session.mac == Some(MacState::Unverifiable))
+        .count() as u64;
+    if unverifiable > 0 {
+        advice.note(format!(
+            "In {} MACs could not be checked: the key log has no mac-secret for it, or bytes are missing.",
+            counted(unverifiable, "session", "sessions")
+        ));
+    }
+    if report.asked.no_mac {
+        advice.note("MACs were not checked (--no-mac).");
+    }
+    let invalid = report.summary.total().invalid;
+    if report.asked.no_signatures {
+        advice.note("Signatures were not checked (--no-signatures): signers are the claimed addresses.");
+    } else if invalid > 0 {
+        advice.bad(format!(
+            "{} with a wrong signature, or signed by another key than the claimed address: a faulty or hostile node. `bftap \
+             messages` shows them one by one.",
+            counted(invalid, "consensus message came", "consensus messages came")
+        ));
+    }
+}
+
+fn not_understood(report: &Report<'_>, advice: &mut Advices) {
+    let totals = &report.facts.totals;
+    if totals.undecodable > 0 {
+        let reasons: Vec<_> = totals
+            .undecodable_reasons
+            .iter()
+            .take(MOST_REASONS)
+            .map(|(reason, number)| format!("{reason} ({})", count(*number)))
+            .collect();
+        let more = totals.undecodable_reasons.len().saturating_sub(MOST_REASONS);
+        let more = if more > 0 {
+            format!(", and {more} more reasons")
+        } else {
+            String::new()
+        };
+        advice.warning(format!(
+            "{} of a consensus code could not be decoded: {}{more}.",
+            counted(totals.undecodable, "message", "messages"),
+            reasons.join(", ")
+        ));
+    }
+    let opened = report
+        .facts
+        .sessions
+        .iter()
+        .any(|session| session.state == SessionState::Decrypted);
+    if opened && totals.consensus_messages == 0 && totals.undecodable == 0 {
+        advice.warning(
+            "Sessions were decrypted, but there is no consensus message in them. Are the nodes validators, and is their \
+             protocol one that is read (Klaytn, Kaia, GoQuorum IBFT)? See FRAMES BY MESSAGE.",
+        );
+    }
+    let mut unknown: Vec<&str> = report
+        .facts
+        .nodes
+        .iter()
+        .filter_map(|node| node.client.as_deref())
+        .filter(|client| !is_known_client(client))
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if let Some(first) = unknown.first() {
+        let others = match unknown.len() {
+            1 => String::new(),
+            more => format!(" and {} other names", more - 1),
+        };
+        advice.warning(format!(
+            "Unknown client: {first}{others}. Messages are counted as long as they decode; the quorum rule of its dialect's \
+             older clients is assumed (set quorum in the configuration if it differs).",
+        ));
+    }
+}
+
+/// The clients that bftap's knowledge was read from, by the first part of their Hello name. Clients that are
+/// built under another name can be told apart only by their users.
+fn is_known_client(client: &str) -> bool {
+    let name = client.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    ["klaytn", "kaia", "geth", "goquorum", "quorum", "besu"].contains(&name.as_str())
+}
+
+fn limits(report: &Report<'_>, advice: &mut Advices) {
+    for (limit, times) in &report.facts.totals.limits_reached {
+        advice.warning(format!(
+            "The limit {limit} was reached {}; what did not fit is counted as lost. It can be raised in the \
+             configuration (docs/config.md).",
+            counted(*times, "time", "times")
+        ));
+    }
+}
+
+fn packets(report: &Report<'_>, advice: &mut Advices) {
+    let totals = &report.facts.totals;
+    if !totals.skipped_packets.is_empty() {
+        let reasons: Vec<_> = totals
+            .skipped_packets
+            .iter()
+            .take(MOST_REASONS)
+            .map(|(reason, number)| format!("{reason} ({})", count(*number)))
+            .collect();
+        let more = totals.skipped_packets.len().saturating_sub(MOST_REASONS);
+        let more = if more > 0 {
+            format!(", and {more} more reasons")
+        } else {
+            String::new()
+        };
+        advice.note(format!(
+            "Packets without a readable TCP segment: {}{more}.",
+            reasons.join(", ")
+        ));
+    }
+    if totals.bad_checksums > 0 {
+        advice.note(format!(
+            "{} a wrong TCP checksum and {} used all the same: usual where the sender's network card computes it.",
+            counted(totals.bad_checksums, "packet has", "packets have"),
+            if totals.bad_checksums == 1 { "is" } else { "are" }
+        ));
+    }
+}
+
+const MOST_REASONS: usize = 8;

@@ -1,0 +1,164 @@
+//! Rounds: what became of them, how long they took, the busiest ones, and events.
+
+use bftap_analysis::facts::Outcome;
+
+use super::capture::{chain_name, clock};
+use super::page::{Cell, Page, Table, bar, count, duration};
+use super::traffic::OUTCOMES;
+use super::{Report, left_out, short};
+use crate::term::Ink;
+
+pub(super) fn write(report: &Report<'_>, page: &mut Page) {
+    let summary = report.summary;
+    if summary.rounds() == 0 {
+        return;
+    }
+    outcomes(report, page);
+    phases(report, page);
+    busiest(report, page);
+    events(report, page);
+}
+
+fn outcomes(report: &Report<'_>, page: &mut Page) {
+    let summary = report.summary;
+    page.heading("ROUNDS", "");
+    let mut table = Table::new()
+        .words("outcome")
+        .numbers("rounds")
+        .words("")
+        .words("");
+    for outcome in OUTCOMES {
+        let rounds = summary.rounds_with(outcome);
+        if rounds > 0 {
+            table.row([
+                Cell::from(outcome.as_str()).ink(ink_of(outcome)),
+                rounds.into(),
+                Cell::from(bar(rounds as f64, summary.rounds() as f64, 20)).ink(Ink::Bar),
+                Cell::from(meaning(outcome)).ink(Ink::Faint),
+            ]);
+        }
+    }
+    page.table(&table);
+}
+
+const fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Decided => "a node committed in it",
+        Outcome::Changed => "left for a higher round",
+        Outcome::Open => "neither, and nothing is missing that could hide it",
+        Outcome::Unknown => "neither was seen, but loss or missing coverage may hide it",
+    }
+}
+
+const fn ink_of(outcome: Outcome) -> Ink {
+    match outcome {
+        Outcome::Decided => Ink::Good,
+        Outcome::Changed | Outcome::Open => Ink::Warning,
+        Outcome::Unknown => Ink::Faint,
+    }
+}
+
+/// Time from the preprepare until the median fully covered node was prepared and committed.
+fn phases(report: &Report<'_>, page: &mut Page) {
+    let mut table = Table::new()
+        .words("preprepare to")
+        .numbers("rounds")
+        .numbers("median")
+        .numbers("90 %")
+        .numbers("99 %")
+        .numbers("longest");
+    for (name, spread) in report.summary.phases() {
+        if spread.count() == 0 {
+            continue;
+        }
+        let time = |nanos: Option<u64>| {
+            Cell::from(nanos.map_or_else(String::new, |nanos| {
+                duration(i64::try_from(nanos).unwrap_or(i64::MAX))
+            }))
+        };
+        table.row([
+            name.into(),
+            spread.count().into(),
+            time(spread.percentile(50)),
+            time(spread.percentile(90)),
+            time(spread.percentile(99)),
+            time(spread.max()),
+        ]);
+    }
+    page.table(&table);
+}
+
+fn busiest(report: &Report<'_>, page: &mut Page) {
+    let rounds = report.summary.busiest();
+    if rounds.is_empty() {
+        return;
+    }
+    page.heading("BUSIEST ROUNDS", "messages at all receivers");
+    let several_chains = report.summary.chains().len() > 1;
+    let mut table = Table::new()
+        .numbers("sequence")
+        .numbers("round")
+        .numbers("messages")
+        .words("")
+        .words("outcome")
+        .numbers("committed after")
+        .long_words("proposer")
+        .words(if several_chains { "chain" } else { "" });
+    let most = rounds.first().map_or(0, |round| round.messages);
+    for round in rounds {
+        table.row([
+            count(round.sequence).into(),
+            round.round.into(),
+            round.messages.into(),
+            Cell::from(bar(round.messages as f64, most as f64, 16)).ink(Ink::Bar),
+            Cell::from(round.outcome.as_str()).ink(ink_of(round.outcome)),
+            round.took.map_or_else(|| "-".to_owned(), duration).into(),
+            round
+                .proposer
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), short)
+                .into(),
+            if several_chains {
+                chain_name(&round.chain).into()
+            } else {
+                Cell::default()
+            },
+        ]);
+    }
+    page.table(&table);
+}
+
+fn events(report: &Report<'_>, page: &mut Page) {
+    let mut events: Vec<_> = report.facts.events.iter().collect();
+    if events.is_empty() {
+        return;
+    }
+    events.sort_by_key(|event| match event.severity {
+        "critical" => 0,
+        "warning" => 1,
+        _ => 2,
+    });
+    page.heading("EVENTS", "worst first");
+    let mut table = Table::new()
+        .words("time")
+        .words("severity")
+        .words("rule")
+        .long_words("what");
+    for event in events.iter().take(MOST_EVENTS) {
+        let ink = match event.severity {
+            "critical" => Ink::Bad,
+            "warning" => Ink::Warning,
+            _ => Ink::Faint,
+        };
+        table.row([
+            clock(event.time_ns).into(),
+            Cell::from(event.severity).ink(ink),
+            event.rule.into(),
+            event.detail.as_str().into(),
+        ]);
+    }
+    page.table(&table);
+    left_out(page, events.len(), MOST_EVENTS, "events");
+}
+
+const MOST_EVENTS: usize = 15;

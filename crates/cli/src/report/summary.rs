@@ -1,0 +1,523 @@
+//! What the report says of heights, added up while they stream by.
+//!
+//! Holds a bounded amount whatever the length of the run: sums and spreads a receiver, spans a chain, and the
+//! busiest rounds. The exact rows are in the JSON report and in the store.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::IpAddr;
+
+use bftap_analysis::facts::{ChainName, CountFact, HeightFacts, Label, Outcome, RoundFact};
+use bftap_ibft_decode::Kind;
+
+/// Sums over all heights of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    receivers: BTreeMap<IpAddr, Receiver>,
+    /// Everything at receivers beyond the limit.
+    beyond: Tally,
+    kinds: [Tally; 4],
+    chains: BTreeMap<ChainName, Chain>,
+    outcomes: [u64; 4],
+    rounds_without_quorum: u64,
+    to_prepared: Spread,
+    to_committed: Spread,
+    busiest: BinaryHeap<Reverse<Busy>>,
+}
+
+/// Messages and what they were worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) useful: u64,
+    pub(crate) repeats: u64,
+    pub(crate) echoes: u64,
+    pub(crate) invalid: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, count: &CountFact) {
+        self.messages += count.messages;
+        self.useful += count.useful;
+        self.repeats += count.repeats;
+        self.echoes += count.echoes;
+        self.invalid += count.invalid;
+        self.bytes += count.bytes;
+    }
+
+    fn plus(mut self, other: &Self) -> Self {
+        self.messages += other.messages;
+        self.useful += other.useful;
+        self.repeats += other.repeats;
+        self.echoes += other.echoes;
+        self.invalid += other.invalid;
+        self.bytes += other.bytes;
+        self
+    }
+
+    /// Messages a useful one cost; `None` without a useful one.
+    pub(crate) fn redundancy(&self) -> Option<f64> {
+        (self.useful > 0).then(|| self.messages as f64 / self.useful as f64)
+    }
+}
+
+/// What reached one IP address.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    /// The receiver in text.
+    pub(crate) label: Label,
+    /// By kind, in the order of [`Kind::ALL`].
+    pub(crate) kinds: [KindAtReceiver; 4],
+    /// Rows that are lower bounds.
+    pub(crate) lower_bounds: u64,
+}
+
+impl Receiver {
+    /// Over all kinds.
+    pub(crate) fn total(&self) -> Tally {
+        self.kinds
+            .iter()
+            .fold(Tally::default(), |sum, kind| sum.plus(&kind.tally))
+    }
+}
+
+/// Messages of one kind at one receiver.
+#[derive(Debug, Default)]
+pub(crate) struct KindAtReceiver {
+    /// Over all rounds.
+    pub(crate) tally: Tally,
+    /// Messages a round, over the rounds in which any arrived.
+    pub(crate) per_round: Spread,
+    ideal: u64,
+    bound: u64,
+    largest_bound: u64,
+    rounds_of_known_size: u64,
+}
+
+impl KindAtReceiver {
+    /// Messages a round if each payload of another validator came once; `None` if the number of validators is unknown.
+    pub(crate) fn ideal(&self) -> Option<f64> {
+        (self.rounds_of_known_size > 0).then(|| self.ideal as f64 / self.rounds_of_known_size as f64)
+    }
+
+    /// Messages a round if every neighbour handed on every payload, as [`ideal`](Self::ideal).
+    pub(crate) fn bound(&self) -> Option<f64> {
+        (self.rounds_of_known_size > 0).then(|| self.bound as f64 / self.rounds_of_known_size as f64)
+    }
+
+    /// The bound of the round with most validators.
+    pub(crate) const fn largest_bound(&self) -> u64 {
+        self.largest_bound
+    }
+}
+
+/// Heights of one chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Lowest height.
+    pub(crate) first: u64,
+    /// Highest height.
+    pub(crate) last: u64,
+    /// How many.
+    pub(crate) heights: u64,
+}
+
+/// A round with many messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Busy {
+    pub(crate) messages: u64,
+    pub(crate) chain: ChainName,
+    pub(crate) sequence: u64,
+    pub(crate) round: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) proposer: Option<Label>,
+    /// Nanoseconds from the preprepare to the commit quorum.
+    pub(crate) took: Option<i64>,
+}
+
+impl Busy {
+    /// More messages first, then the earlier round: equal numbers do not depend on the order of arrival.
+    fn rank(&self) -> (u64, Reverse<(&ChainName, u64, u64)>) {
+        (self.messages, Reverse((&self.chain, self.sequence, self.round)))
+    }
+}
+
+impl Ord for Busy {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Busy {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Summary {
+    /// Takes one height.
+    pub(crate) fn add(&mut self, height: &HeightFacts) {
+        for count in &height.counts {
+            self.kinds[count.kind.index()].add(count);
+            let round = height
+                .rounds
+                .iter()
+                .find(|round| round.round == count.round && round.chain == count.chain);
+            self.add_at_receiver(count, round.and_then(|round| round.validators));
+        }
+        for round in &height.rounds {
+            self.add_round(round);
+        }
+        // A height has one chain and one sequence, so any of its rows tells them.
+        let place = height
+            .rounds
+            .first()
+            .map(|round| (&round.chain, round.sequence))
+            .or_else(|| height.counts.first().map(|count| (&count.chain, count.sequence)));
+        if let Some((chain, sequence)) = place {
+            self.add_height(chain, sequence);
+        }
+    }
+
+    fn add_at_receiver(&mut self, count: &CountFact, validators: Option<u32>) {
+        if self.receivers.len() >= MAX_RECEIVERS && !self.receivers.contains_key(&count.receiver_ip) {
+            self.beyond.add(count);
+            return;
+        }
+        let receiver = self
+            .receivers
+            .entry(count.receiver_ip)
+            .or_insert_with(|| Receiver {
+                label: count.receiver.clone(),
+                kinds: Default::default(),
+                lower_bounds: 0,
+            });
+        receiver.lower_bounds += u64::from(count.lower_bound);
+        let kind = &mut receiver.kinds[count.kind.index()];
+        kind.tally.add(count);
+        kind.per_round.add(count.messages);
+        if let Some(validators) = validators {
+            let (ideal, bound) = ideal_and_bound(count.kind, validators);
+            kind.ideal += ideal;
+            kind.bound += bound;
+            kind.largest_bound = kind.largest_bound.max(bound);
+            kind.rounds_of_known_size += 1;
+        }
+    }
+
+    fn add_round(&mut self, round: &RoundFact) {
+        self.outcomes[outcome_index(round.outcome)] += 1;
+        self.rounds_without_quorum += u64::from(round.quorum.is_none());
+        let since_proposal = |time: Option<bftap_model::CaptureTime>| {
+            Some(time?.since(round.preprepare_ns?).0).filter(|&nanos| nanos >= 0)
+        };
+        if let Some(nanos) = since_proposal(round.prepared_ns) {
+            self.to_prepared.add(nanos.unsigned_abs());
+        }
+        let took = since_proposal(round.committed_ns);
+        if let Some(nanos) = took {
+            self.to_committed.add(nanos.unsigned_abs());
+        }
+        if round.messages == 0 {
+            return;
+        }
+        let candidate = Busy {
+            messages: round.messages,
+            chain: round.chain.clone(),
+            sequence: round.sequence,
+            round: round.round,
+            outcome: round.outcome,
+            proposer: round.proposer.clone(),
+            took,
+        };
+        if self.busiest.len() < BUSIEST_KEPT {
+            self.busiest.push(Reverse(candidate));
+        } else if self
+            .busiest
+            .peek()
+            .is_some_and(|Reverse(least)| *least < candidate)
+        {
+            self.busiest.pop();
+            self.busiest.push(Reverse(candidate));
+        }
+    }
+
+    fn add_height(&mut self, chain: &ChainName, sequence: u64) {
+        if let Some(known) = self.chains.get_mut(chain) {
+            known.first = known.first.min(sequence);
+            known.last = known.last.max(sequence);
+            known.heights += 1;
+        } else if self.chains.len() < MAX_CHAINS {
+            self.chains.insert(
+                chain.clone(),
+                Chain {
+                    first: sequence,
+                    last: sequence,
+                    heights: 1,
+                },
+            );
+        }
+    }
+
+    /// Receivers, busiest first; ties by address.
+    pub(crate) fn receivers(&self) -> Vec<(IpAddr, &Receiver)> {
+        let mut receivers: Vec<_> = self
+            .receivers
+            .iter()
+            .map(|(&ip, receiver)| (ip, receiver))
+            .collect();
+        receivers.sort_by_key(|(ip, receiver)| (Reverse(receiver.total().messages), *ip));
+        receivers
+    }
+
+    /// What reached receivers that are not kept apart, because there are more than this report holds.
+    pub(crate) const fn beyond(&self) -> &Tally {
+        &self.beyond
+    }
+
+    /// Sums of a kind over all receivers.
+    pub(crate) const fn kind(&self, kind: Kind) -> &Tally {
+        &self.kinds[kind.index()]
+    }
+
+    /// Sums over all kinds and receivers.
+    pub(crate) fn total(&self) -> Tally {
+        self.kinds.iter().fold(Tally::default(), Tally::plus)
+    }
+
+    /// Chains with their heights, by name.
+    pub(crate) fn chains(&self) -> impl ExactSizeIterator<Item = (&ChainName, &Chain)> {
+        self.chains.iter()
+    }
+
+    /// Rounds of an outcome.
+    pub(crate) const fn rounds_with(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome_index(outcome)]
+    }
+
+    /// All rounds.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    /// Rounds whose quorum is not known, because no validator set is.
+    pub(crate) const fn rounds_without_quorum(&self) -> u64 {
+        self.rounds_without_quorum
+    }
+
+    /// Nanoseconds from preprepare to prepared and to committed.
+    pub(crate) const fn phases(&self) -> [(&'static str, &Spread); 2] {
+        [("prepared", &self.to_prepared), ("committed", &self.to_committed)]
+    }
+
+    /// The rounds with most messages, busiest first.
+    pub(crate) fn busiest(&self) -> Vec<&Busy> {
+        let mut rounds: Vec<_> = self.busiest.iter().map(|Reverse(round)| round).collect();
+        rounds.sort_by(|a, b| b.cmp(a));
+        rounds
+    }
+}
+
+/// Messages of a kind that a validator receives in a round among `validators`: if each payload came once, and at most.
+///
+/// Every neighbour hands a payload on at most once, and the receiver's own comes back (WIRE-FORMATS 7.2): of
+/// n payloads n-1 copies each. A preprepare is one payload.
+const fn ideal_and_bound(kind: Kind, validators: u32) -> (u64, u64) {
+    let others = (validators as u64).saturating_sub(1);
+    match kind {
+        Kind::Preprepare => (1, others),
+        Kind::Prepare | Kind::Commit | Kind::RoundChange => (others, others * validators as u64),
+    }
+}
+
+const fn outcome_index(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Decided => 0,
+        Outcome::Changed => 1,
+        Outcome::Open => 2,
+        Outcome::Unknown => 3,
+    }
+}
+
+/// Distribution of whole numbers in bounded memory: exact below 64, in steps of at most an eighth above.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spread {
+    buckets: BTreeMap<u16, u64>,
+    count: u64,
+    sum: u128,
+    min: u64,
+    max: u64,
+}
+
+impl Spread {
+    fn add(&mut self, value: u64) {
+        *self.buckets.entry(bucket_of(value)).or_default() += 1;
+        self.min = if self.count == 0 {
+            value
+        } else {
+            self.min.min(value)
+        };
+        self.max = self.max.max(value);
+        self.count += 1;
+        self.sum += u128::from(value);
+    }
+
+    /// How many numbers.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their mean.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// The smallest.
+    pub(crate) fn min(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.min)
+    }
+
+    /// The largest.
+    pub(crate) fn max(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    /// The smallest number that `share` percent of all do not exceed, rounded down to its bucket's start.
+    pub(crate) fn percentile(&self, share: u64) -> Option<u64> {
+        let rank = (self.count * share).div_ceil(100).max(1);
+        let mut passed = 0;
+        let bucket = self.buckets.iter().find(|(_, count)| {
+            passed += **count;
+            passed >= rank
+        })?;
+        Some(bucket_start(*bucket.0).clamp(self.min, self.max))
+    }
+}
+
+/// Numbers below this have a bucket each.
+const EXACT_BITS: u32 = 6;
+/// Buckets a power of two above that, as bits.
+const STEP_BITS: u32 = 3;
+
+const fn bucket_of(value: u64) -> u16 {
+    if value < 1 << EXACT_BITS {
+        return value as u16;
+    }
+    let top = value.ilog2();
+    let step = (value >> (top - STEP_BITS)) & ((1 << STEP_BITS) - 1);
+    ((1 << EXACT_BITS) + ((top - EXACT_BITS) << STEP_BITS)) as u16 + step as u16
+}
+
+const fn bucket_start(bucket: u16) -> u64 {
+    if bucket < 1 << EXACT_BITS {
+        return bucket as u64;
+    }
+    let above = bucket as u32 - (1 << EXACT_BITS);
+    let top = EXACT_BITS + (above >> STEP_BITS);
+    let step = (above & ((1 << STEP_BITS) - 1)) as u64;
+    (1 << top) | (step << (top - STEP_BITS))
+}
+
+/// Receivers kept apart. Far above real networks; some 10 KiB each.
+const MAX_RECEIVERS: usize = 4096;
+
+/// Chains kept apart.
+const MAX_CHAINS: usize = 1024;
+
+/// Busiest rounds kept.
+const BUSIEST_KEPT: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn sums_are_by_receiver_and_kind() {
+        let mut summary = Summary::default();
+        for height in sample::heights() {
+            summary.add(&height);
+        }
+        let total = summary.total();
+        assert_eq!(total.messages, total.useful + total.repeats + total.echoes);
+        let (ip, first) = summary.receivers()[0];
+        assert_eq!(ip, IpAddr::from([10, 0, 0, 1]));
+        let prepare = &first.kinds[Kind::Prepare.index()];
+        assert_eq!(prepare.ideal(), Some(6.0));
+        assert_eq!(prepare.bound(), Some(42.0));
+        assert_eq!(prepare.largest_bound(), 42);
+        assert_eq!(prepare.per_round.max(), Some(36));
+        assert_eq!(
+            prepare.tally.redundancy(),
+            Some(prepare.tally.messages as f64 / prepare.tally.useful as f64)
+        );
+        assert_eq!(summary.chains().len(), 1);
+    }
+
+    #[test]
+    fn busiest_rounds_do_not_depend_on_order() {
+        let heights: Vec<_> = (1..100)
+            .map(|sequence| sample::height(sequence, sequence % 7 * 10))
+            .collect();
+        let mut forward = Summary::default();
+        let mut backward = Summary::default();
+        heights.iter().for_each(|height| forward.add(height));
+        heights.iter().rev().for_each(|height| backward.add(height));
+        assert_eq!(forward.busiest(), backward.busiest());
+        assert_eq!(forward.busiest().len(), BUSIEST_KEPT);
+        assert!(
+            forward
+                .busiest()
+                .windows(2)
+                .all(|pair| pair[0].messages >= pair[1].messages)
+        );
+        assert_eq!(forward.busiest()[0].sequence, 6, "of equal rounds the earliest");
+    }
+
+    #[test]
+    fn receivers_beyond_the_limit_are_counted_together() {
+        let mut summary = Summary::default();
+        let template = sample::height(1, 5);
+        for number in 0..MAX_RECEIVERS as u32 + 10 {
+            let mut height = HeightFacts::default();
+            let mut count = template.counts[0].clone();
+            count.receiver_ip = IpAddr::from(number.to_be_bytes());
+            height.counts.push(count);
+            summary.add(&height);
+        }
+        assert_eq!(summary.receivers().len(), MAX_RECEIVERS);
+        assert_eq!(summary.beyond().messages, 10 * template.counts[0].messages);
+    }
+
+    #[test]
+    fn buckets_start_at_or_below_their_values_and_are_few() {
+        let values = (0..2000).chain((6..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]));
+        for value in values.chain([u64::MAX]) {
+            let start = bucket_start(bucket_of(value));
+            assert!(start <= value && value - start <= value / 8, "{value}: {start}");
+            assert_eq!(bucket_of(start), bucket_of(value));
+        }
+        assert!(bucket_of(u64::MAX) < 600);
+    }
+
+    #[test]
+    fn percentiles_are_numbers_of_the_set() {
+        let mut spread = Spread::default();
+        assert_eq!(
+            (spread.percentile(50), spread.mean(), spread.max()),
+            (None, None, None)
+        );
+        for value in [5, 1, 3, 1000] {
+            spread.add(value);
+        }
+        assert_eq!(spread.percentile(50), Some(3));
+        assert_eq!(spread.percentile(0), Some(1));
+        assert_eq!(spread.percentile(100), Some(960));
+        assert_eq!(
+            (spread.min(), spread.max(), spread.count()),
+            (Some(1), Some(1000), 4)
+        );
+        assert_eq!(spread.mean(), Some(252.25));
+    }
+}

@@ -1,0 +1,150 @@
+//! The report on facts made by hand, against golden files.
+
+use bftap_analysis::facts::{HeightFacts, RunFacts, SessionState};
+
+use super::{Asked, Report, Summary, sample};
+use crate::golden;
+use crate::term::Style;
+
+const PLAIN: Style = Style {
+    width: 100,
+    colour: false,
+};
+
+fn summary(heights: &[HeightFacts]) -> Summary {
+    let mut summary = Summary::default();
+    heights.iter().for_each(|height| summary.add(height));
+    summary
+}
+
+fn render(heights: &[HeightFacts], facts: &RunFacts, style: Style) -> String {
+    let asked = Asked {
+        secrets: 26,
+        ..Asked::default()
+    };
+    Report {
+        facts,
+        summary: &summary(heights),
+        asked: &asked,
+    }
+    .render(style)
+}
+
+#[test]
+fn a_usual_run() {
+    golden::check(
+        "report/usual.txt",
+        &render(&sample::heights(), &sample::run(), PLAIN),
+    );
+}
+
+#[test]
+fn many_networks_stay_readable() {
+    let (heights, facts) = sample::many();
+    let text = render(&heights, &facts, PLAIN);
+    assert!(text.lines().count() < 250, "{} lines", text.lines().count());
+    golden::check("report/many.txt", &text);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for width in [100, 120, 160] {
+        for line in render(&sample::heights(), &sample::run(), Style { width, ..PLAIN }).lines() {
+            assert!(crate::term::width_of(line) <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn hostile_strings_come_out_harmless() {
+    let text = render(&sample::heights(), &sample::hostile_run(), PLAIN);
+    assert!(
+        text.chars().all(|c| c == '\n' || bftap_model::is_harmless(c)),
+        "{text}"
+    );
+    assert!(text.contains("tap\\u{1b}]0;owned\\u{7}.pcap"));
+    golden::check("report/hostile.txt", &text);
+}
+
+#[test]
+fn colour_is_the_only_escape_there_is() {
+    let style = Style {
+        colour: true,
+        ..PLAIN
+    };
+    let text = render(&sample::heights(), &sample::hostile_run(), style);
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('\x1b') {
+        let sequence = rest[at + 1..].strip_prefix('[').expect("only SGR sequences");
+        let end = sequence.find(|c: char| !c.is_ascii_digit()).unwrap();
+        assert_eq!(&sequence[end..=end], "m");
+        rest = &sequence[end..];
+    }
+    assert!(text.contains("\x1b[1mCAPTURE\x1b[0m"));
+}
+
+#[test]
+fn a_capture_without_secrets_says_how_to_get_them() {
+    let mut facts = sample::run();
+    facts
+        .sessions
+        .iter_mut()
+        .for_each(|session| session.state = SessionState::NoSecret);
+    let text = Report {
+        facts: &facts,
+        summary: &Summary::default(),
+        asked: &Asked::default(),
+    }
+    .render(PLAIN);
+    assert!(
+        text.contains("No session could be decrypted: no secrets were given."),
+        "{text}"
+    );
+    assert!(text.contains("docs/exporting-secrets.md"), "{text}");
+}
+
+#[test]
+fn nothing_at_all_is_a_report_too() {
+    let text = Report {
+        facts: &RunFacts::default(),
+        summary: &Summary::default(),
+        asked: &Asked::default(),
+    }
+    .render(PLAIN);
+    golden::check("report/empty.txt", &text);
+}
+
+#[test]
+fn everything_that_is_missing_is_said() {
+    let mut facts = sample::run();
+    facts.captures[0].problem = Some("the file ends inside a packet".to_owned());
+    facts.sessions[0].state = SessionState::Lost;
+    facts.sessions[0].detail = Some("4,096 bytes missing from the initiator".to_owned());
+    facts.sessions[0].gaps = 1;
+    facts.sessions[1].mac = Some(bftap_model::MacState::Failed);
+    facts.sessions[2].state = SessionState::NoSecret;
+    facts.nodes[3].client = Some("Nethermind/v1".to_owned());
+    facts.totals.gaps = 1;
+    facts.totals.lost_bytes = 4096;
+    facts.totals.undecodable = 3;
+    facts.totals.undecodable_reasons = [("no view".to_owned(), 3)].into();
+    facts.totals.limits_reached = [("reorder_bytes".to_owned(), 2)].into();
+    facts.totals.bad_checksums = 12;
+    let mut heights = sample::heights();
+    heights[0].counts[0].invalid = 2;
+    heights[1].rounds[0].quorum = None;
+    let asked = Asked {
+        secrets: 5,
+        selection: Some("heights 1..10".to_owned()),
+        stored: Some("run night in sqlite://bftap.db".to_owned()),
+        no_mac: true,
+        ..Asked::default()
+    };
+    let text = Report {
+        facts: &facts,
+        summary: &summary(&heights),
+        asked: &asked,
+    }
+    .render(PLAIN);
+    golden::check("report/troubled.txt", &text);
+}
