@@ -77,3 +77,89 @@ pub fn dialect_for(capability: &Capability, family: Family, local: u64) -> Optio
 pub fn dialect_named(name: &str) -> Option<&'static dyn Dialect> {
     dialects().iter().copied().find(|dialect| dialect.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// WIRE-FORMATS 4 and 4.2, and traps 15, 16 and 31.
+    #[test]
+    fn istanbul_is_told_apart_by_family_version_and_length() {
+        let capability = |name: &str, version, len| Capability {
+            name: name.into(),
+            version,
+            offset: 0x10,
+            len,
+        };
+        let name = |capability: &Capability, family, local| {
+            dialect_for(capability, family, local).map(Dialect::name)
+        };
+        for (version, len, klaytn, ethereum, unknown) in [
+            (64, Some(21), Some("klaytn"), Some("quorum-ibft"), Some("klaytn")),
+            (
+                64,
+                Some(18),
+                Some("klaytn"),
+                Some("quorum-ibft"),
+                Some("quorum-ibft"),
+            ),
+            (64, None, Some("klaytn"), Some("quorum-ibft"), None),
+            (65, Some(23), Some("klaytn"), None, Some("klaytn")),
+            (67, Some(26), Some("klaytn"), None, Some("klaytn")),
+            (68, None, Some("klaytn"), None, None),
+            (
+                99,
+                Some(18),
+                Some("klaytn"),
+                Some("quorum-ibft"),
+                Some("quorum-ibft"),
+            ),
+            (
+                100,
+                Some(22),
+                Some("klaytn"),
+                Some("quorum-ibft"),
+                Some("quorum-ibft"),
+            ),
+        ] {
+            let istanbul = capability("istanbul", version, len);
+            assert_eq!(name(&istanbul, Family::Klaytn, 0x11), klaytn, "{version} {len:?}");
+            assert_eq!(
+                name(&istanbul, Family::Ethereum, 0x11),
+                ethereum,
+                "{version} {len:?}"
+            );
+            assert_eq!(
+                name(&istanbul, Family::Unknown, 0x11),
+                unknown,
+                "{version} {len:?}"
+            );
+            for local in [0x00, 0x10, 0x12, 0x15] {
+                assert_eq!(
+                    name(&istanbul, Family::Ethereum, local),
+                    None,
+                    "QBFT's, or no consensus at all"
+                );
+            }
+        }
+        assert_eq!(
+            name(&capability("eth", 66, Some(17)), Family::Ethereum, 0x11),
+            None
+        );
+        assert_eq!(
+            name(&capability("Istanbul", 64, Some(21)), Family::Klaytn, 0x11),
+            None
+        );
+    }
+
+    #[test]
+    fn dialects_are_found_by_their_names() {
+        for dialect in dialects() {
+            assert_eq!(
+                dialect_named(dialect.name()).map(Dialect::name),
+                Some(dialect.name())
+            );
+        }
+        assert!(dialect_named("tendermint").is_none());
+    }
+}

@@ -253,7 +253,8 @@ impl Walker {
         };
         let place = offset..offset + item.len;
         if let Some(needed) = item.needed {
-            let (value, children) = (summary(&item), depth + 1);
+            let children = depth + 1;
+            let value = format!("{}, {} of {needed} bytes are there", item.kind, item.len);
             self.push(depth, name, place.clone(), value, FieldSource::Bytes);
             let kind = DecodeErrorKind::Truncated {
                 needed,
@@ -398,7 +399,11 @@ impl Walker {
         let cut = item.content.len().min(VANITY_LEN);
         let (vanity, fields) = item.content.split_at(cut);
         let place = item.content_offset..item.content_offset + cut;
-        let text = format!("{} \"{}\"", hex(vanity), escape_peer_text(vanity));
+        let end = vanity
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last + 1);
+        let text = format!("{} \"{}\"", hex(vanity), escape_peer_text(&vanity[..end]));
         self.push(depth, "vanity", place.clone(), text, FieldSource::Bytes);
         if cut < VANITY_LEN {
             let kind = DecodeErrorKind::BadLength {
@@ -519,7 +524,11 @@ fn summary(item: &Clipped<'_>) -> String {
 }
 
 fn describe_size(kind: ItemKind, len: usize) -> String {
-    format!("{kind} of {len} bytes")
+    match len {
+        0 => format!("empty {kind}"),
+        1 => format!("{kind} of 1 byte"),
+        _ => format!("{kind} of {len} bytes"),
+    }
 }
 
 /// Place and reason of an error in one line.

@@ -300,3 +300,81 @@ impl Head {
 
 /// Longest content whose length stands in the first byte.
 const MAX_SHORT: u8 = 55;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(bytes: &[u8]) -> DecodeErrorKind {
+        Item::only(bytes, 0, "item").unwrap_err().kind
+    }
+
+    #[test]
+    fn only_the_shortest_form_counts() {
+        assert_eq!(kind(&[0x81, 0x7f]), DecodeErrorKind::NotCanonical);
+        assert!(Item::only(&[0x81, 0x80], 0, "item").is_ok());
+        assert_eq!(kind(&[0xb8, 55]), DecodeErrorKind::NotCanonical);
+        assert_eq!(kind(&[0xf8, 0]), DecodeErrorKind::NotCanonical);
+        assert_eq!(kind(&[0xb9, 0, 56]), DecodeErrorKind::NotCanonical);
+    }
+
+    #[test]
+    fn lengths_beyond_the_input_are_told() {
+        assert_eq!(
+            kind(&[]),
+            DecodeErrorKind::Truncated {
+                needed: 1,
+                available: 0
+            }
+        );
+        assert_eq!(
+            kind(&[0x82, 1]),
+            DecodeErrorKind::Truncated {
+                needed: 3,
+                available: 2
+            }
+        );
+        assert_eq!(
+            kind(&[0xf9, 1]),
+            DecodeErrorKind::Truncated {
+                needed: 3,
+                available: 2
+            }
+        );
+        assert_eq!(
+            kind(&[0xff; 9]),
+            DecodeErrorKind::Truncated {
+                needed: u64::MAX,
+                available: 9
+            }
+        );
+        assert_eq!(kind(&[0x80, 0x80]), DecodeErrorKind::TrailingBytes { count: 1 });
+    }
+
+    #[test]
+    fn errors_inside_lists_name_their_place() {
+        let bytes = [0xc4, 0x01, 0x82, 0x00, 0x07];
+        let [one, two] = Item::only(&bytes, 100, "list").unwrap().exactly("list").unwrap();
+        assert_eq!(one.uint(5, "one"), Ok(1));
+        let error = two.uint(5, "two").unwrap_err();
+        assert_eq!(
+            (error.offset, error.field, error.reason()),
+            (102, "two", "not_canonical")
+        );
+        let error = Item::only(&bytes, 100, "list")
+            .unwrap()
+            .exactly::<3>("list")
+            .unwrap_err();
+        assert_eq!(
+            error.kind,
+            DecodeErrorKind::WrongItemCount {
+                expected: 3,
+                found: 2
+            }
+        );
+        assert_eq!(
+            one.uint(0, "one").unwrap_err().kind,
+            DecodeErrorKind::OutOfRange { limit: 0 }
+        );
+    }
+}

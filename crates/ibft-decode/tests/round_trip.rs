@@ -7,7 +7,8 @@ use bftap_ibft_decode::klaytn::{self, HeaderTail, Klaytn, TransactionKind};
 use bftap_ibft_decode::quorum_ibft::{self, ISTANBUL_DIGEST, QuorumIbft};
 use bftap_ibft_decode::rlp_view::{Item, ItemKind};
 use bftap_ibft_decode::{
-    CommitSeal, ConsensusMessage, Dialect, IstanbulExtra, Kind, SignatureCheck, Validity, View, istanbul,
+    CommitSeal, ConsensusMessage, Dialect, IstanbulExtra, Kind, SignatureCheck, Validity, View, What,
+    dissect, istanbul,
 };
 use bftap_model::{Address, Hash256, keccak256};
 use forge::Key;
@@ -301,4 +302,42 @@ fn transaction_kind() -> impl Strategy<Value = TransactionKind> {
         (1_u8..0x78).prop_map(TransactionKind::Klaytn),
         (1_u8..4).prop_map(TransactionKind::Ethereum),
     ]
+}
+
+/// The largest message that Klaytn of this encoding allows is read in one pass, and shown within bounds.
+#[test]
+fn a_block_of_ten_megabytes_of_empty_transactions() {
+    let header = forge::klaytn_header(HeaderTail::Istanbul, vec![Address([1; 20]); 1000]);
+    let count = 10 * 1024 * 1024;
+    let block = klaytn::block(&header.rlp(), &vec![0xc0; count]);
+    let message = klaytn::UnsignedMessage {
+        parent: header.parent_hash,
+        kind: Kind::Preprepare,
+        body: klaytn::preprepare(
+            View {
+                sequence: 1,
+                round: 0,
+            },
+            &block,
+        ),
+        address: Key::new(1).address(),
+        committed_seal: Vec::new(),
+    };
+    let payload = message.with_signature(&Key::new(1).sign(message.signing_hash()));
+    let decoded = Klaytn.decode(LOCAL, &payload, SignatureCheck::Recover).unwrap();
+    assert_eq!(decoded.validity, Validity::Valid);
+    let proposal = decoded.proposal.unwrap();
+    assert_eq!(
+        (proposal.transactions, proposal.validators.len()),
+        (count as u64, 1000)
+    );
+
+    let lines = dissect(&Klaytn, What::Payload, LOCAL, &payload);
+    let more: Vec<&str> = lines
+        .iter()
+        .filter(|line| line.name == "more")
+        .map(|line| &*line.value)
+        .collect();
+    assert_eq!(more, ["744 more items", "10485504 more items"]);
+    assert!(lines.len() < 700, "{} lines", lines.len());
 }
