@@ -105,7 +105,7 @@ pub(crate) fn by_layout(
             .map_err(|error| error.shifted(start))
     });
     match decoded {
-        Ok(message) => walker.conclusions(&message),
+        Ok(message) => walker.conclusions(&message, start),
         Err(error) => {
             let place = error.offset..error.offset;
             walker.push(0, "not decodable", place, describe(&error), FieldSource::Problem);
@@ -423,8 +423,8 @@ impl Walker {
         self.wrapped(&EXTRA, &fields, depth);
     }
 
-    /// What follows from a decoded message.
-    fn conclusions(&mut self, message: &ConsensusMessage) {
+    /// What follows from a decoded message whose payload starts at `start`.
+    fn conclusions(&mut self, message: &ConsensusMessage, start: usize) {
         match message.signer {
             Some(signer) => self.derived("signer", signer),
             None => self.derived("signer", "cannot be recovered from the signature"),
@@ -457,8 +457,9 @@ impl Walker {
             self.derived("round in header", round);
         }
         if let Some(error) = &proposal.extra_error {
+            let error = error.clone().shifted(start);
             let place = error.offset..error.offset;
-            self.push(0, "extra data", place, describe(error), FieldSource::Problem);
+            self.push(0, "extra data", place, describe(&error), FieldSource::Problem);
         }
     }
 

@@ -179,7 +179,7 @@ pub struct Proposal {
     pub round_in_header: Option<u64>,
     /// First 32 bytes of the extra data.
     pub vanity: Option<[u8; 32]>,
-    /// Why the extra data could not be read. Nodes decode such a message and refuse the block later.
+    /// Why the extra data could not be read (place in the payload). Nodes decode such a message and refuse the block later.
     pub extra_error: Option<DecodeError>,
 }
 
