@@ -220,11 +220,7 @@ impl Walker {
             .item(layout, short_name(layout), bytes, 0, 0)
             .unwrap_or(bytes.len());
         if read < bytes.len() {
-            let value = format!(
-                "{} bytes behind the end: {}",
-                bytes.len() - read,
-                hex(&bytes[read..])
-            );
+            let value = format!("behind the end: {}", hex(&bytes[read..]));
             self.push(
                 0,
                 "trailing bytes",
