@@ -251,6 +251,21 @@ impl FrameReader {
         &self.buffer[range]
     }
 
+    /// Start of the frame that is being read, if its header MAC is wrong: its size may be wrong too, and then it never ends.
+    pub fn suspect(&self) -> Option<Origin> {
+        match self.state {
+            State::Body {
+                offset,
+                header_mac_failed: true,
+                ..
+            } => Some(Origin {
+                offset,
+                seen: self.arrivals.latest(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Where the next frame starts, in the stream and in blocks of the key stream; `None` when that is not known.
     pub fn place(&self) -> Option<(StreamOffset, u64)> {
         match self.state {

@@ -23,6 +23,11 @@ pub mod session;
 pub mod snappy;
 pub mod status;
 
+#[doc(hidden)]
+pub mod fuzzing;
+#[doc(hidden)]
+pub mod sample;
+
 mod backlog;
 mod opened;
 mod opening;

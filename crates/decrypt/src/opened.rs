@@ -9,7 +9,7 @@ use rlp::Rlp;
 
 use crate::capability::Agreed;
 use crate::disconnect::Disconnect;
-use crate::frame::{FramePlace, FrameReader};
+use crate::frame::{FramePlace, FrameReader, MacPart};
 use crate::hello::Hello;
 use crate::problem::{Problem, ProblemKind};
 use crate::snappy::SnappyReader;
@@ -41,6 +41,7 @@ pub(crate) struct OpenCounts {
 struct OneWay {
     reader: FrameReader,
     frames: u64,
+    /// A wrong MAC was told.
     mac_failed: bool,
     ended: bool,
     hello: Option<Arc<Hello>>,
@@ -97,11 +98,37 @@ impl OpenSession {
         self.directions[direction.index()].ended = true;
     }
 
-    /// The next message of a direction, if one is complete; what goes wrong is added to `problems`.
-    pub(crate) fn next(&mut self, direction: Direction, problems: &mut VecDeque<Problem>) -> Option<Ready> {
+    /// The next message, if one is complete; what goes wrong is added to `problems`.
+    ///
+    /// First frames go first: they tell what the others mean.
+    #[inline]
+    pub(crate) fn next(&mut self, problems: &mut VecDeque<Problem>) -> Option<Ready> {
+        const BOTH: [Direction; 2] = [Direction::FromInitiator, Direction::FromRecipient];
+        for direction in BOTH {
+            if self.directions[direction.index()].frames == 0
+                && let Some(ready) = self.next_of(direction, problems)
+            {
+                return Some(ready);
+            }
+        }
+        BOTH.into_iter()
+            .find_map(|direction| self.next_of(direction, problems))
+    }
+
+    fn next_of(&mut self, direction: Direction, problems: &mut VecDeque<Problem>) -> Option<Ready> {
         while !self.waits_for_other_hello(direction) {
             let way = &mut self.directions[direction.index()];
-            let (place, data) = match way.reader.advance()? {
+            let Some(frame) = way.reader.advance() else {
+                if let Some(origin) = way.reader.suspect()
+                    && !way.mac_failed
+                {
+                    way.mac_failed = true;
+                    self.counts.worst_mac = Some(MacState::Failed);
+                    problems.push_back(Problem::at(direction, origin, ProblemKind::Mac(MacPart::Header)));
+                }
+                return None;
+            };
+            let (place, data) = match frame {
                 Ok(frame) => frame,
                 Err(error) => {
                     problems.push_back(Problem::at(

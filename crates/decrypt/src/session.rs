@@ -205,12 +205,10 @@ impl SessionDecoder {
         if let Some(problem) = self.problems.pop_front() {
             return Some(SessionOutput::Problem(problem));
         }
-        if let Phase::Open(open) = &mut self.phase {
-            for direction in [Direction::FromInitiator, Direction::FromRecipient] {
-                if let Some(ready) = open.messages.next(direction, &mut self.problems) {
-                    return Some(SessionOutput::Message(open.messages.message(ready)));
-                }
-            }
+        if let Phase::Open(open) = &mut self.phase
+            && let Some(ready) = open.messages.next(&mut self.problems)
+        {
+            return Some(SessionOutput::Message(open.messages.message(ready)));
         }
         self.problems.pop_front().map(SessionOutput::Problem)
     }
