@@ -1,1 +1,30 @@
 //! Facts to rows: schema, migrations, embedded SQLite.
+//!
+//! Tables, columns, units and example queries are in `docs/SCHEMA.md`.
+//!
+//! - [`StoreUrl`]: where rows go, as the user wrote it. Passwords are never shown.
+//! - [`Store`]: the few verbs that every database answers. [`open`] picks the database.
+//! - [`StoreWriter`]: a store on a thread of its own, fed by the analysis through a bounded channel.
+//! - [`rows`]: the tables as flat structs; [`StoreError`]: what went wrong, where, and what to do.
+//!
+//! A run is written under a fresh id while an earlier run of the same name stays complete and visible. The last
+//! transaction removes the earlier one and marks the new one complete, so at any moment, also after a crash, a name
+//! has the whole old run or the whole new one.
+//!
+//! Nothing but the backend folders (`sqlite`) and `migrations` knows a database's SQL: another database is one more
+//! of each, and passes the same contract tests.
+
+mod error;
+mod facts_to_rows;
+mod names;
+pub mod rows;
+mod sqlite;
+mod store;
+mod url;
+mod writer;
+
+pub use error::StoreError;
+pub use sqlite::SqliteStore;
+pub use store::{Access, Answer, Batch, NewRun, RunDetails, RunId, RunSource, RunState, Store, open};
+pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
+pub use writer::{StoreWriter, WrittenRun};

@@ -1,0 +1,195 @@
+//! What went wrong with a store, where, and what to do.
+
+use crate::store::RunId;
+
+/// Why a store cannot be opened, written or read.
+///
+/// Texts are for a person and name the store by its URL without password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store is `none`.
+    #[error("no store is given: name one with --store sqlite://FILE")]
+    NoStore,
+    /// A database that this version cannot use.
+    #[error("{store}: {database} is not in this version; use --store sqlite://FILE")]
+    NotInThisVersion {
+        /// The store.
+        store: String,
+        /// Product's name.
+        database: &'static str,
+    },
+    /// The folder of the file does not exist.
+    #[error("{store}: there is no folder `{folder}`; create it or name another file")]
+    NoFolder {
+        /// The store.
+        store: String,
+        /// The missing folder.
+        folder: String,
+    },
+    /// The path is a folder.
+    #[error("{store}: this is a folder, not a file; name a file in it")]
+    IsFolder {
+        /// The store.
+        store: String,
+    },
+    /// Reading, and there is no such file.
+    #[error("{store}: there is no such file; `bftap analyze --store {store}` makes it")]
+    NoFile {
+        /// The store.
+        store: String,
+    },
+    /// The file cannot be opened at all.
+    #[error("{store}: cannot be opened; check the permissions of the file and its folder")]
+    CannotOpen {
+        /// The store.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file or its folder must not be written.
+    #[error(
+        "{store}: cannot be written; check the permissions of the file and its folder, or name another file"
+    )]
+    ReadOnly {
+        /// The store.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file is something else.
+    #[error("{store}: this file is not a SQLite database and is left as it is; name another file")]
+    NotADatabase {
+        /// The store.
+        store: String,
+    },
+    /// A database of another program.
+    #[error("{store}: this database belongs to another program and is left as it is; name another file")]
+    ForeignDatabase {
+        /// The store.
+        store: String,
+    },
+    /// Written by a newer version.
+    #[error(
+        "{store}: written by a newer bftap (schema {found}, this one knows {known}); use that version or another file"
+    )]
+    NewerSchema {
+        /// The store.
+        store: String,
+        /// Schema version in the store.
+        found: i64,
+        /// Latest schema version this program knows.
+        known: i64,
+    },
+    /// Reading, and the tables are those of an older version.
+    #[error(
+        "{store}: has an older schema ({found}, this one needs {known}); the next `bftap analyze` into it brings it up to date"
+    )]
+    OlderSchema {
+        /// The store.
+        store: String,
+        /// Schema version in the store; 0 for an empty database.
+        found: i64,
+        /// Schema version needed.
+        known: i64,
+    },
+    /// Another program holds the write lock.
+    #[error(
+        "{store}: another program is writing to it (waited {waited_ms} ms); wait for it, or name another file"
+    )]
+    Locked {
+        /// The store.
+        store: String,
+        /// How long was waited, in milliseconds.
+        waited_ms: u128,
+    },
+    /// No space left.
+    #[error("{store}: the disk is full; make room or name a file elsewhere")]
+    Full {
+        /// The store.
+        store: String,
+    },
+    /// The database file is damaged.
+    #[error("{store}: the database file is damaged; move it away, or try `sqlite3 FILE .recover`")]
+    Damaged {
+        /// The store.
+        store: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The same facts came twice.
+    #[error("{store}: a row of table `{table}` came twice in run {run}; nothing of this batch was stored")]
+    Duplicate {
+        /// The store.
+        store: String,
+        /// Table.
+        table: &'static str,
+        /// The run.
+        run: RunId,
+    },
+    /// The run is no longer this program's.
+    #[error(
+        "{store}: run {run} is not being written any more: another analysis under the same name took its place; \
+         give one of them another name with --run"
+    )]
+    TakenOver {
+        /// The store.
+        store: String,
+        /// The run.
+        run: RunId,
+    },
+    /// A run's name that cannot be stored.
+    #[error(
+        "the name of a run must have 1 to {limit} characters and no control characters; this one has {found}"
+    )]
+    RunName {
+        /// Characters found.
+        found: usize,
+        /// Most characters allowed.
+        limit: usize,
+    },
+    /// No complete run of that name.
+    #[error("{store}: there is no complete run named {name:?}; there are: {known}")]
+    NoSuchRun {
+        /// The store.
+        store: String,
+        /// Name asked for.
+        name: String,
+        /// The latest names there are.
+        known: String,
+    },
+    /// No complete run at all.
+    #[error("{store}: there is no complete run yet; `bftap analyze --store {store}` makes one")]
+    NoRuns {
+        /// The store.
+        store: String,
+    },
+    /// A run that is not there, or no longer.
+    #[error("{store}: run {run} is gone: it was replaced or removed")]
+    RunGone {
+        /// The store.
+        store: String,
+        /// The run.
+        run: RunId,
+    },
+    /// The database refused something for another reason.
+    #[error("{store}: the database failed while {doing}")]
+    Database {
+        /// The store.
+        store: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The writing thread could not be started.
+    #[error("the thread that writes the store cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// The writing thread ended before, and its error has been reported.
+    #[error("writing to the store stopped after an earlier error")]
+    Stopped,
+}

@@ -1,0 +1,489 @@
+//! The tables as flat structs: integers with their unit in the name, short texts, nothing nested.
+//!
+//! Columns and their meanings are those of `docs/SCHEMA.md`. Times are nanoseconds since the Unix epoch, of the capture's
+//! clock unless said otherwise. Numbers are at most `i64::MAX`: what was larger is stored as that.
+
+/// A value on its way into a database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Value<'a> {
+    Int(Option<i64>),
+    Text(Option<&'a str>),
+}
+
+/// Columns of one row on their way out of a database, by position.
+///
+/// Databases are input like any other: what has not the type it should have is an error.
+pub(crate) trait Columns {
+    type Error;
+    fn int(&mut self, column: usize) -> Result<i64, Self::Error>;
+    fn optional_int(&mut self, column: usize) -> Result<Option<i64>, Self::Error>;
+    fn text(&mut self, column: usize) -> Result<String, Self::Error>;
+    fn optional_text(&mut self, column: usize) -> Result<Option<String>, Self::Error>;
+}
+
+/// A row of a table.
+pub(crate) trait TableRow: Sized + Send + Sync {
+    const TABLE: &'static str;
+    const COLUMNS: &'static [&'static str];
+
+    /// Gives the values in the order of `COLUMNS`.
+    fn put(&self, take: &mut impl FnMut(Value<'_>));
+
+    /// Reads the values in the order of `COLUMNS`.
+    fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error>;
+}
+
+/// A type that a column can have.
+trait Field: Sized {
+    fn value(&self) -> Value<'_>;
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error>;
+}
+
+impl Field for i64 {
+    fn value(&self) -> Value<'_> {
+        Value::Int(Some(*self))
+    }
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
+        columns.int(column)
+    }
+}
+
+impl Field for Option<i64> {
+    fn value(&self) -> Value<'_> {
+        Value::Int(*self)
+    }
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
+        columns.optional_int(column)
+    }
+}
+
+impl Field for bool {
+    fn value(&self) -> Value<'_> {
+        Value::Int(Some(i64::from(*self)))
+    }
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
+        columns.int(column).map(|value| value != 0)
+    }
+}
+
+impl Field for String {
+    fn value(&self) -> Value<'_> {
+        Value::Text(Some(self))
+    }
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
+        columns.text(column)
+    }
+}
+
+impl Field for Option<String> {
+    fn value(&self) -> Value<'_> {
+        Value::Text(self.as_deref())
+    }
+    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
+        columns.optional_text(column)
+    }
+}
+
+/// Declares a row: the struct, and its columns in the same order.
+macro_rules! table_row {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident in $table:literal {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        $vis struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+
+        impl TableRow for $name {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field),)*];
+
+            fn put(&self, take: &mut impl FnMut(Value<'_>)) {
+                $(take(self.$field.value());)*
+            }
+
+            fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error> {
+                let mut column = 0..;
+                $(let $field = Field::read(columns, column.next().unwrap_or(usize::MAX))?;)*
+                Ok(Self { $($field,)* })
+            }
+        }
+    };
+}
+
+table_row! {
+    /// One analysis, or one monitoring.
+    pub struct RunRow in "run" {
+        /// Id; never used again, also after the run is gone.
+        run_id: i64,
+        /// Name, chosen with `--run` or made of the inputs.
+        name: String,
+        /// `running`, `complete` or `failed`; rows count for something only in a `complete` run.
+        state: String,
+        /// Why it failed.
+        problem: Option<String>,
+        /// What wrote it: `analyze` or `live`.
+        source: String,
+        /// Version of the program.
+        program_version: String,
+        /// Start of the run by the clock of the machine.
+        started_ns: i64,
+        /// End of the run by the clock of the machine.
+        finished_ns: Option<i64>,
+        /// Transactions committed with rows of this run.
+        batches: i64,
+        /// Earliest packet of a session.
+        first_seen_ns: Option<i64>,
+        /// Latest packet of a session.
+        last_seen_ns: Option<i64>,
+        /// Packets in the captures.
+        packets: i64,
+        /// Captured bytes in them.
+        bytes: i64,
+        /// Packets with a TCP segment.
+        tcp_packets: i64,
+        /// Rows in `session`.
+        sessions: i64,
+        /// Connections refused, or without payload.
+        refused: i64,
+        /// TCP connections that are something else.
+        other_flows: i64,
+        /// Whole frames.
+        frames: i64,
+        /// Consensus messages.
+        consensus_messages: i64,
+        /// Frames that should hold a message of a known kind and do not decode.
+        undecodable: i64,
+        /// Holes in streams.
+        gaps: i64,
+        /// Stream bytes missing, and bytes of frames cut by them.
+        lost_bytes: i64,
+        /// Bytes at the end that do not complete a frame.
+        incomplete_bytes: i64,
+        /// TCP packets with a wrong checksum.
+        bad_checksums: i64,
+    }
+}
+
+table_row! {
+    /// A total with a name that is not fixed.
+    pub struct CounterRow in "counter" {
+        /// Run.
+        run_id: i64,
+        /// Which list: `skipped_packets`, `undecodable_reasons` or `limits_reached`.
+        list: String,
+        /// What was counted.
+        name: String,
+        /// How often.
+        value: i64,
+    }
+}
+
+table_row! {
+    /// One input.
+    pub struct CaptureRow in "capture" {
+        /// Run.
+        run_id: i64,
+        /// Position in the run's list of inputs, from 0.
+        capture_number: i64,
+        /// Path as given, `-` for standard input.
+        path: String,
+        /// SHA-256 of the file's content, lower-case hex.
+        sha256: String,
+        /// Packets read from it.
+        packets: i64,
+        /// Captured bytes in those packets.
+        bytes: i64,
+        /// Why reading ended before the end of the file.
+        problem: Option<String>,
+    }
+}
+
+table_row! {
+    /// A chain that was seen.
+    pub struct ChainRow in "chain" {
+        /// Run.
+        run_id: i64,
+        /// Id within the run, from 0 in order of first sight.
+        chain_id: i64,
+        /// Network id and genesis hash, `1000/0x...`, or `unknown`.
+        chain: String,
+    }
+}
+
+table_row! {
+    /// One node.
+    pub struct NodeRow in "node" {
+        /// Run.
+        run_id: i64,
+        /// Position in the run's list of nodes, from 0.
+        node_number: i64,
+        /// How it is shown in text: name, else address, else IP address.
+        label: String,
+        /// Name from the nodes file.
+        name: Option<String>,
+        /// Public key, `0x` and 128 hex digits.
+        node_id: Option<String>,
+        /// Address of that key, `0x` and 40 hex digits.
+        address: Option<String>,
+        /// Client name from Hello, control characters escaped.
+        client: Option<String>,
+        /// Role from the connection type: `cn`, `en`, `pn`, `bn`.
+        role: Option<String>,
+        /// How much of its traffic was seen: `full`, `partial`, `lossy`.
+        coverage: String,
+        /// Whether it signed messages or stands in a validator list.
+        validator: bool,
+    }
+}
+
+table_row! {
+    /// An IP address of a node.
+    pub struct NodeIpRow in "node_ip" {
+        /// Run.
+        run_id: i64,
+        /// IP address.
+        ip: String,
+        /// Node.
+        node_number: i64,
+    }
+}
+
+table_row! {
+    /// One RLPx session.
+    pub struct SessionRow in "session" {
+        /// Run.
+        run_id: i64,
+        /// Position in the run's list of sessions, from 0.
+        session_number: i64,
+        /// Chain, as Status tells it.
+        chain_id: i64,
+        /// The end that dialled, `ip:port`.
+        initiator: String,
+        /// The end that listened, `ip:port`.
+        recipient: String,
+        /// IP address of the end that dialled.
+        initiator_ip: String,
+        /// IP address of the end that listened.
+        recipient_ip: String,
+        /// `no_handshake`, `no_secret`, `decrypted`, `lost` or `failed`.
+        state: String,
+        /// `handshake` or `midstream`; null when never opened.
+        attached: Option<String>,
+        /// Worst MAC state of its frames: `verified`, `skipped`, `unverifiable`, `failed`; null when never opened.
+        mac: Option<String>,
+        /// Whole frames from the initiator.
+        frames_from_initiator: i64,
+        /// Whole frames from the recipient.
+        frames_from_recipient: i64,
+        /// Holes in its streams.
+        gaps: i64,
+        /// Stream bytes missing, and bytes of frames cut by them.
+        lost_bytes: i64,
+        /// Bytes at the end that do not complete a frame.
+        incomplete_bytes: i64,
+        /// Agreed capabilities, separated by a space: `istanbul/64 p2p/5`.
+        capabilities: String,
+        /// TCP payload from the initiator, bytes.
+        bytes_from_initiator: i64,
+        /// TCP payload from the recipient, bytes.
+        bytes_from_recipient: i64,
+        /// Client name of the initiator.
+        initiator_client: Option<String>,
+        /// Client name of the recipient.
+        recipient_client: Option<String>,
+        /// Public key of the initiator.
+        initiator_node_id: Option<String>,
+        /// Public key of the recipient.
+        recipient_node_id: Option<String>,
+        /// Why it is not `decrypted`, in words.
+        detail: Option<String>,
+        /// Earliest packet.
+        first_seen_ns: i64,
+        /// Latest packet.
+        last_seen_ns: i64,
+    }
+}
+
+table_row! {
+    /// Frames of one message code.
+    pub struct CodeRow in "code" {
+        /// Run.
+        run_id: i64,
+        /// `istanbul/64`, `p2p` for the base protocol, `unknown`.
+        capability: String,
+        /// Code on the wire.
+        wire_code: i64,
+        /// Name of the message.
+        name: String,
+        /// How many frames.
+        frames: i64,
+        /// Their bytes on the wire.
+        bytes: i64,
+    }
+}
+
+table_row! {
+    /// Messages that reached one receiver in one round, of one kind.
+    pub struct CountRow in "message_count" {
+        /// Run.
+        run_id: i64,
+        /// Chain.
+        chain_id: i64,
+        /// The receiver's IP address.
+        receiver_ip: String,
+        /// The receiver in text.
+        receiver: String,
+        /// Block height.
+        sequence: i64,
+        /// Attempt at it; of a round change the requested one.
+        round: i64,
+        /// `preprepare`, `prepare`, `commit` or `roundchange`.
+        kind: String,
+        /// All messages: `useful + repeats + echoes`.
+        messages: i64,
+        /// First copies of payloads that the receiver did not sign.
+        useful: i64,
+        /// Later copies of such payloads.
+        repeats: i64,
+        /// Copies of payloads that the receiver signed itself.
+        echoes: i64,
+        /// Of all messages, those with a wrong signature or another signer than claimed.
+        invalid: i64,
+        /// Their frames' bytes on the wire.
+        bytes: i64,
+        /// Whether more may have arrived than was seen.
+        lower_bound: bool,
+        /// Earliest sight.
+        first_seen_ns: i64,
+        /// Latest sight.
+        last_seen_ns: i64,
+    }
+}
+
+table_row! {
+    /// Copies of one signer's messages that one sender handed to one receiver; texts are ids into `label`.
+    pub struct DeliveryRow in "delivery_row" {
+        /// Run.
+        run_id: i64,
+        /// Chain.
+        chain_id: i64,
+        /// The receiver's IP address, as id.
+        receiver_id: i64,
+        /// Who handed the copies over, as id.
+        sender_id: i64,
+        /// Who signed them, as id.
+        signer_id: i64,
+        /// Block height.
+        sequence: i64,
+        /// Attempt at it.
+        round: i64,
+        /// 0 preprepare, 1 prepare, 2 commit, 3 roundchange.
+        kind_id: i64,
+        /// How many messages.
+        copies: i64,
+        /// Earliest sight.
+        first_seen_ns: i64,
+        /// Latest sight.
+        last_seen_ns: i64,
+    }
+}
+
+table_row! {
+    /// Messages per minute on one link.
+    pub struct LinkCountRow in "link_count" {
+        /// Run.
+        run_id: i64,
+        /// Chain.
+        chain_id: i64,
+        /// Start of the minute.
+        minute_ns: i64,
+        /// The receiver's IP address.
+        receiver_ip: String,
+        /// The receiver in text.
+        receiver: String,
+        /// The sender in text.
+        sender: String,
+        /// `preprepare`, `prepare`, `commit` or `roundchange`.
+        kind: String,
+        /// How many messages.
+        messages: i64,
+        /// Their frames' bytes on the wire.
+        bytes: i64,
+    }
+}
+
+table_row! {
+    /// How many distinct payloads arrived at a receiver in exactly so many copies.
+    pub struct CopiesRow in "copies" {
+        /// Run.
+        run_id: i64,
+        /// The receiver's IP address.
+        receiver_ip: String,
+        /// Number of copies, echoes included.
+        copies: i64,
+        /// Payloads with that number.
+        payloads: i64,
+    }
+}
+
+table_row! {
+    /// One attempt at one height.
+    pub struct RoundRow in "round" {
+        /// Run.
+        run_id: i64,
+        /// Chain.
+        chain_id: i64,
+        /// Block height.
+        sequence: i64,
+        /// Attempt at it, from 0.
+        round: i64,
+        /// Who proposed, or should have.
+        proposer: Option<String>,
+        /// Validators with a vote.
+        validators: Option<i64>,
+        /// Distinct votes that make a node committed.
+        quorum: Option<i64>,
+        /// Earliest sight of the preprepare.
+        preprepare_ns: Option<i64>,
+        /// When the median fully covered node was prepared.
+        prepared_ns: Option<i64>,
+        /// When the median fully covered node was committed.
+        committed_ns: Option<i64>,
+        /// Messages of this round at all receivers.
+        messages: i64,
+        /// `decided`, `changed`, `open` or `unknown`.
+        outcome: String,
+    }
+}
+
+table_row! {
+    /// Something worth a person's attention.
+    pub struct EventRow in "event" {
+        /// Run.
+        run_id: i64,
+        /// Position in the run's list of events, from 0.
+        event_number: i64,
+        /// When.
+        time_ns: i64,
+        /// Which rule noticed it.
+        rule: String,
+        /// `info`, `warning` or `critical`.
+        severity: String,
+        /// Who signed.
+        signer: Option<String>,
+        /// Who handed it over.
+        sender: Option<String>,
+        /// Chain.
+        chain_id: i64,
+        /// Block height.
+        sequence: Option<i64>,
+        /// Attempt at it.
+        round: Option<i64>,
+        /// What happened, in words.
+        detail: String,
+        /// Whether an honest node would not do so.
+        suspicious: bool,
+    }
+}

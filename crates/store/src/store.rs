@@ -1,0 +1,251 @@
+//! The few verbs that every database answers.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+
+use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, LinkCountFact, RoundFact, RunFacts};
+
+use crate::rows::{
+    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, NodeIpRow, NodeRow, RunRow,
+    SessionRow,
+};
+use crate::sqlite::SqliteStore;
+use crate::{StoreError, StoreUrl};
+
+/// What a verb of a [`Store`] gives: boxed, so that one type stands for any database.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A database with the tables of `docs/SCHEMA.md`.
+///
+/// Writing goes [`begin_run`](Self::begin_run), [`write`](Self::write) as often as needed, then either
+/// [`finish_run`](Self::finish_run) or [`fail_run`](Self::fail_run). Each verb is one transaction. Until `finish_run` is
+/// committed, an earlier run of the same name stays complete. A store writes one run at a time.
+pub trait Store: Send {
+    /// Starts a run and gives its id. Removes what earlier runs of this name left unfinished.
+    ///
+    /// `started_ns`: now, in nanoseconds since the epoch.
+    fn begin_run<'a>(&'a mut self, run: &'a NewRun, started_ns: i64) -> Answer<'a, RunId>;
+
+    /// Adds rows. All of them are stored, or none.
+    fn write<'a>(&'a mut self, run: RunId, batch: &'a Batch) -> Answer<'a, ()>;
+
+    /// Adds the rest, removes the earlier complete run of the same name and marks this one complete, all at once.
+    fn finish_run<'a>(&'a mut self, run: RunId, facts: &'a RunFacts, finished_ns: i64) -> Answer<'a, ()>;
+
+    /// Marks a running run failed, with the reason, and removes its rows; its row in `run` stays.
+    fn fail_run<'a>(&'a mut self, run: RunId, problem: &'a str, finished_ns: i64) -> Answer<'a, ()>;
+
+    /// All runs, the latest first.
+    fn runs(&mut self) -> Answer<'_, Vec<RunRow>>;
+
+    /// The latest complete run, or the complete run of that name.
+    fn find_run<'a>(&'a mut self, name: Option<&'a str>) -> Answer<'a, RunRow>;
+
+    /// Counts of heights in `sequences`, at most `limit` rows behind the row `after`, in order of sequence, round, chain id,
+    /// receiver IP address and kind (as texts).
+    ///
+    /// Page by page with the last row of the page before, so that memory stays bounded and nothing stays open between.
+    fn counts<'a>(
+        &'a mut self,
+        run: RunId,
+        sequences: RangeInclusive<i64>,
+        after: Option<&'a CountRow>,
+        limit: u32,
+    ) -> Answer<'a, Vec<CountRow>>;
+
+    /// The lists of a run that are small enough to hold.
+    fn details(&mut self, run: RunId) -> Answer<'_, RunDetails>;
+
+    /// Ends the connection in good order. Dropping a store does too, but later, and its errors go unseen.
+    fn close(self: Box<Self>) -> Answer<'static, ()>;
+}
+
+/// Opens a store of any kind.
+///
+/// With [`Access::Write`] this makes the file and brings the tables up to date; whether rows can be written is known
+/// when [`Store::begin_run`] is through.
+pub async fn open(url: &StoreUrl, access: Access) -> Result<Box<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::None => Err(StoreError::NoStore),
+        StoreUrl::Sqlite(_) | StoreUrl::SqliteMemory => Ok(Box::new(SqliteStore::open(url, access).await?)),
+        StoreUrl::Server { kind, .. } => Err(StoreError::NotInThisVersion {
+            store: url.to_string(),
+            database: kind.as_str(),
+        }),
+    }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only reading: never makes or changes anything.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// Id of a run in its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A run that is about to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// Its name: 1 to 200 characters, no control characters.
+    pub name: String,
+    /// What writes it.
+    pub source: RunSource,
+    /// Version of the program, for the record.
+    pub program_version: String,
+}
+
+impl NewRun {
+    /// Most characters of a run's name.
+    pub const NAME_LIMIT: usize = 200;
+
+    /// Whether the name can be stored and typed again.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let found = self.name.chars().count();
+        if (1..=Self::NAME_LIMIT).contains(&found) && !self.name.chars().any(char::is_control) {
+            return Ok(());
+        }
+        Err(StoreError::RunName {
+            found,
+            limit: Self::NAME_LIMIT,
+        })
+    }
+}
+
+/// What writes a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunSource {
+    /// `bftap analyze`.
+    Analyze,
+    /// `bftap live`.
+    Live,
+}
+
+impl RunSource {
+    /// The word in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Analyze => "analyze",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Being written, or left so by a program that was killed.
+    Running,
+    /// All rows are there.
+    Complete,
+    /// Given up; has no rows.
+    Failed,
+}
+
+impl RunState {
+    /// The word in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Facts that are written together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Rows of `message_count`.
+    pub counts: Vec<CountFact>,
+    /// Rows of `delivery`.
+    pub deliveries: Vec<DeliveryFact>,
+    /// Rows of `round`.
+    pub rounds: Vec<RoundFact>,
+    /// Rows of `link_count`.
+    pub links: Vec<LinkCountFact>,
+}
+
+impl Batch {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.counts.len() + self.deliveries.len() + self.rounds.len() + self.links.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a height.
+    pub fn push_height(&mut self, mut height: HeightFacts) {
+        self.counts.append(&mut height.counts);
+        self.deliveries.append(&mut height.deliveries);
+        self.rounds.append(&mut height.rounds);
+    }
+}
+
+/// The lists of a run that are small enough to hold, in the order they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDetails {
+    /// The run with its totals.
+    pub run: RunRow,
+    /// Totals with names that are not fixed.
+    pub counters: Vec<CounterRow>,
+    /// Inputs.
+    pub captures: Vec<CaptureRow>,
+    /// Chains.
+    pub chains: Vec<ChainRow>,
+    /// Nodes.
+    pub nodes: Vec<NodeRow>,
+    /// Their IP addresses.
+    pub node_ips: Vec<NodeIpRow>,
+    /// Sessions.
+    pub sessions: Vec<SessionRow>,
+    /// Frames by code.
+    pub codes: Vec<CodeRow>,
+    /// Histogram of copies.
+    pub copies: Vec<CopiesRow>,
+    /// Events.
+    pub events: Vec<EventRow>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_runs_can_be_typed_again() {
+        let check = |name: &str| {
+            NewRun {
+                name: name.into(),
+                source: RunSource::Analyze,
+                program_version: String::new(),
+            }
+            .check()
+        };
+        for good in [
+            "a",
+            "tägliche Messung 3",
+            "'; DROP TABLE run; --",
+            &"é".repeat(200),
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "a\0b", "\u{1b}[31m", &"x".repeat(201)] {
+            assert!(matches!(check(bad), Err(StoreError::RunName { .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `docs/SCHEMA.md` is complete and true.
+
+use crate::facts::{height, link, new_run, run_facts};
+use crate::sqlite::SqliteFile;
+use crate::suite::{Backend, TABLES};
+
+const PAGE: &str = include_str!("../../../../docs/SCHEMA.md");
+
+fn filled() -> SqliteFile {
+    let file = SqliteFile::new();
+    let mut writer = bftap_store::StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    for sequence in 1..4 {
+        writer.height(height(sequence)).unwrap();
+        writer.minute(&[link(sequence)]).unwrap();
+    }
+    writer.finish(run_facts()).unwrap();
+    file
+}
+
+/// The part of the page under `### name`.
+fn section(name: &str) -> &str {
+    let heading = format!("### `{name}`\n");
+    let (_, rest) = PAGE
+        .split_once(&heading)
+        .unwrap_or_else(|| panic!("docs/SCHEMA.md has no section {heading}"));
+    rest.split("\n##").next().unwrap()
+}
+
+#[tokio::test]
+async fn every_table_and_column_is_described_and_nothing_else() {
+    let file = filled();
+    let tables = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE '%sqlx%' \
+                  AND name NOT LIKE 'sqlite%' ORDER BY name";
+    let tables: Vec<String> = file.sql(tables).await.concat();
+    assert_eq!(
+        tables.len(),
+        TABLES.len() + 3,
+        "the contract suite knows all tables: {tables:?}"
+    );
+    assert_eq!(
+        PAGE.matches("\n### `").count(),
+        tables.len(),
+        "a section for each: {tables:?}"
+    );
+    for table in tables {
+        let columns: Vec<String> = file
+            .sql(&format!("SELECT name FROM pragma_table_info('{table}')"))
+            .await
+            .concat();
+        let described: Vec<&str> = section(&table)
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split_once('`'))
+            .map(|(column, _)| column)
+            .collect();
+        assert_eq!(described, columns, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn every_example_query_runs_and_finds_something() {
+    let file = filled();
+    let examples: Vec<&str> = PAGE
+        .split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(sql, _)| sql)
+        .collect();
+    assert!(examples.len() >= 6, "{}", examples.len());
+    for example in examples {
+        assert!(!file.sql(example).await.is_empty(), "{example}");
+    }
+}
+
+/// Dashboards must not read a whole run to show a part of it.
+#[tokio::test]
+async fn usual_conditions_use_keys_and_indexes() {
+    let file = filled();
+    for (query, expected) in [
+        (
+            "SELECT * FROM delivery_row WHERE run_id = 1 AND sequence BETWEEN 5 AND 9",
+            "run_id=? AND sequence>?",
+        ),
+        (
+            "SELECT sender, SUM(copies) FROM delivery WHERE run_id = 1 AND sequence = 5 GROUP BY sender",
+            "sequence=?",
+        ),
+        (
+            "SELECT * FROM message_count WHERE run_id = 1 AND first_seen_ns BETWEEN 5 AND 9",
+            "message_count_by_time",
+        ),
+        (
+            "SELECT * FROM round WHERE run_id = 1 AND preprepare_ns BETWEEN 5 AND 9",
+            "round_by_time",
+        ),
+        (
+            "SELECT * FROM event WHERE run_id = 1 AND time_ns BETWEEN 5 AND 9",
+            "event_by_time",
+        ),
+        (
+            "SELECT * FROM link_count WHERE run_id = 1 AND minute_ns BETWEEN 5 AND 9",
+            "run_id=? AND minute_ns>?",
+        ),
+        (
+            "SELECT prepare FROM consensus_round_counts WHERE run_id = 1 AND round_number = 5",
+            "run_id=? AND sequence=?",
+        ),
+    ] {
+        let plan = file
+            .sql(&format!("EXPLAIN QUERY PLAN {query}"))
+            .await
+            .concat()
+            .join(" ");
+        assert!(plan.contains(expected), "{query}: {plan}");
+    }
+    let count = file
+        .sql("EXPLAIN QUERY PLAN SELECT COUNT(*) FROM delivery")
+        .await
+        .concat()
+        .join(" ");
+    assert!(
+        !count.contains("label"),
+        "columns that are not asked for cost nothing: {count}"
+    );
+}
