@@ -8,6 +8,7 @@ use bftap_model::{Address, Hash256, keccak256};
 
 use super::proposal::Proposal;
 use crate::key::NodeKey;
+use crate::rlpx::frame::compress;
 
 /// Encoding of consensus messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,14 +39,18 @@ pub struct SignedMessage {
     pub digest: Hash256,
     /// Address that the message claims.
     pub claimed: Address,
-    /// Address whose key signed it.
-    pub signer: Address,
+    /// Address whose key signed it; `None` when no key of the network did.
+    pub signer: Option<Address>,
+    /// Hash of the block before the one voted for, or of the author's head in a round change.
+    pub parent: Hash256,
     /// The committed seal of a commit.
     pub committed_seal: Option<[u8; SIGNATURE_LEN]>,
     /// Hash of the payload.
     pub payload_hash: Hash256,
     /// The message behind the wire code: the payload in its envelope.
     pub wire: Vec<u8>,
+    /// The same after Snappy, as frames carry it.
+    pub compressed: Vec<u8>,
     /// The block of a preprepare.
     pub block: Option<Arc<Proposal>>,
     /// Its signature leads to the claimed address.
@@ -107,7 +112,7 @@ impl fmt::Debug for SignedMessage {
         write!(
             f,
             "{} {}/{} of {} for {}",
-            self.kind, self.view.sequence, self.view.round, self.signer, self.digest
+            self.kind, self.view.sequence, self.view.round, self.claimed, self.digest
         )
     }
 }
@@ -164,9 +169,15 @@ impl Draft {
             view: self.view,
             digest: self.digest,
             claimed: address,
-            signer: key.address(),
+            signer: match forgery {
+                Some(Forgery::RandomSignature(_)) => None,
+                _ => Some(key.address()),
+            },
+            parent: self.parent,
             committed_seal: self.seal,
             payload_hash: keccak256(&payload),
+            // Messages are far below Snappy's limit of 4 GiB; one beyond it could not be sent, and its frame is refused.
+            compressed: compress(&wire).unwrap_or_default(),
             wire,
             block: self.block,
             honest: forgery.is_none(),

@@ -1,0 +1,802 @@
+//! TCP connections drawn as packets: handshake, segments, acknowledgements, loss and repetition, FIN and RST.
+//!
+//! Connections that nobody captures carry the same messages at the same pace, but no bytes are made for them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bftap_model::{CaptureTime, Endpoint};
+
+use super::Network;
+use super::event::{ConnIndex, Event, NodeIndex, Time};
+use super::session::{Delivery, Session};
+use super::truth::{ChainIndex, SessionTruth};
+use crate::capture::packet::{self, Flags, Station};
+use crate::consensus::SignedMessage;
+use crate::prng::Prng;
+
+/// A TCP connection.
+pub(super) struct Conn {
+    pub(super) ends: [End; 2],
+    /// Stream of each end, the initiator's first.
+    pub(super) halves: [Half; 2],
+    pub(super) session: Session,
+    pub(super) prng: Prng,
+    /// A tap sees it.
+    pub(super) captured: bool,
+    /// What the capture holds of it, once it holds something.
+    pub(super) truth: Option<Box<SessionTruth>>,
+    pub(super) chain: ChainIndex,
+}
+
+pub(super) struct End {
+    pub(super) node: NodeIndex,
+    pub(super) port: u16,
+    pub(super) state: EndState,
+    clock: u32,
+    packet_id: u16,
+    /// Value of the peer's last timestamp.
+    echo: u32,
+}
+
+/// How far an end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndState {
+    /// No connection yet.
+    Opening,
+    /// Open.
+    Open,
+    /// Closed by this end.
+    Closed,
+    /// Reset by the other end: nothing more leaves.
+    Reset,
+}
+
+/// One direction.
+pub(super) struct Half {
+    isn: u32,
+    /// Bytes handed to the socket.
+    queued: u64,
+    /// Bytes that left for the first time.
+    departed: u64,
+    fin_departed: bool,
+    last_departure: Time,
+    last_arrival: Time,
+    /// Bytes that arrived in order.
+    received: u64,
+    fin_at: Option<u64>,
+    fin_received: bool,
+    /// Arrived ahead of their turn: begin and end.
+    early: BTreeMap<u64, u64>,
+    acknowledged: u64,
+    /// Segments since the last acknowledgement.
+    unacknowledged: u32,
+    /// On their way, by their end.
+    deliveries: VecDeque<(u64, Delivery)>,
+    /// Frames that no tap has seen whole yet.
+    unseen: VecDeque<FrameMark>,
+    /// First stream byte in the capture, and the end of the bytes in it.
+    seen: Option<Range<u64>>,
+}
+
+/// A frame in a stream.
+pub(super) struct FrameMark {
+    pub(super) span: Range<u64>,
+    pub(super) code: u64,
+    pub(super) message: Option<Arc<SignedMessage>>,
+}
+
+/// A packet.
+pub(super) struct Segment {
+    conn: ConnIndex,
+    side: u8,
+    kind: SegmentKind,
+    /// The packet as it left.
+    packet: Option<Rc<[u8]>>,
+}
+
+#[derive(Clone)]
+enum SegmentKind {
+    Syn,
+    SynAck,
+    Ack {
+        third: bool,
+    },
+    Data {
+        offset: u64,
+        bytes: Rc<[u8]>,
+        range: Range<usize>,
+        push: bool,
+    },
+    Fin,
+    Rst {
+        refusal: bool,
+    },
+}
+
+impl Half {
+    fn new(prng: &mut Prng) -> Self {
+        Self {
+            isn: prng.next_u64() as u32,
+            queued: 0,
+            departed: 0,
+            fin_departed: false,
+            last_departure: 0,
+            last_arrival: 0,
+            received: 0,
+            fin_at: None,
+            fin_received: false,
+            early: BTreeMap::new(),
+            acknowledged: 0,
+            unacknowledged: 0,
+            deliveries: VecDeque::new(),
+            unseen: VecDeque::new(),
+            seen: None,
+        }
+    }
+
+    /// Takes what arrived from `begin` to `end` into account; tells whether it came in its turn.
+    fn receive(&mut self, begin: u64, end: u64) -> bool {
+        if begin > self.received {
+            let known = self.early.entry(begin).or_default();
+            *known = end.max(*known);
+            return false;
+        }
+        self.received = self.received.max(end);
+        while let Some(entry) = self.early.first_entry() {
+            if *entry.key() > self.received {
+                break;
+            }
+            self.received = self.received.max(entry.remove());
+        }
+        true
+    }
+
+    fn bytes_seen(&self) -> u64 {
+        self.seen.as_ref().map_or(0, |seen| seen.end - seen.start)
+    }
+}
+
+impl Network<'_> {
+    /// Node `from` dials `to`.
+    pub(super) fn dial(
+        &mut self,
+        from: NodeIndex,
+        to: NodeIndex,
+        to_port: u16,
+        session: Session,
+    ) -> ConnIndex {
+        let index = self.conns.len() as ConnIndex;
+        let mut prng = Prng::derive(self.options.seed, "connection", index.into());
+        let port = self.nodes[from].next_port(&mut self.prng);
+        let captured = self.nodes[from].tap.is_some() || self.nodes[to].tap.is_some();
+        let mut end = |node, port| End {
+            node,
+            port,
+            state: EndState::Opening,
+            clock: prng.next_u64() as u32,
+            packet_id: prng.next_u64() as u16,
+            echo: 0,
+        };
+        let ends = [end(from, port), end(to, to_port)];
+        let halves = [Half::new(&mut prng), Half::new(&mut prng)];
+        let chain = self.nodes[from].chain;
+        let conn = Conn {
+            ends,
+            halves,
+            session,
+            prng,
+            captured,
+            truth: None,
+            chain,
+        };
+        self.conns.push(Some(Box::new(conn)));
+        self.depart_in(0, index, 0, SegmentKind::Syn);
+        self.queue.push(
+            self.now + SYN_TIMEOUT,
+            Event::SynTimer {
+                conn: index,
+                attempt: 1,
+            },
+        );
+        index
+    }
+
+    /// Nobody answered the SYN: tries again, or gives up.
+    pub(super) fn syn_timer(&mut self, index: ConnIndex, attempt: u8) {
+        let Some(conn) = self.conn(index) else { return };
+        if conn.ends[0].state != EndState::Opening {
+            return;
+        }
+        if attempt < SYN_ATTEMPTS {
+            self.depart_in(0, index, 0, SegmentKind::Syn);
+            let wait = SYN_TIMEOUT << attempt;
+            self.queue.push(
+                self.now + wait,
+                Event::SynTimer {
+                    conn: index,
+                    attempt: attempt + 1,
+                },
+            );
+        } else {
+            self.end_closed(index, 0);
+        }
+    }
+
+    /// Hands bytes to the socket of an end. `pieces` are written one by one; `bytes` is `None` where nobody captures.
+    pub(super) fn write(
+        &mut self,
+        index: ConnIndex,
+        side: usize,
+        delay: Time,
+        len: usize,
+        bytes: Option<(Rc<[u8]>, &[Range<usize>])>,
+        what: Written,
+    ) {
+        let now = self.now;
+        let mss = usize::from(self.options.mss);
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if conn.ends[side].state != EndState::Open {
+            return;
+        }
+        let latency = self
+            .latencies
+            .draw(conn.ends[side].node, conn.ends[1 - side].node, &mut conn.prng);
+        let half = &mut conn.halves[side];
+        let start = half.queued;
+        half.queued += len as u64;
+        half.deliveries.push_back((half.queued, what.delivery));
+        half.last_departure = half.last_departure.max(now + delay);
+        let Some((bytes, pieces)) = bytes else {
+            half.last_departure += WRITE_GAP;
+            half.last_arrival = half.last_arrival.max(half.last_departure + latency) + 1;
+            let event = Event::Bulk {
+                conn: index,
+                side: side as u8,
+                end: half.queued,
+            };
+            self.queue.push(half.last_arrival, event);
+            return;
+        };
+        if let Some((code, message)) = what.frame {
+            half.unseen.push_back(FrameMark {
+                span: start..half.queued,
+                code,
+                message,
+            });
+        }
+        for piece in pieces {
+            let mut at = piece.start;
+            while at < piece.end {
+                let range = at..piece.end.min(at + mss);
+                at = range.end;
+                half.last_departure += WRITE_GAP + conn.prng.below(WRITE_GAP);
+                let kind = SegmentKind::Data {
+                    offset: start + range.start as u64,
+                    bytes: Rc::clone(&bytes),
+                    push: range.end == piece.end,
+                    range,
+                };
+                let segment = Segment {
+                    conn: index,
+                    side: side as u8,
+                    kind,
+                    packet: None,
+                };
+                self.queue
+                    .push(half.last_departure, Event::Depart(Box::new(segment)));
+            }
+        }
+    }
+
+    /// An end closes its connection: what it wrote still leaves, then FIN.
+    pub(super) fn close(&mut self, index: ConnIndex, side: usize) {
+        let Some(conn) = self.conn_mut(index) else { return };
+        let was_open = conn.ends[side].state == EndState::Open;
+        conn.ends[side].state = EndState::Closed;
+        let half = &mut conn.halves[side];
+        half.last_departure += WRITE_GAP;
+        let at = half.last_departure;
+        if was_open {
+            let now = self.now;
+            self.depart_in(at.saturating_sub(now), index, side, SegmentKind::Fin);
+            self.queue.push(at.max(now) + LINGER, Event::Reap(index));
+        }
+        self.end_closed(index, side);
+    }
+
+    /// All bytes up to `end` reach the other end of a connection that nobody captures.
+    pub(super) fn bulk(&mut self, index: ConnIndex, side: usize, end: u64) {
+        let Some(conn) = self.conn_mut(index) else { return };
+        conn.halves[side].received = end;
+        if conn.ends[1 - side].state == EndState::Open {
+            self.deliver_received(index, side);
+        }
+    }
+
+    /// A packet leaves its host.
+    pub(super) fn depart(&mut self, mut segment: Box<Segment>) -> io::Result<()> {
+        let now = self.now;
+        let (index, side) = (segment.conn, usize::from(segment.side));
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        let (from, to) = (conn.ends[side].node, conn.ends[1 - side].node);
+        let silent =
+            conn.ends[side].state == EndState::Reset && !matches!(segment.kind, SegmentKind::Rst { .. });
+        if silent || !self.nodes[from].powered {
+            return Ok(());
+        }
+        let captured = conn.captured;
+        if captured {
+            let bytes = packet_bytes(
+                conn,
+                side,
+                &segment.kind,
+                now,
+                self.options.vlan,
+                self.options.mss,
+                |end: &End| Station {
+                    endpoint: Endpoint {
+                        ip: self.nodes[end.node].ip,
+                        port: end.port,
+                    },
+                    mac: self.nodes[end.node].mac,
+                },
+            );
+            segment.packet = Some(bytes);
+        }
+        let half = &mut conn.halves[side];
+        let mut repeat = false;
+        let mut seen = None;
+        match &segment.kind {
+            SegmentKind::Data { offset, range, .. } => {
+                let end = offset + range.len() as u64;
+                repeat = *offset < half.departed;
+                if !repeat {
+                    half.departed = end;
+                    // What is on its way while capturing begins will pass the receiver's tap, if there is one.
+                    let known = self.nodes[to].tap.map_or(*offset, |_| half.received.min(*offset));
+                    seen = Some(known..end);
+                }
+            }
+            SegmentKind::Fin => half.fin_departed = true,
+            SegmentKind::Ack { .. } | SegmentKind::Syn | SegmentKind::SynAck | SegmentKind::Rst { .. } => {}
+        }
+        // Every packet but a refusal acknowledges what has arrived.
+        let other = &mut conn.halves[1 - side];
+        other.acknowledged = other.received;
+        other.unacknowledged = 0;
+        if let Some(bytes) = segment.packet.as_ref().filter(|_| self.nodes[from].tap.is_some()) {
+            let bytes = Rc::clone(bytes);
+            self.capture(index, from, &bytes, seen.map(|span| (side, span)))?;
+        }
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        let latency = self.latencies.draw(from, to, &mut conn.prng);
+        let is_data = matches!(segment.kind, SegmentKind::Data { .. });
+        if captured && is_data && !repeat && conn.prng.chance(self.options.loss) {
+            let again = Segment {
+                conn: index,
+                side: side as u8,
+                kind: segment.kind,
+                packet: None,
+            };
+            self.queue.push(
+                now + RETRANSMISSION_TIMEOUT + 2 * latency,
+                Event::Depart(Box::new(again)),
+            );
+            return Ok(());
+        }
+        let half = &mut conn.halves[side];
+        let mut arrival = now + latency;
+        if captured && is_data && conn.prng.chance(self.options.reordering) {
+            arrival = arrival.max(half.last_arrival) + REORDERING_DELAY;
+        } else {
+            arrival = arrival.max(half.last_arrival + 1);
+            half.last_arrival = arrival;
+        }
+        self.queue.push(arrival, Event::Arrive(segment));
+        Ok(())
+    }
+
+    /// A packet reaches its host.
+    pub(super) fn arrive(&mut self, segment: Box<Segment>) -> io::Result<()> {
+        let now = self.now;
+        let (index, side) = (segment.conn, usize::from(segment.side));
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        let to = conn.ends[1 - side].node;
+        if !self.nodes[to].powered {
+            return Ok(());
+        }
+        conn.ends[1 - side].echo = timestamp(conn.ends[side].clock, now);
+        let half = &mut conn.halves[side];
+        let before = half.received;
+        let span = match &segment.kind {
+            SegmentKind::Data { offset, range, .. } => Some(*offset..offset + range.len() as u64),
+            _ => None,
+        };
+        let in_turn = span
+            .as_ref()
+            .is_none_or(|span| half.receive(span.start, span.end));
+        let after = half.received;
+        if let Some(bytes) = segment.packet.as_ref().filter(|_| self.nodes[to].tap.is_some()) {
+            let seen = (after > before).then_some((side, before..after));
+            let bytes = Rc::clone(bytes);
+            self.capture(index, to, &bytes, seen)?;
+        }
+        let listening = self.nodes[to].running;
+        let Some(conn) = self.conn_mut(index) else {
+            return Ok(());
+        };
+        let reply = |network: &mut Self, kind| network.depart_in(REPLY_TIME, index, 1 - side, kind);
+        match segment.kind {
+            SegmentKind::Syn => {
+                let kind = if listening {
+                    SegmentKind::SynAck
+                } else {
+                    SegmentKind::Rst { refusal: true }
+                };
+                reply(self, kind);
+            }
+            SegmentKind::SynAck => {
+                if conn.ends[0].state == EndState::Opening {
+                    conn.ends[0].state = EndState::Open;
+                    reply(self, SegmentKind::Ack { third: true });
+                    self.read(index, 1, to, Delivery::Connected);
+                }
+            }
+            SegmentKind::Ack { third } => {
+                if third {
+                    self.accept(index);
+                }
+            }
+            SegmentKind::Data { .. } => {
+                if side == 0 {
+                    self.accept(index);
+                }
+                self.arrive_data(index, side, in_turn);
+            }
+            SegmentKind::Fin => {
+                let half = &mut conn.halves[side];
+                half.fin_at = Some(half.queued);
+                if half.received == half.queued {
+                    half.fin_received = true;
+                    reply(self, SegmentKind::Ack { third: false });
+                    self.close(index, 1 - side);
+                }
+            }
+            SegmentKind::Rst { .. } => {
+                conn.ends[1 - side].state = EndState::Reset;
+                self.queue.push(now + LINGER, Event::Reap(index));
+                self.end_closed(index, 1 - side);
+            }
+        }
+        Ok(())
+    }
+
+    /// A delayed acknowledgement is due.
+    pub(super) fn ack_timer(&mut self, index: ConnIndex, side: usize) {
+        let Some(conn) = self.conn(index) else { return };
+        let half = &conn.halves[side];
+        if half.acknowledged < half.received && conn.ends[1 - side].state == EndState::Open {
+            self.depart_in(0, index, 1 - side, SegmentKind::Ack { third: false });
+        }
+    }
+
+    /// Forgets a connection; what the capture holds of it goes into the truth.
+    pub(super) fn reap(&mut self, index: ConnIndex) {
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::take) else {
+            return;
+        };
+        let Some(mut truth) = conn.truth else { return };
+        for (bytes, half) in truth.bytes.iter_mut().zip(&conn.halves) {
+            *bytes = half.bytes_seen();
+        }
+        conn.session.tell(&mut truth);
+        truth.chain = conn
+            .session
+            .has_status()
+            .then(|| self.truth.chain_name(conn.chain).to_owned());
+        if truth.bytes == [0, 0] {
+            self.refused += 1;
+        }
+        if conn.session.is_rlpx() {
+            self.truth.session(*truth);
+        } else {
+            self.other_flows += 1;
+        }
+    }
+
+    pub(super) fn conn(&self, index: ConnIndex) -> Option<&Conn> {
+        self.conns.get(index as usize).and_then(Option::as_deref)
+    }
+
+    pub(super) fn conn_mut(&mut self, index: ConnIndex) -> Option<&mut Conn> {
+        self.conns.get_mut(index as usize).and_then(Option::as_deref_mut)
+    }
+
+    fn depart_in(&mut self, delay: Time, conn: ConnIndex, side: usize, kind: SegmentKind) {
+        let segment = Segment {
+            conn,
+            side: side as u8,
+            kind,
+            packet: None,
+        };
+        self.queue
+            .push(self.now + delay, Event::Depart(Box::new(segment)));
+    }
+
+    fn accept(&mut self, index: ConnIndex) {
+        if let Some(conn) = self
+            .conn_mut(index)
+            .filter(|conn| conn.ends[1].state == EndState::Opening)
+        {
+            conn.ends[1].state = EndState::Open;
+            let node = conn.ends[1].node;
+            self.read(index, 0, node, Delivery::Connected);
+        }
+    }
+
+    fn arrive_data(&mut self, index: ConnIndex, side: usize, in_turn: bool) {
+        let now = self.now;
+        let Some(conn) = self.conn_mut(index) else { return };
+        if conn.ends[1 - side].state != EndState::Open {
+            self.depart_in(REPLY_TIME, index, 1 - side, SegmentKind::Rst { refusal: false });
+            return;
+        }
+        let captured = conn.captured;
+        let half = &mut conn.halves[side];
+        half.unacknowledged += 1;
+        // At first Linux acknowledges at once, then every second segment, or after a while.
+        let at_once = !in_turn || half.unacknowledged >= 2 || half.received < QUICK_ACK_BYTES;
+        let ended = half.fin_at == Some(half.received) && !half.fin_received;
+        half.fin_received |= ended;
+        if captured {
+            if at_once {
+                self.depart_in(REPLY_TIME, index, 1 - side, SegmentKind::Ack { third: false });
+            } else {
+                self.queue.push(
+                    now + DELAYED_ACK,
+                    Event::AckTimer {
+                        conn: index,
+                        side: side as u8,
+                    },
+                );
+            }
+        }
+        self.deliver_received(index, side);
+        if ended {
+            self.close(index, 1 - side);
+        }
+    }
+
+    fn deliver_received(&mut self, index: ConnIndex, side: usize) {
+        loop {
+            let Some(conn) = self.conn_mut(index) else { return };
+            let node = conn.ends[1 - side].node;
+            let half = &mut conn.halves[side];
+            match half.deliveries.front() {
+                Some((end, _)) if *end <= half.received => {}
+                _ => return,
+            }
+            let Some((_, delivery)) = half.deliveries.pop_front() else {
+                return;
+            };
+            self.read(index, side, node, delivery);
+        }
+    }
+
+    /// A node reads a piece of a stream, once it does not stand still.
+    fn read(&mut self, index: ConnIndex, side: usize, node: NodeIndex, delivery: Delivery) {
+        let resumes = self.nodes[node].paused_until;
+        if resumes > self.now {
+            let delivery = Box::new(delivery);
+            self.queue.push(
+                resumes,
+                Event::Deliver {
+                    conn: index,
+                    side: side as u8,
+                    delivery,
+                },
+            );
+        } else {
+            self.deliver(index, side, delivery);
+        }
+    }
+
+    /// Writes a packet at a node's tap. `seen` are the stream bytes that the capture did not hold before, by their side.
+    fn capture(
+        &mut self,
+        index: ConnIndex,
+        node: NodeIndex,
+        bytes: &[u8],
+        seen: Option<(usize, Range<u64>)>,
+    ) -> io::Result<()> {
+        let Some(tap) = self.nodes[node].tap.filter(|_| self.now >= self.capture_from) else {
+            return Ok(());
+        };
+        let time = CaptureTime::from_nanos(self.capture_time(self.now));
+        self.captures[tap.file].packet(tap.interface, time, bytes)?;
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        if conn.truth.is_none() {
+            let endpoint = |end: &End| Endpoint {
+                ip: self.nodes[end.node].ip,
+                port: end.port,
+            };
+            let attached = if conn.ends[0].state == EndState::Opening {
+                "handshake"
+            } else {
+                "midstream"
+            };
+            conn.truth = Some(Box::new(SessionTruth {
+                client: endpoint(&conn.ends[0]),
+                server: endpoint(&conn.ends[1]),
+                bytes: [0, 0],
+                state: "no-key",
+                attached,
+                preamble: 0,
+                frames: [0, 0],
+                caps: Vec::new(),
+                chain: None,
+            }));
+        }
+        if let Some((side, span)) = seen {
+            self.mark_seen(index, side, span);
+        }
+        Ok(())
+    }
+
+    fn mark_seen(&mut self, index: ConnIndex, side: usize, span: Range<u64>) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let receiver = conn.ends[1 - side].node;
+        let logged = conn.session.secret_logged();
+        let half = &mut conn.halves[side];
+        let seen = half.seen.get_or_insert(span.clone());
+        seen.end = seen.end.max(span.end);
+        let (begin, end) = (seen.start, seen.end);
+        while half.unseen.front().is_some_and(|frame| frame.span.end <= end) {
+            let Some(frame) = half.unseen.pop_front() else {
+                return;
+            };
+            if frame.span.start < begin || !logged {
+                continue;
+            }
+            self.frames += 1;
+            self.truth.frame(frame.code);
+            if let Some(truth) = &mut conn.truth {
+                truth.frames[side] += 1;
+            }
+            if let Some(message) = &frame.message {
+                let len = frame.span.end - frame.span.start;
+                self.truth.message(now, conn.chain, receiver, message, len);
+            }
+        }
+    }
+}
+
+/// What was written to a socket.
+pub(super) struct Written {
+    /// What the other end reads.
+    pub(super) delivery: Delivery,
+    /// Code and consensus message, if it is a whole frame.
+    pub(super) frame: Option<(u64, Option<Arc<SignedMessage>>)>,
+}
+
+/// Times of packets from node to node.
+pub(super) struct Latencies {
+    /// By sender and receiver.
+    base: Vec<Vec<Time>>,
+    jitter: Time,
+}
+
+impl Latencies {
+    pub(super) fn new(hosts: usize, mean: Time, jitter: Time, prng: &mut Prng) -> Self {
+        let mut base = vec![vec![0; hosts]; hosts];
+        for from in 0..hosts {
+            for to in 0..from {
+                let latency = prng.between(mean / 2, mean + mean / 2);
+                base[from][to] = latency;
+                base[to][from] = latency;
+            }
+        }
+        Self { base, jitter }
+    }
+
+    fn draw(&self, from: NodeIndex, to: NodeIndex, prng: &mut Prng) -> Time {
+        self.base[from][to] + prng.between(0, self.jitter)
+    }
+}
+
+fn packet_bytes(
+    conn: &mut Conn,
+    side: usize,
+    kind: &SegmentKind,
+    now: Time,
+    vlan: Option<u16>,
+    mss: u16,
+    station: impl Fn(&End) -> Station,
+) -> Rc<[u8]> {
+    let (half, other) = (&conn.halves[side], &conn.halves[1 - side]);
+    let behind_syn = half.isn.wrapping_add(1);
+    let next = behind_syn
+        .wrapping_add(half.departed as u32)
+        .wrapping_add(half.fin_departed.into());
+    let ack = other
+        .isn
+        .wrapping_add(1)
+        .wrapping_add(other.received as u32)
+        .wrapping_add(other.fin_received.into());
+    let (seq, ack, flags) = match kind {
+        SegmentKind::Syn => (half.isn, 0, Flags::SYN),
+        SegmentKind::SynAck => (half.isn, ack, Flags::SYN_ACK),
+        SegmentKind::Ack { .. } => (next, ack, Flags::ACK),
+        SegmentKind::Data { offset, push, .. } => {
+            let flags = if *push { Flags::PSH_ACK } else { Flags::ACK };
+            (behind_syn.wrapping_add(*offset as u32), ack, flags)
+        }
+        SegmentKind::Fin => (next, ack, Flags::FIN_ACK),
+        SegmentKind::Rst { refusal: true } => (0, ack, Flags::RST_ACK),
+        SegmentKind::Rst { refusal: false } => (next, 0, Flags::RST),
+    };
+    let payload = match kind {
+        SegmentKind::Data { bytes, range, .. } => &bytes[range.clone()],
+        _ => &[],
+    };
+    let [from, to] = [side, 1 - side].map(|side| station(&conn.ends[side]));
+    let end = &mut conn.ends[side];
+    end.packet_id = end.packet_id.wrapping_add(1);
+    let mut out = Vec::with_capacity(packet::MAX_HEADERS + payload.len());
+    let segment = packet::Segment {
+        from,
+        to,
+        seq,
+        ack,
+        flags,
+        window: match kind {
+            SegmentKind::Syn => 64_240,
+            SegmentKind::SynAck => 65_160,
+            SegmentKind::Rst { .. } => 0,
+            _ => 63,
+        },
+        timestamps: (timestamp(end.clock, now), end.echo),
+        mss,
+        id: end.packet_id,
+        vlan,
+        payload,
+    };
+    packet::write(&segment, &mut out);
+    out.into()
+}
+
+/// A host's clock of TCP timestamps: milliseconds from a start of its own.
+const fn timestamp(start: u32, now: Time) -> u32 {
+    start.wrapping_add((now / 1_000_000) as u32)
+}
+
+/// Least time between two writes of an end.
+const WRITE_GAP: Time = 6_000;
+/// From a packet's arrival to the kernel's answer.
+const REPLY_TIME: Time = 9_000;
+const DELAYED_ACK: Time = 40_000_000;
+const RETRANSMISSION_TIMEOUT: Time = 200_000_000;
+/// How late an overtaken segment is.
+const REORDERING_DELAY: Time = 900_000;
+const SYN_TIMEOUT: Time = 1_000_000_000;
+const SYN_ATTEMPTS: u8 = 3;
+/// How long a closed connection is remembered.
+const LINGER: Time = 5_000_000_000;
+const QUICK_ACK_BYTES: u64 = 4096;
