@@ -2,12 +2,18 @@
 //!
 //! Only [`source`] reads files; everything else takes bytes and capture times and gives values.
 
+mod assembler;
 mod checksum;
+pub mod connection;
 mod defrag;
+mod flow;
+pub mod flow_table;
 mod layer;
 pub mod link;
 pub mod packet;
 pub mod segment;
+mod sights;
 pub mod slice;
 pub mod source;
 mod tunnel;
+mod waiting;
