@@ -99,10 +99,17 @@ impl Who {
 
     /// Joins what was learnt over the whole run.
     pub(crate) fn resolve(&self) -> Resolved {
-        let mut resolved = Resolved { names: Names::new(&self.known), ..Resolved::default() };
+        let mut resolved = Resolved {
+            names: Names::new(&self.known),
+            ..Resolved::default()
+        };
         for party in &self.parties {
             if let Some(node) = party.node {
-                resolved.seen_at.entry(party.ip).or_default().insert(self.nodes[node as usize].address);
+                resolved
+                    .seen_at
+                    .entry(party.ip)
+                    .or_default()
+                    .insert(self.nodes[node as usize].address);
             }
         }
         resolved.parties = self
@@ -111,7 +118,11 @@ impl Who {
             .map(|party| {
                 let own = party.node.map(|node| self.nodes[node as usize].address);
                 let address = own.or_else(|| resolved.address_at(party.ip));
-                ResolvedParty { ip: party.ip, address, label: resolved.names.label(party.ip, address) }
+                ResolvedParty {
+                    ip: party.ip,
+                    address,
+                    label: resolved.names.label(party.ip, address),
+                }
             })
             .collect();
         resolved
@@ -133,10 +144,17 @@ impl Names {
         let mut names = Self::default();
         for node in known {
             if let Some(address) = node.address() {
-                names.by_address.entry(address).or_insert_with(|| node.name.as_str().into());
+                names
+                    .by_address
+                    .entry(address)
+                    .or_insert_with(|| node.name.as_str().into());
             }
             if let Some(ip) = node.ip {
-                names.by_ip.entry(ip).or_default().insert(node.name.as_str().into());
+                names
+                    .by_ip
+                    .entry(ip)
+                    .or_default()
+                    .insert(node.name.as_str().into());
                 if let Some(address) = node.address() {
                     names.listed_at.entry(ip).or_default().insert(address);
                 }
@@ -152,7 +170,9 @@ impl Names {
 
     /// A validator in text: its name, else its address.
     pub fn label_of(&self, address: Address) -> Label {
-        self.name(address).cloned().unwrap_or_else(|| address.to_string().into())
+        self.name(address)
+            .cloned()
+            .unwrap_or_else(|| address.to_string().into())
     }
 
     /// A node in text: its name, else its address, else its IP address.

@@ -1,1 +1,18 @@
-//! The pure stages joined and sharded by flow over worker threads.
+//! The pure stages joined: packets in, facts out, sharded by flow over worker threads.
+//!
+//! One reader cuts packets and deals them out by flow; a worker owns its flows from reassembly to decoding; one aggregator
+//! merges what they observe. Channels are bounded and carry batches. The answer does not depend on the number of workers.
+
+mod batch;
+mod covered;
+mod options;
+mod payload_cache;
+mod reading;
+mod run;
+mod session;
+mod taps;
+mod worker;
+
+pub use options::{PipelineOptions, Selection};
+pub use reading::Progress;
+pub use run::{Analysis, Input, PipelineError, analyze, messages};

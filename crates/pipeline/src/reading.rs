@@ -1,0 +1,156 @@
+//! The reading side: packets of all inputs, in order of time, cut to segments and dealt out to the workers by flow.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bftap_analysis::ReadFacts;
+use bftap_capture::packet::Batch;
+use bftap_capture::segment::{PayloadPlace, SegmentHead};
+use bftap_capture::slice::{SkipReason, SliceOptions, Sliced, Slicer};
+use bftap_decrypt::keylog::LastLine;
+use bftap_model::FlowKey;
+
+use crate::batch::{Piece, REASSEMBLED, SegmentBatch};
+use crate::options::PipelineOptions;
+use crate::taps::TapEnds;
+
+/// How far reading is; for a progress bar on another thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Captured bytes read so far.
+    pub bytes: AtomicU64,
+    /// Packets read so far.
+    pub packets: AtomicU64,
+}
+
+/// Cuts batches of packets into batches of segments, one per worker.
+pub(crate) struct Dealer {
+    options: Arc<PipelineOptions>,
+    slicer: Slicer,
+    shards: usize,
+    hasher: hashbrown::DefaultHashBuilder,
+    taps: TapEnds,
+    limits: BTreeMap<&'static str, u64>,
+    problems: Vec<String>,
+}
+
+impl Dealer {
+    pub(crate) fn new(options: Arc<PipelineOptions>, shards: usize) -> Self {
+        Self {
+            slicer: Slicer::new(SliceOptions {
+                verify_checksums: options.checksums,
+                ..SliceOptions::default()
+            }),
+            options,
+            shards,
+            hasher: hashbrown::DefaultHashBuilder::default(),
+            taps: TapEnds::default(),
+            limits: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Deals out one batch. Secrets in it are known before any of its packets are looked at.
+    pub(crate) fn deal(&mut self, batch: &Batch, progress: &Progress) -> Vec<SegmentBatch> {
+        for block in &batch.secrets {
+            self.learn_secrets(&block.lines);
+        }
+        let mut shards: Vec<SegmentBatch> = (0..self.shards)
+            .map(|_| SegmentBatch {
+                blocks: batch.blocks.clone(),
+                ..SegmentBatch::default()
+            })
+            .collect();
+        let mut now = None;
+        let mut bytes = 0;
+        for record in &batch.records {
+            bytes += u64::from(record.len);
+            now = now.max(Some(record.seen));
+            match self.slicer.slice(&batch.packet(record)) {
+                Sliced::Segment(head, payload) => {
+                    self.taps.note(head.tap, head.source.ip, head.destination.ip);
+                    if !self.selected(&head) {
+                        continue;
+                    }
+                    let shard = &mut shards[self.shard_of(&head)];
+                    let piece = match payload {
+                        PayloadPlace::InPacket(range) => Piece {
+                            block: record.block,
+                            start: record.start + range.start,
+                            len: range.end - range.start,
+                        },
+                        PayloadPlace::Reassembled(bytes) => {
+                            shard.reassembled.push(bytes);
+                            let index = shard.reassembled.len() as u32 - 1;
+                            Piece {
+                                block: REASSEMBLED,
+                                start: index,
+                                len: 0,
+                            }
+                        }
+                    };
+                    shard.segments.push((head, piece));
+                }
+                // Counted by the slicer, by reason.
+                Sliced::Skipped(_) => {}
+            }
+        }
+        let several_taps = self.taps.several();
+        for shard in &mut shards {
+            shard.now = now;
+            shard.several_taps = several_taps;
+        }
+        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        progress
+            .packets
+            .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
+        shards
+    }
+
+    fn learn_secrets(&mut self, lines: &[u8]) {
+        let (report, log) =
+            self.options
+                .secrets
+                .add_key_log(lines, 1, LastLine::Whole, &"secrets in the capture".into());
+        for problem in log.problems {
+            self.problems.push(format!("secrets in the capture: {problem}"));
+        }
+        if report.dropped > 0 {
+            *self.limits.entry("secrets").or_default() += report.dropped;
+        }
+    }
+
+    fn selected(&self, head: &SegmentHead) -> bool {
+        let ports = &self.options.ports;
+        ports.is_empty() || ports.contains(&head.source.port) || ports.contains(&head.destination.port)
+    }
+
+    fn shard_of(&self, head: &SegmentHead) -> usize {
+        if self.shards == 1 {
+            return 0;
+        }
+        let (key, _) = FlowKey::of(head.source, head.destination);
+        let mut hasher = self.hasher.build_hasher();
+        std::hash::Hash::hash(&key, &mut hasher);
+        (hasher.finish() >> 32) as usize % self.shards
+    }
+
+    /// What was counted, limits that were reached, and problems with secrets in the captures.
+    pub(crate) fn finish(mut self) -> (ReadFacts, BTreeMap<&'static str, u64>, Vec<String>) {
+        self.slicer.finish();
+        let stats = self.slicer.stats();
+        let skipped = SkipReason::ALL
+            .into_iter()
+            .map(|reason| (reason.as_str().to_owned(), stats.skipped(reason)));
+        let facts = ReadFacts {
+            captures: Vec::new(),
+            tap_ends: self.taps.ends(),
+            tcp_packets: stats.segments,
+            bad_checksums: stats.bad_checksums,
+            skipped_packets: skipped.filter(|(_, count)| *count > 0).collect(),
+        };
+        (facts, self.limits, self.problems)
+    }
+}

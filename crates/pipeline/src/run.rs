@@ -1,0 +1,248 @@
+//! Threads around the stages: whole analyses, and messages one by one.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
+use bftap_analysis::{Aggregator, FinishError, Observation, WorkerTotals};
+use bftap_capture::source::{CaptureReader, ContentHash, HashingReader, MergedCapture, ReadLimits};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::batch::SegmentBatch;
+use crate::options::PipelineOptions;
+use crate::payload_cache::PayloadCache;
+use crate::reading::{Dealer, Progress};
+use crate::worker::Worker;
+
+/// One capture to read.
+pub struct Input {
+    /// Its path as the user gave it, `-` for standard input.
+    pub path: String,
+    /// Its content.
+    pub read: Box<dyn Read + Send>,
+}
+
+/// What an analysis found, besides the heights and minutes that went to the sink.
+#[derive(Debug)]
+pub struct Analysis {
+    /// The facts.
+    pub facts: RunFacts,
+    /// Problems with secrets in the captures, for a person.
+    pub problems: Vec<String>,
+}
+
+/// Why an analysis could not be finished. A capture that cannot be read is no such reason: its problem stands in
+/// [`CaptureFact::problem`], and what was read is analysed.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError<E> {
+    /// The temporary file for closed heights failed.
+    #[error("cannot use the temporary file for closed heights (is the disk for temporary files full?)")]
+    Spill(#[from] io::Error),
+    /// The taker of the facts failed.
+    #[error("cannot hand over results")]
+    Sink(#[source] E),
+}
+
+impl<E> From<FinishError<E>> for PipelineError<E> {
+    fn from(error: FinishError<E>) -> Self {
+        match error {
+            FinishError::Spill(error) => Self::Spill(error),
+            FinishError::Sink(error) => Self::Sink(error),
+        }
+    }
+}
+
+/// Reads captures as one, ordered by time, and analyses them.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn analyze<S: FactSink>(
+    inputs: Vec<Input>,
+    options: Arc<PipelineOptions>,
+    progress: &Progress,
+    sink: &mut S,
+) -> Result<Analysis, PipelineError<S::Error>> {
+    let mut captures = Captures::open(inputs);
+    let jobs = options.jobs.max(1);
+    let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
+    let mut aggregator = Aggregator::new(options.analysis.clone());
+    let mut dealer = Dealer::new(Arc::clone(&options), jobs);
+
+    let totals = std::thread::scope(|scope| -> io::Result<WorkerTotals> {
+        let (observed, observations) = bounded(QUEUED_OBSERVATIONS);
+        let aggregation = scope.spawn(|| aggregate(&mut aggregator, observations));
+        let mut queues: Vec<Sender<SegmentBatch>> = Vec::with_capacity(jobs);
+        let workers: Vec<_> = (0..jobs)
+            .map(|index| {
+                let (queue, batches) = bounded(QUEUED_BATCHES);
+                queues.push(queue);
+                let worker = Worker::new(index as u16, Arc::clone(&options), Arc::clone(&cache), true);
+                let observed = observed.clone();
+                scope.spawn(move || work(worker, &batches, &observed))
+            })
+            .collect();
+        drop(observed);
+
+        'reading: while let Some(batch) = captures.merged.next_batch() {
+            for (shard, queue) in dealer.deal(&batch, progress).into_iter().zip(&queues) {
+                // A worker is gone only if the aggregation failed; its error is told below.
+                if queue.send(shard).is_err() {
+                    break 'reading;
+                }
+            }
+        }
+        drop(queues);
+        let mut totals = WorkerTotals::default();
+        for worker in workers {
+            totals.add(
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        aggregation
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(totals)
+    });
+    let mut totals = totals?;
+    let (mut read, limits, problems) = dealer.finish();
+    for (name, count) in limits {
+        *totals.limits.entry(name.to_owned()).or_default() += count;
+    }
+    read.captures = captures.facts();
+    let facts = aggregator.finish(read, totals, sink)?;
+    Ok(Analysis { facts, problems })
+}
+
+/// Batches of segments that may wait for a worker.
+const QUEUED_BATCHES: usize = 4;
+/// Batches of observations that may wait for the aggregation.
+const QUEUED_OBSERVATIONS: usize = 16;
+
+fn aggregate(aggregator: &mut Aggregator, observations: Receiver<Vec<Observation>>) -> io::Result<()> {
+    for batch in observations {
+        for observation in batch {
+            aggregator.push(observation)?;
+        }
+    }
+    Ok(())
+}
+
+fn work(
+    mut worker: Worker,
+    batches: &Receiver<SegmentBatch>,
+    observed: &Sender<Vec<Observation>>,
+) -> WorkerTotals {
+    let mut out = Vec::new();
+    for batch in batches {
+        worker.push(&batch, &mut out);
+        if !out.is_empty() && observed.send(std::mem::take(&mut out)).is_err() {
+            return worker.into_totals();
+        }
+    }
+    worker.finish(&mut out);
+    // Nobody listens only if the aggregation failed; its error is told by its own thread.
+    let _ = observed.send(out);
+    worker.into_totals()
+}
+
+/// Reads captures on this thread and hands over every observation as soon as it is made, in capture order.
+///
+/// `take` returns false to stop. Sessions are told before their messages.
+pub fn messages(
+    inputs: Vec<Input>,
+    options: Arc<PipelineOptions>,
+    mut take: impl FnMut(Observation) -> bool,
+) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
+    let mut captures = Captures::open(inputs);
+    let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
+    let mut dealer = Dealer::new(Arc::clone(&options), 1);
+    let mut worker = Worker::new(0, options, cache, false);
+    let progress = Progress::default();
+    let mut out = Vec::new();
+    let mut going = true;
+    while going && let Some(batch) = captures.merged.next_batch() {
+        for shard in dealer.deal(&batch, &progress) {
+            worker.push(&shard, &mut out);
+        }
+        going = out.drain(..).all(&mut take);
+    }
+    if going {
+        worker.finish(&mut out);
+        out.drain(..).all(&mut take);
+    }
+    let (_, limits, problems) = dealer.finish();
+    let mut totals = worker.into_totals();
+    for (name, count) in limits {
+        *totals.limits.entry(name.to_owned()).or_default() += count;
+    }
+    (captures.facts(), totals, problems)
+}
+
+/// The inputs, opened.
+struct Captures {
+    merged: MergedCapture,
+    /// By reader of `merged`.
+    hashes: Vec<(String, ContentHash)>,
+    /// Those that could not be opened.
+    failed: Vec<CaptureFact>,
+}
+
+impl Captures {
+    /// Sorted by path, so that the order in which a user names them makes no difference.
+    fn open(mut inputs: Vec<Input>) -> Self {
+        inputs.sort_by(|a, b| a.path.cmp(&b.path));
+        let limits = ReadLimits::for_readers(inputs.len());
+        let mut readers = Vec::new();
+        let mut hashes = Vec::new();
+        let mut failed = Vec::new();
+        for input in inputs {
+            let (read, hash) = HashingReader::new(input.read);
+            match CaptureReader::open(Box::new(read), limits) {
+                Ok(reader) => {
+                    readers.push(reader);
+                    hashes.push((input.path, hash));
+                }
+                Err(error) => failed.push(CaptureFact {
+                    path: input.path,
+                    sha256: content_hash(hash),
+                    packets: 0,
+                    bytes: 0,
+                    problem: Some(error.to_string()),
+                }),
+            }
+        }
+        Self {
+            merged: MergedCapture::new(readers),
+            hashes,
+            failed,
+        }
+    }
+
+    fn facts(self) -> Vec<CaptureFact> {
+        let problems: BTreeMap<usize, String> = self
+            .merged
+            .problems()
+            .map(|(index, error)| (index, error.to_string()))
+            .collect();
+        let mut facts = self.failed;
+        for (index, (reader, (path, hash))) in self.merged.readers().zip(self.hashes).enumerate() {
+            let stats = reader.stats();
+            facts.push(CaptureFact {
+                path,
+                sha256: content_hash(hash),
+                packets: stats.packets,
+                bytes: stats.bytes,
+                problem: problems.get(&index).cloned(),
+            });
+        }
+        facts
+    }
+}
+
+/// Empty where the rest of the file cannot be read: its problem is told elsewhere.
+fn content_hash(hash: ContentHash) -> String {
+    hash.finish().map(hex::encode).unwrap_or_default()
+}

@@ -1,0 +1,537 @@
+//! One session on its worker: the decoder, and what is kept about its messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bftap_analysis::facts::{EventFact, SessionState};
+use bftap_analysis::{
+    ChainId, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+};
+use bftap_capture::connection::ConnectionSummary;
+use bftap_decrypt::hello::Family as HelloFamily;
+use bftap_decrypt::{
+    Attached, Problem, ProblemKind, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+};
+use bftap_ibft_decode::{DecodeError, Dialect, Family, dialect_for};
+use bftap_model::{
+    Capability, CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage,
+};
+
+use crate::covered::{Covered, SecretKey};
+use crate::options::PipelineOptions;
+use crate::payload_cache::PayloadCache;
+
+/// What a session needs of its worker.
+pub(crate) struct Surroundings<'w> {
+    pub(crate) options: &'w PipelineOptions,
+    pub(crate) cache: &'w PayloadCache,
+    pub(crate) covered: &'w mut Covered,
+    pub(crate) totals: &'w mut WorkerTotals,
+    pub(crate) out: &'w mut Vec<Observation>,
+}
+
+/// Where the bytes that were just pushed end, for messages that they complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pushed {
+    pub(crate) side: Side,
+    pub(crate) end: StreamOffset,
+}
+
+/// A message whose packet may still be seen at another tap.
+#[derive(Debug)]
+struct Pending {
+    side: Side,
+    end: StreamOffset,
+    occurrence: Occurrence,
+}
+
+/// Frames of one code, as the session means it.
+#[derive(Debug)]
+struct CodeCount {
+    code: u64,
+    meaning: Meaning,
+    frames: u64,
+    bytes: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: SessionKey,
+    key: FlowKey,
+    pub(crate) decoder: SessionDecoder,
+    told: Option<SessionInfo>,
+    /// Hello or Status came since `told` was made.
+    stale: bool,
+    secret: Option<SecretKey>,
+    family: Family,
+    /// The dialect of the capability that was looked up last.
+    dialect: Option<(Arc<Capability>, &'static dyn Dialect)>,
+    codes: Vec<CodeCount>,
+    pending: VecDeque<Pending>,
+    /// Since when something may be missing.
+    broken: Option<CaptureTime>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionKey,
+        key: FlowKey,
+        syn_from: Option<Side>,
+        options: &Arc<SessionOptions>,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            decoder: SessionDecoder::new(Arc::clone(options), key, syn_from),
+            told: None,
+            stale: true,
+            secret: None,
+            family: Family::Unknown,
+            dialect: None,
+            codes: Vec::new(),
+            pending: VecDeque::new(),
+            broken: None,
+        }
+    }
+
+    /// Bytes are missing from here on.
+    pub(crate) fn gap(&mut self, seen: CaptureTime) {
+        self.broken = Some(self.broken.map_or(seen, |known| known.min(seen)));
+    }
+
+    /// Takes everything that the decoder has ready.
+    ///
+    /// With `hold`, messages wait for a second sight of the packet that completed them.
+    pub(crate) fn drain(&mut self, pushed: Option<Pushed>, hold: bool, around: &mut Surroundings<'_>) {
+        while let Some(output) = self.decoder.poll() {
+            let message = match output {
+                SessionOutput::Message(message) => message,
+                SessionOutput::Problem(problem) => {
+                    self.problem(&problem, around);
+                    continue;
+                }
+            };
+            count_code(&mut self.codes, &message);
+            let frame = FrameFacts::of(&message);
+            let decoded = match &message.meaning {
+                Meaning::Base { name: "Hello" } | Meaning::Sub { name: "Status", .. } => {
+                    self.stale = true;
+                    continue;
+                }
+                Meaning::Base { .. } => continue,
+                meaning => dialect_of(
+                    &mut self.dialect,
+                    meaning,
+                    self.family,
+                    message.code,
+                    around.options,
+                )
+                .map(|(dialect, local)| {
+                    let opened = dialect.open(local, message.payload);
+                    let offset = opened.as_ref().map_or(0, |envelope| envelope.offset);
+                    let decoded = match opened {
+                        Ok(envelope) => around.cache.decode(dialect, local, envelope.payload),
+                        Err(error) => Err(Arc::new(error)),
+                    };
+                    (decoded, offset)
+                }),
+            };
+            if self.stale {
+                self.refresh(around);
+            }
+            if let Some(secret) = &self.secret
+                && !around
+                    .covered
+                    .note(secret, frame.direction, frame.block, frame.next_block)
+            {
+                continue;
+            }
+            match decoded {
+                None => {}
+                Some((Ok(payload), _)) => self.consensus(payload, &frame, pushed, hold, around),
+                Some((Err(error), offset)) => self.undecodable(&error, offset, &frame, around),
+            }
+        }
+    }
+
+    /// Tells who is at the ends, and on which chain, if that changed.
+    fn refresh(&mut self, around: &mut Surroundings<'_>) {
+        self.stale = false;
+        let summary = self.decoder.summary();
+        self.secret = summary.secret_id.map(|id| (self.key, id));
+        self.family = match summary.hellos.iter().flatten().next().map(|hello| hello.family()) {
+            Some(HelloFamily::Klaytn) => Family::Klaytn,
+            Some(HelloFamily::Ethereum) => Family::Ethereum,
+            None => Family::Unknown,
+        };
+        self.dialect = None;
+        let info = session_info(self.key, &summary);
+        if self.told.as_ref() != Some(&info) {
+            around.out.push(Observation::Session(self.id, info.clone()));
+            self.told = Some(info);
+        }
+    }
+
+    fn consensus(
+        &mut self,
+        payload: Arc<Payload>,
+        frame: &FrameFacts,
+        pushed: Option<Pushed>,
+        hold: bool,
+        around: &mut Surroundings<'_>,
+    ) {
+        around.totals.consensus_messages += 1;
+        if !around
+            .options
+            .selection
+            .covers(frame.origin.seen, payload.message.view.sequence)
+        {
+            return;
+        }
+        let occurrence = Occurrence {
+            session: self.id,
+            direction: frame.direction,
+            payload,
+            seen: frame.origin.seen,
+            arrived: None,
+            wire_len: frame.wire_len,
+        };
+        match pushed {
+            // Only the packet at hand can be seen again; what waited for a secret has settled long ago.
+            Some(Pushed { side, end }) if hold => self.pending.push_back(Pending {
+                side,
+                end,
+                occurrence,
+            }),
+            _ => around.out.push(Observation::Message(occurrence)),
+        }
+    }
+
+    fn undecodable(
+        &self,
+        error: &DecodeError,
+        offset: usize,
+        frame: &FrameFacts,
+        around: &mut Surroundings<'_>,
+    ) {
+        *around
+            .totals
+            .undecodable
+            .entry(error.reason().to_owned())
+            .or_default() += 1;
+        let detail = format!("{}: {}", frame.origin, error.clone().shifted(offset));
+        self.event(
+            "undecodable",
+            frame.origin.seen,
+            Some(frame.direction),
+            &detail,
+            around,
+        );
+    }
+
+    fn problem(&mut self, problem: &Problem, around: &mut Surroundings<'_>) {
+        let rule = match &problem.kind {
+            ProblemKind::Mac(_) => "mac_mismatch",
+            ProblemKind::PlaceLost(_) => {
+                self.gap(problem.origin.seen);
+                "place_lost"
+            }
+            ProblemKind::NoCode { .. } => {
+                *around.totals.undecodable.entry("no_code".to_owned()).or_default() += 1;
+                "undecodable"
+            }
+            ProblemKind::Snappy { .. } => {
+                *around.totals.undecodable.entry("snappy".to_owned()).or_default() += 1;
+                "undecodable"
+            }
+            ProblemKind::Hello(_) => "bad_hello",
+            ProblemKind::Status(_) => "bad_status",
+            ProblemKind::WaitingLimit { .. } => {
+                *around
+                    .totals
+                    .limits
+                    .entry("waiting_ciphertext".to_owned())
+                    .or_default() += 1;
+                "waiting_limit"
+            }
+            _ => "session_unreadable",
+        };
+        let detail = format!("{}: {}", problem.origin, problem.kind);
+        self.event(rule, problem.origin.seen, problem.direction, &detail, around);
+    }
+
+    fn event(
+        &self,
+        rule: &'static str,
+        time: CaptureTime,
+        direction: Option<Direction>,
+        detail: &str,
+        around: &mut Surroundings<'_>,
+    ) {
+        let info = session_info(self.key, &self.decoder.summary());
+        let [initiator, recipient] = info.ends;
+        let (from, to) = match direction {
+            Some(Direction::FromRecipient) => (recipient, initiator),
+            Some(Direction::FromInitiator) | None => (initiator, recipient),
+        };
+        around.out.push(Observation::Event(Box::new(EventFact {
+            time_ns: time,
+            rule,
+            severity: "warning",
+            signer: None,
+            sender: None,
+            chain: info
+                .chain
+                .map_or_else(|| "unknown".into(), |chain| chain.to_string().into()),
+            sequence: None,
+            round: None,
+            detail: format!("{from} to {to}, {detail}"),
+            suspicious: false,
+        })));
+    }
+
+    /// The packet that carried the bytes up to `end` was seen at another tap.
+    pub(crate) fn resight(&mut self, side: Side, end: StreamOffset, seen: CaptureTime) {
+        for pending in self.pending.iter_mut().rev() {
+            if pending.side == side && pending.end == end {
+                let arrived = &mut pending.occurrence.arrived;
+                *arrived = (*arrived).max(Some(seen));
+            } else if pending.side == side && pending.end < end {
+                break;
+            }
+        }
+    }
+
+    /// Gives up waiting for messages seen before `before`; all of them if it is `None`.
+    pub(crate) fn settle(&mut self, before: Option<CaptureTime>, out: &mut Vec<Observation>) {
+        while let Some(pending) = self.pending.front()
+            && before.is_none_or(|before| pending.occurrence.seen < before)
+        {
+            out.extend(
+                self.pending
+                    .pop_front()
+                    .map(|pending| Observation::Message(pending.occurrence)),
+            );
+        }
+    }
+
+    /// True while messages wait for a second sight.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Tells what became of the session, or counts it as none. Everything must be drained and settled.
+    pub(crate) fn end(mut self, flow: &ConnectionSummary, around: &mut Surroundings<'_>) {
+        let summary = self.decoder.summary();
+        for count in std::mem::take(&mut self.codes) {
+            let (capability, name) = code_words(&count.meaning);
+            let sum = around
+                .totals
+                .codes
+                .entry((capability, name.to_owned(), count.code))
+                .or_default();
+            sum.0 += count.frames;
+            sum.1 += count.bytes;
+        }
+        add_flow_limits(flow, around.totals);
+        let syn_seen = flow.syn_seen != [false; 2];
+        let mut candidate = false;
+        let state = match summary.recognised {
+            Recognised::NoPayload => {
+                around.totals.refused += 1;
+                return;
+            }
+            Recognised::NotRlpx if syn_seen => {
+                around.totals.other_flows += 1;
+                return;
+            }
+            Recognised::NotRlpx => {
+                candidate = true;
+                SessionState::NoSecret
+            }
+            Recognised::NoHandshake => SessionState::NoHandshake,
+            Recognised::NoSecret => SessionState::NoSecret,
+            Recognised::Decrypted => SessionState::Decrypted,
+            Recognised::Lost => SessionState::Lost,
+            Recognised::Failed => SessionState::Failed,
+        };
+        let whole = (flow.first_seen, flow.last_seen);
+        let losses = match state {
+            SessionState::NoSecret | SessionState::Failed => vec![whole],
+            // A handshake that never ended carried no message, unless its end was only not captured.
+            SessionState::NoHandshake if summary.gaps == 0 => Vec::new(),
+            SessionState::NoHandshake => vec![whole],
+            SessionState::Decrypted | SessionState::Lost if summary.dropped_bytes > 0 => vec![whole],
+            SessionState::Decrypted | SessionState::Lost => {
+                let since = self.broken.or((summary.gaps > 0).then_some(flow.first_seen));
+                since.map(|since| (since, flow.last_seen)).into_iter().collect()
+            }
+        };
+        let end = SessionEnd {
+            info: session_info(self.key, &summary),
+            state,
+            candidate,
+            attached: summary.attached.map(|attached| match attached {
+                Attached::Handshake => "handshake",
+                Attached::Midstream => "midstream",
+            }),
+            mac: summary.mac,
+            frames: summary.frames,
+            gaps: summary.gaps,
+            lost_bytes: summary.lost_bytes,
+            incomplete_bytes: summary.incomplete_bytes,
+            capabilities: summary.capabilities.iter().map(ToString::to_string).collect(),
+            stream_bytes: summary.stream_bytes,
+            roles: summary.connection_types.map(role),
+            detail: summary.detail,
+            span: whole,
+            losses,
+        };
+        around.out.push(Observation::End(self.id, Box::new(end)));
+    }
+}
+
+/// What is needed of a message when it is no longer borrowed.
+struct FrameFacts {
+    direction: Direction,
+    origin: Origin,
+    block: u64,
+    next_block: u64,
+    wire_len: u32,
+}
+
+impl FrameFacts {
+    fn of(message: &WireMessage<'_>) -> Self {
+        // 48 bytes of header and MACs, then the padded body; header and body take a block of key stream per 16 bytes.
+        let body = u64::from(message.wire_len).saturating_sub(48);
+        Self {
+            direction: message.direction,
+            origin: message.origin,
+            block: message.block,
+            next_block: message.block + 1 + body / 16,
+            wire_len: message.wire_len,
+        }
+    }
+}
+
+fn count_code(codes: &mut Vec<CodeCount>, message: &WireMessage<'_>) {
+    let bytes = u64::from(message.wire_len);
+    let found = codes
+        .iter()
+        .position(|count| count.code == message.code && same_meaning(&count.meaning, &message.meaning));
+    let at = found.unwrap_or_else(|| {
+        // A hostile peer may use every code there is; what comes when the list is full is counted under the last code.
+        if codes.len() < MAX_CODES {
+            codes.push(CodeCount {
+                code: message.code,
+                meaning: message.meaning.clone(),
+                frames: 0,
+                bytes: 0,
+            });
+        } else if codes.len() == MAX_CODES {
+            codes.push(CodeCount {
+                code: u64::MAX,
+                meaning: Meaning::Unknown,
+                frames: 0,
+                bytes: 0,
+            });
+        }
+        codes.len() - 1
+    });
+    codes[at].frames += 1;
+    codes[at].bytes += bytes;
+}
+
+/// Codes that one session is expected to use: all capabilities together have fewer.
+const MAX_CODES: usize = 256;
+
+fn same_meaning(a: &Meaning, b: &Meaning) -> bool {
+    match (a, b) {
+        (Meaning::Sub { capability: a, .. }, Meaning::Sub { capability: b, .. }) => Arc::ptr_eq(a, b),
+        (Meaning::Base { .. }, Meaning::Base { .. }) | (Meaning::Unknown, Meaning::Unknown) => true,
+        _ => false,
+    }
+}
+
+fn code_words(meaning: &Meaning) -> (String, &'static str) {
+    match meaning {
+        Meaning::Base { name } => ("p2p".to_owned(), name),
+        Meaning::Sub { capability, name, .. } => (capability.to_string(), name),
+        Meaning::Unknown => ("unknown".to_owned(), "unknown"),
+    }
+}
+
+/// The dialect of a message that is one of consensus, and its local code.
+fn dialect_of(
+    recent: &mut Option<(Arc<Capability>, &'static dyn Dialect)>,
+    meaning: &Meaning,
+    family: Family,
+    code: u64,
+    options: &PipelineOptions,
+) -> Option<(&'static dyn Dialect, u64)> {
+    let Meaning::Sub {
+        capability, local, ..
+    } = meaning
+    else {
+        // Without Hello the user's word decides; the first capability starts behind the base protocol.
+        let local = code.checked_sub(0x10)?;
+        return options
+            .dialect
+            .filter(|dialect| dialect.is_consensus(local))
+            .map(|dialect| (dialect, local));
+    };
+    if let Some((known, dialect)) = recent
+        && Arc::ptr_eq(known, capability)
+    {
+        return dialect.is_consensus(*local).then_some((*dialect, *local));
+    }
+    let dialect = dialect_for(capability, family, *local)?;
+    *recent = Some((Arc::clone(capability), dialect));
+    Some((dialect, *local))
+}
+
+fn session_info(key: FlowKey, summary: &SessionSummary) -> SessionInfo {
+    SessionInfo {
+        ends: [
+            key.endpoint(summary.initiator),
+            key.endpoint(summary.initiator.other()),
+        ],
+        node_ids: summary
+            .hellos
+            .each_ref()
+            .map(|hello| hello.as_ref().map(|hello| hello.node_id)),
+        clients: summary
+            .hellos
+            .each_ref()
+            .map(|hello| hello.as_ref().map(|hello| hello.client.clone())),
+        chain: summary.chain.map(|chain| ChainId {
+            network_id: chain.network_id,
+            genesis: chain.genesis,
+        }),
+    }
+}
+
+fn role(connection_type: Option<u8>) -> Option<&'static str> {
+    match connection_type? {
+        0 => Some("cn"),
+        1 => Some("en"),
+        2 => Some("pn"),
+        3 => Some("bn"),
+        _ => None,
+    }
+}
+
+fn add_flow_limits(flow: &ConnectionSummary, totals: &mut WorkerTotals) {
+    for (name, count) in [
+        ("reassembly_memory", flow.limits_reached),
+        ("late_segments_bytes", flow.late_bytes),
+        ("implausible_segments", flow.implausible_segments),
+        ("conflicting_overlaps", flow.conflicting_overlaps),
+        ("ignored_resets", flow.ignored_resets),
+    ] {
+        if count > 0 {
+            *totals.limits.entry(name.to_owned()).or_default() += count;
+        }
+    }
+}

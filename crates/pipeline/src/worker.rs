@@ -1,0 +1,217 @@
+//! One worker: from the segments of its flows to observations.
+//!
+//! A worker owns its flows from reassembly to decoding, so nothing here is shared but the cache of decoded payloads and the
+//! secrets.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bftap_analysis::{Observation, SessionKey, WorkerTotals};
+use bftap_capture::connection::FlowEvent;
+use bftap_capture::flow_table::{FlowLimits, FlowTable};
+use bftap_decrypt::SessionOptions;
+use bftap_model::{CaptureTime, ConnId, Nanos, SETTLE, StreamItem, StreamOffset};
+
+use crate::batch::SegmentBatch;
+use crate::covered::Covered;
+use crate::options::PipelineOptions;
+use crate::payload_cache::PayloadCache;
+use crate::session::{Pushed, Session, Surroundings};
+
+/// See the module's documentation.
+pub(crate) struct Worker {
+    index: u16,
+    options: Arc<PipelineOptions>,
+    session_options: Arc<SessionOptions>,
+    cache: Arc<PayloadCache>,
+    flows: FlowTable,
+    sessions: HashMap<ConnId, Session>,
+    covered: Covered,
+    totals: WorkerTotals,
+    /// Generation of the secrets that all waiting sessions have tried.
+    tried: u64,
+    /// Sessions with messages that wait for a second sight.
+    unsettled: BTreeSet<ConnId>,
+    /// Messages may wait for a second sight, where there are several taps.
+    may_hold: bool,
+    hold: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: u16,
+        options: Arc<PipelineOptions>,
+        cache: Arc<PayloadCache>,
+        may_hold: bool,
+    ) -> Self {
+        Self {
+            index,
+            session_options: Arc::new(options.sessions.clone()),
+            cache,
+            flows: FlowTable::new(share(&options.flows, options.jobs.max(1))),
+            sessions: HashMap::new(),
+            covered: Covered::default(),
+            totals: WorkerTotals::default(),
+            tried: 0,
+            unsettled: BTreeSet::new(),
+            may_hold,
+            hold: false,
+            options,
+        }
+    }
+
+    /// Works through a batch.
+    pub(crate) fn push(&mut self, batch: &SegmentBatch, out: &mut Vec<Observation>) {
+        self.hold = self.may_hold && batch.several_taps;
+        self.retry(out);
+        let mut events = Vec::new();
+        for (head, piece) in &batch.segments {
+            self.flows.push(head, batch.payload(*piece), &mut events);
+            for event in events.drain(..) {
+                self.take(event, out);
+            }
+        }
+        if let Some(now) = batch.now {
+            self.flows.advance(now, &mut events);
+            for event in events.drain(..) {
+                self.take(event, out);
+            }
+            self.settle(now, out);
+        }
+    }
+
+    /// The capture is over.
+    pub(crate) fn finish(&mut self, out: &mut Vec<Observation>) {
+        self.retry(out);
+        let mut events = Vec::new();
+        self.flows.finish(&mut events);
+        for event in events {
+            self.take(event, out);
+        }
+        debug_assert!(
+            self.sessions.is_empty(),
+            "the flow table closes every connection it opened"
+        );
+    }
+
+    /// What was counted.
+    pub(crate) fn into_totals(self) -> WorkerTotals {
+        self.totals
+    }
+
+    /// Sessions that wait for a secret look again when new ones have come.
+    fn retry(&mut self, out: &mut Vec<Observation>) {
+        let generation = self.options.secrets.generation();
+        if generation == self.tried {
+            return;
+        }
+        self.tried = generation;
+        let mut waiting: Vec<ConnId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.decoder.is_waiting())
+            .map(|(&id, _)| id)
+            .collect();
+        waiting.sort_unstable();
+        for id in waiting {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.decoder.retry(&self.options.secrets);
+                session.drain(
+                    None,
+                    false,
+                    &mut Surroundings {
+                        options: &self.options,
+                        cache: &self.cache,
+                        covered: &mut self.covered,
+                        totals: &mut self.totals,
+                        out,
+                    },
+                );
+            }
+        }
+    }
+
+    fn settle(&mut self, now: CaptureTime, out: &mut Vec<Observation>) {
+        if self.unsettled.is_empty() {
+            return;
+        }
+        let before = now.saturating_add(Nanos(-SETTLE.0));
+        let sessions = &mut self.sessions;
+        self.unsettled.retain(|id| {
+            sessions.get_mut(id).is_some_and(|session| {
+                session.settle(Some(before), out);
+                session.is_unsettled()
+            })
+        });
+    }
+
+    fn take(&mut self, event: FlowEvent<'_>, out: &mut Vec<Observation>) {
+        let mut around = Surroundings {
+            options: &self.options,
+            cache: &self.cache,
+            covered: &mut self.covered,
+            totals: &mut self.totals,
+            out,
+        };
+        match event {
+            FlowEvent::Opened { id, connection } => {
+                let key = SessionKey {
+                    worker: self.index,
+                    connection: id.0,
+                };
+                let session = Session::new(key, connection.key, connection.syn_from, &self.session_options);
+                self.sessions.insert(id, session);
+            }
+            FlowEvent::Syn { id, from } => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.decoder.set_syn_from(from);
+                }
+            }
+            FlowEvent::Item { id, side, item } => {
+                let Some(session) = self.sessions.get_mut(&id) else {
+                    return;
+                };
+                let pushed = match &item {
+                    StreamItem::Data(chunk) => Some(Pushed {
+                        side,
+                        end: StreamOffset(chunk.offset.0 + chunk.bytes.len() as u64),
+                    }),
+                    StreamItem::Resight { end, seen } => {
+                        let (end, seen) = (*end, *seen);
+                        session.resight(side, end, seen);
+                        return;
+                    }
+                    StreamItem::Gap(gap) => {
+                        session.gap(gap.seen);
+                        None
+                    }
+                    StreamItem::End { .. } => None,
+                };
+                session.decoder.push(side, item, &self.options.secrets);
+                session.drain(pushed, self.hold, &mut around);
+                if session.is_unsettled() {
+                    self.unsettled.insert(id);
+                }
+            }
+            FlowEvent::Closed { id, summary } => {
+                let Some(mut session) = self.sessions.remove(&id) else {
+                    return;
+                };
+                session.decoder.finish(&self.options.secrets);
+                session.drain(None, false, &mut around);
+                session.settle(None, around.out);
+                session.end(&summary, &mut around);
+            }
+        }
+    }
+}
+
+/// One worker's part of what all flows together may take.
+fn share(limits: &FlowLimits, workers: usize) -> FlowLimits {
+    FlowLimits {
+        total_bytes: limits.total_bytes.div_ceil(workers),
+        flows: limits.flows.div_ceil(workers),
+        remembered: limits.remembered.div_ceil(workers),
+        ..*limits
+    }
+}
