@@ -153,7 +153,7 @@ impl WorkerTotals {
 #[derive(Clone, Debug)]
 pub enum Observation {
     /// A session is known, or more is known of it.
-    Session(SessionKey, SessionInfo),
+    Session(SessionKey, Box<SessionInfo>),
     /// A message crossed a session.
     Message(Occurrence),
     /// A session is over.

@@ -168,7 +168,9 @@ impl Session {
         self.dialect = None;
         let info = session_info(self.key, &summary);
         if self.told.as_ref() != Some(&info) {
-            around.out.push(Observation::Session(self.id, info.clone()));
+            around
+                .out
+                .push(Observation::Session(self.id, Box::new(info.clone())));
             self.told = Some(info);
         }
     }

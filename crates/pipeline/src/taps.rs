@@ -30,7 +30,7 @@ impl TapEnds {
                 self.taps[index] = Some(Common {
                     first: Some(source),
                     second: Some(destination),
-                })
+                });
             }
             Some(common) => {
                 for end in [&mut common.first, &mut common.second] {

@@ -30,7 +30,7 @@ pub(crate) enum Tap {
 pub(crate) struct Network {
     ids: Vec<NodeId>,
     chain: u64,
-    sessions: BTreeMap<(u64, u8, u8), (SessionInfo, Option<SessionState>, (i64, i64))>,
+    sessions: BTreeMap<(u64, u8, u8), SessionInfo>,
     messages: Vec<Occurrence>,
     extra: Vec<Observation>,
     clock: i64,
@@ -72,10 +72,7 @@ impl Network {
                         genesis: Hash256([self.chain as u8; 32]),
                     }),
                 };
-                self.sessions.insert(
-                    (self.chain, a, b),
-                    (info, Some(SessionState::Decrypted), (0, i64::MAX)),
-                );
+                self.sessions.insert((self.chain, a, b), info);
             }
         }
     }
@@ -100,17 +97,17 @@ impl Network {
     }
 
     pub(crate) fn forget_chain(&mut self, a: u8, b: u8) {
-        self.sessions.get_mut(&(self.chain, a, b)).unwrap().0.chain = None;
+        self.sessions.get_mut(&(self.chain, a, b)).unwrap().chain = None;
     }
 
     pub(crate) fn forget_all_chains(&mut self) {
-        for (info, ..) in self.sessions.values_mut() {
+        for info in self.sessions.values_mut() {
             info.chain = None;
         }
     }
 
     pub(crate) fn unread_session(&mut self, a: u8, b: u8, state: SessionState, from: i64, to: i64) {
-        let mut info = self.sessions[&(self.chain, a, b)].0.clone();
+        let mut info = self.sessions[&(self.chain, a, b)].clone();
         info.ends[0].port += 1000;
         info.chain = None;
         info.node_ids = [None, None];
@@ -274,16 +271,15 @@ impl Network {
 
     /// Sessions first, then messages, then the ends.
     pub(crate) fn observations(&self) -> Vec<Observation> {
-        let keyed = |(&(chain, a, b), session)| (self.key(chain, a, b), session);
+        let keyed = |(&(chain, a, b), info): (&(u64, u8, u8), _)| (self.key(chain, a, b), info);
         let sessions = self.sessions.iter().map(keyed);
         let open = sessions
             .clone()
-            .map(|(key, (info, ..))| Observation::Session(key, info.clone()));
-        let ends = sessions.map(
-            |(key, (info, state, span)): (_, &(SessionInfo, Option<SessionState>, (i64, i64)))| {
-                Observation::End(key, Box::new(session_end(info, state.unwrap(), *span)))
-            },
-        );
+            .map(|(key, info)| Observation::Session(key, Box::new(info.clone())));
+        let ends = sessions.map(|(key, info)| {
+            let end = session_end(info, SessionState::Decrypted, (0, i64::MAX));
+            Observation::End(key, Box::new(end))
+        });
         open.chain(self.messages.iter().cloned().map(Observation::Message))
             .chain(ends)
             .chain(self.extra.iter().cloned())
