@@ -145,7 +145,7 @@ impl FrameReader {
     /// Takes the next bytes of the stream, and when they were captured.
     pub fn push(&mut self, bytes: &[u8], seen: CaptureTime) {
         if self.gap_ahead.is_some() || matches!(self.state, State::Lost { .. }) {
-            self.lost_bytes += bytes.len() as u64;
+            self.lost_bytes = self.lost_bytes.saturating_add(bytes.len() as u64);
             return;
         }
         self.make_room(bytes.len());
@@ -323,7 +323,7 @@ impl FrameReader {
             State::Lost { .. } => return None,
         };
         let seen = self.arrivals.latest();
-        self.lost_bytes += unread;
+        self.lost_bytes = self.lost_bytes.saturating_add(unread);
         self.state = State::Lost { since: offset };
         self.buffer = Vec::new();
         self.start = 0;
@@ -398,3 +398,140 @@ pub const FRAME_OVERHEAD: u32 = (BLOCK_LEN + 2 * MAC_LEN) as u32;
 
 /// Buffers up to this size are kept for the next frames: most proposals fit, and thousands of sessions may be open.
 const KEPT_CAPACITY: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use bftap_model::Direction;
+
+    use super::*;
+    use crate::sample::Sample;
+
+    const FROM: Direction = Direction::FromInitiator;
+
+    fn reader(sample: &Sample) -> FrameReader {
+        let offset = StreamOffset(sample.handshake[0] as u64);
+        FrameReader::new(Keystream::new(&sample.secrets.aes), offset, MacCheck::Skipped)
+    }
+
+    fn at(nanos: i64) -> CaptureTime {
+        CaptureTime::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_reader_can_start_at_any_frame_once_both_places_are_known() {
+        let mut sample = Sample::new(1, None);
+        for len in [5, 0, 300, 16] {
+            sample.frame(FROM, &vec![0x21; len]);
+        }
+        let mut first = reader(&sample);
+        first.push(&sample.streams[0][sample.handshake[0]..], at(1));
+        let mut places = Vec::new();
+        while let Some(frame) = first.poll() {
+            places.push((frame.unwrap().place, first.place()));
+        }
+        assert_eq!(places.len(), 4);
+        for (index, (_, next)) in places.iter().enumerate().take(3) {
+            let (offset, block) = next.unwrap();
+            let expected = places[index + 1].0;
+            assert_eq!((offset, block), (expected.origin.offset, expected.block));
+            let mut keystream = Keystream::new(&sample.secrets.aes);
+            keystream.seek_block(block);
+            let mut later = FrameReader::new(keystream, offset, MacCheck::Unverifiable);
+            later.push(&sample.streams[0][offset.0 as usize..], at(1));
+            let place = later.poll().unwrap().unwrap().place;
+            assert_eq!(
+                place,
+                FramePlace {
+                    mac: MacState::Unverifiable,
+                    ..expected
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_is_complete_when_its_last_packet_was_captured() {
+        let mut sample = Sample::new(1, None);
+        sample.frame(FROM, &[1; 16]);
+        sample.frame(FROM, &[2; 16]);
+        sample.frame(FROM, &[3; 16]);
+        let stream = &sample.streams[0][sample.handshake[0]..];
+        let mut reader = reader(&sample);
+        // The first piece came late; the others were captured before it.
+        reader.push(&stream[..40], at(9));
+        reader.push(&stream[40..140], at(5));
+        reader.push(&stream[140..], at(6));
+        let seen: Vec<_> =
+            std::iter::from_fn(|| reader.poll().map(|frame| frame.unwrap().place.origin.seen)).collect();
+        assert_eq!(seen, [at(9), at(5), at(6)]);
+    }
+
+    #[test]
+    fn frames_before_a_gap_come_out_and_what_follows_is_counted() {
+        let mut sample = Sample::new(1, None);
+        sample.frame(FROM, &[1; 100]);
+        let whole = sample.streams[0].len() - sample.handshake[0];
+        sample.frame(FROM, &[2; 100]);
+        let stream = &sample.streams[0][sample.handshake[0]..];
+        let mut reader = reader(&sample);
+        reader.push(&stream[..whole + 50], at(1));
+        reader.gap(30);
+        reader.push(&stream[whole + 80..], at(2));
+        assert_eq!(reader.poll().unwrap().unwrap().data, [1; 100]);
+        let error = reader.poll().unwrap().unwrap_err();
+        let since = StreamOffset((sample.handshake[0] + whole) as u64);
+        assert_eq!(
+            (error.origin.offset, error.kind),
+            (since, FrameErrorKind::Gap { missing: 30 })
+        );
+        assert_eq!(reader.poll(), None);
+        assert_eq!((reader.lost_since(), reader.place()), (Some(since), None));
+        assert_eq!(reader.lost_bytes(), (stream.len() - whole) as u64);
+        reader.gap(1000);
+        reader.push(&[0; 10], at(3));
+        assert_eq!(reader.lost_bytes(), (stream.len() - whole) as u64 + 1010);
+        assert_eq!(reader.incomplete_bytes(), 0);
+    }
+
+    #[test]
+    fn a_header_without_its_constant_loses_the_place() {
+        let mut sample = Sample::new(1, None);
+        sample.frame(FROM, &[1; 100]);
+        let start = sample.handshake[0];
+        sample.streams[0][start + 7] ^= 1;
+        let mut reader = reader(&sample);
+        reader.push(&sample.streams[0][start..], at(4));
+        let error = reader.poll().unwrap().unwrap_err();
+        assert_eq!(error.kind, FrameErrorKind::HeaderTail);
+        assert_eq!(
+            error.origin,
+            Origin {
+                offset: StreamOffset(start as u64),
+                seen: at(4)
+            }
+        );
+        assert!(error.to_string().contains(&start.to_string()), "{error}");
+        assert_eq!(reader.lost_bytes(), (sample.streams[0].len() - start) as u64);
+    }
+
+    #[test]
+    fn memory_of_a_large_frame_is_given_back() {
+        let mut sample = Sample::new(1, None);
+        sample.frame(FROM, &vec![1; 2 << 20]);
+        sample.frame(FROM, &[2; 10]);
+        let mut reader = reader(&sample);
+        for piece in sample.streams[0][sample.handshake[0]..].chunks(1000) {
+            reader.push(piece, at(1));
+            while let Some(frame) = reader.poll() {
+                frame.unwrap();
+            }
+        }
+        reader.push(&[0; 16], at(2));
+        assert!(
+            reader.buffer.capacity() <= KEPT_CAPACITY,
+            "{}",
+            reader.buffer.capacity()
+        );
+        assert!(reader.arrivals.pieces.len() <= 1);
+    }
+}

@@ -1,4 +1,4 @@
-//! The permutation Keccak-f[1600] (FIPS 202, section 3.3), written for processors without rotate-and-not instructions.
+//! The permutation Keccak-f\[1600\] (FIPS 202, section 3.3), written for processors without rotate-and-not instructions.
 //!
 //! Hashing is what checking MACs costs, so this is the innermost loop of the whole program. Two things make it a fifth
 //! faster than the `keccak` crate's portable code: four rounds are unrolled, each gathering its rows straight from the state
@@ -8,17 +8,17 @@
 /// Permutes the state; lane `x + 5 y` is `state[x + 5 * y]`.
 #[inline(never)]
 pub fn keccak_f1600(state: &mut [u64; 25]) {
-    complement(state);
     let (rounds, _) = ROUND_CONSTANTS.as_chunks::<4>();
     let mut lanes = *state;
+    complement(&mut lanes);
     for [first, second, third, fourth] in rounds {
         lanes = round(&lanes, *first);
         lanes = round(&lanes, *second);
         lanes = round(&lanes, *third);
         lanes = round(&lanes, *fourth);
     }
+    complement(&mut lanes);
     *state = lanes;
-    complement(state);
 }
 
 /// Switches between a plain state and one with the complemented lanes that [`round`] works on.

@@ -80,60 +80,68 @@ impl fmt::Debug for FrameMac {
     }
 }
 
-/// Bytes that Keccak-256 absorbs between two permutations.
-const RATE: usize = 136;
+/// Lanes that Keccak-256 absorbs between two permutations: 136 bytes.
+const RATE: usize = 17;
 
 /// A Keccak-256 that gives the digest of all it has absorbed at any time, and goes on absorbing.
 ///
-/// `sha3` can do that only by cloning itself; frames are short, and three digests are due for each.
+/// Frames are short, and three digests are due for each, so a digest must cost no more than its permutation. Input goes straight into
+/// the lanes, word by word. A handshake packet has any length, so all that follows it is shifted against the lanes by a few bytes.
+#[derive(Default)]
 struct Sponge {
     lanes: [u64; 25],
-    /// Absorbed, not permuted yet.
-    waiting: [u8; RATE],
-    filled: usize,
-}
-
-impl Default for Sponge {
-    fn default() -> Self {
-        Self {
-            lanes: [0; 25],
-            waiting: [0; RATE],
-            filled: 0,
-        }
-    }
+    /// Lane that the next word goes into, below [`RATE`].
+    lane: usize,
+    /// Bits of that lane which are absorbed already; a multiple of 8, below 64.
+    shift: u32,
+    /// Those bits, not in `lanes` yet.
+    carry: u64,
 }
 
 impl Sponge {
-    fn absorb(&mut self, mut bytes: &[u8]) {
-        if self.filled > 0 {
-            let take = bytes.len().min(RATE - self.filled);
-            let (now, rest) = bytes.split_at(take);
-            self.waiting[self.filled..self.filled + take].copy_from_slice(now);
-            self.filled += take;
-            bytes = rest;
-            if self.filled < RATE {
-                return;
+    #[inline]
+    fn absorb(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
+        loop {
+            for lane in &mut self.lanes[self.lane..RATE] {
+                let Some(word) = words.next() else {
+                    return self.absorb_rest(rest);
+                };
+                *lane ^= self.carry | word << self.shift;
+                // In two steps, for a shift by all 64 bits is not one.
+                self.carry = (word >> 1) >> (63 - self.shift);
+                self.lane += 1;
             }
-            xor_block(&mut self.lanes, &self.waiting);
-            keccak_f1600(&mut self.lanes);
-            self.filled = 0;
-        }
-        let (blocks, rest) = bytes.as_chunks();
-        for block in blocks {
-            xor_block(&mut self.lanes, block);
+            self.lane = 0;
             keccak_f1600(&mut self.lanes);
         }
-        self.waiting[..rest.len()].copy_from_slice(rest);
-        self.filled = rest.len();
+    }
+
+    /// Absorbs less than a word.
+    #[inline]
+    fn absorb_rest(&mut self, rest: &[u8]) {
+        for &byte in rest {
+            self.carry |= u64::from(byte) << self.shift;
+            self.shift += 8;
+            if self.shift == 64 {
+                self.lanes[self.lane] ^= self.carry;
+                (self.carry, self.shift) = (0, 0);
+                self.lane += 1;
+                if self.lane == RATE {
+                    self.lane = 0;
+                    keccak_f1600(&mut self.lanes);
+                }
+            }
+        }
     }
 
     /// First half of the Keccak-256 digest of everything absorbed.
-    fn digest(&mut self) -> [u8; MAC_LEN] {
-        self.waiting[self.filled..].fill(0);
-        self.waiting[self.filled] = 0x01;
-        self.waiting[RATE - 1] |= 0x80;
+    #[inline]
+    fn digest(&self) -> [u8; MAC_LEN] {
         let mut lanes = self.lanes;
-        xor_block(&mut lanes, &self.waiting);
+        lanes[self.lane] ^= self.carry | 0x01 << self.shift;
+        lanes[RATE - 1] ^= 0x80 << 56;
         keccak_f1600(&mut lanes);
         let mut digest = [0; MAC_LEN];
         digest[..8].copy_from_slice(&lanes[0].to_le_bytes());
@@ -146,15 +154,7 @@ impl Drop for Sponge {
     /// The permutation can be run backwards: a state tells the mac-secret.
     fn drop(&mut self) {
         self.lanes.zeroize();
-        self.waiting.zeroize();
-    }
-}
-
-#[inline]
-fn xor_block(lanes: &mut [u64; 25], block: &[u8; RATE]) {
-    let (words, _) = block.as_chunks();
-    for (lane, word) in lanes.iter_mut().zip(words) {
-        *lane ^= u64::from_le_bytes(*word);
+        self.carry.zeroize();
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_sponge_is_keccak_256_at_every_length() {
-        let bytes: Vec<u8> = (0..=2 * RATE + 3).map(|i| (i * 7) as u8).collect();
+        let bytes: Vec<u8> = (0..=2 * 8 * RATE + 3).map(|i| (i * 7) as u8).collect();
         let mut running = Sponge::default();
         for len in 0..bytes.len() {
             assert_eq!(

@@ -208,7 +208,7 @@ impl SessionSummary {
         self.mac_failures = counts.mac_failures;
         self.unexpected_compression = counts.unexpected_compression;
         self.frames = messages.frames();
-        self.lost_bytes = readers.iter().map(|reader| reader.lost_bytes()).sum();
+        self.lost_bytes = readers[0].lost_bytes().saturating_add(readers[1].lost_bytes());
         self.incomplete_bytes = readers.iter().map(|reader| reader.incomplete_bytes()).sum();
         self.capabilities = messages.agreed().capabilities().to_vec();
         self.hellos = messages.hellos();
