@@ -1,6 +1,7 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
 mod parse;
+mod simulate;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use bftap_model::CaptureTime;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use parse::{NodeFilter, Span};
+pub(crate) use simulate::SimulateArgs;
 
 /// Watches a BFT network from the wire.
 ///
@@ -122,11 +124,11 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "D", value_parser = parse::dialect, help_heading = "Meaning")]
     pub(crate) dialect: Option<&'static str>,
 
-    /// Only packets captured at or after this time: 2026-11-21T10:00:00Z, or seconds since 1970
+    /// Only messages seen at or after this time: 2026-11-21T10:00:00Z, or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = parse::time, help_heading = "Part of the capture")]
     pub(crate) from: Option<CaptureTime>,
 
-    /// Only packets captured before this time
+    /// Only messages seen at or before this time
     #[arg(long, value_name = "TIME", value_parser = parse::time, help_heading = "Part of the capture")]
     pub(crate) to: Option<CaptureTime>,
 
@@ -165,12 +167,11 @@ pub(crate) struct KeyArgs {
 /// Where rows go.
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
-    /// Where results are stored: sqlite://FILE, or none [default: sqlite://bftap.db]
+    /// Where results are stored: sqlite://FILE, or none [env: BFTAP_STORE] [default: sqlite://bftap.db]
     #[arg(
         long,
         value_name = "URL",
-        env = "BFTAP_STORE",
-        hide_env_values = true,
+        conflicts_with = "store_file",
         help_heading = "Output"
     )]
     pub(crate) store: Option<String>,
@@ -225,20 +226,8 @@ pub(crate) struct KeysCheckArgs {
     pub(crate) ports: Vec<u16>,
 }
 
-/// Write a capture of a simulated network, with its truth and its session secrets
-///
-/// The same options give the same bytes.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: bftap simulate -o net.pcap --validators 7 --blocks 100")]
-pub(crate) struct SimulateArgs {
-    /// Capture to write
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
-    pub(crate) output: PathBuf,
-}
-
-const EXIT_STATUS: &str = "\
-Exit status: 0 when everything was read to the end, 1 when something could not be read (what could be is still
-reported), 2 for wrong usage.";
+const EXIT_STATUS: &str = "Exit status: 0 when everything was read to the end, 1 when something could not be read \
+    (what could be is still reported), 2 for wrong usage.";
 
 #[cfg(test)]
 mod tests {

@@ -2,20 +2,25 @@
 
 mod args;
 mod cmd;
+mod config;
 mod exit;
 #[cfg(test)]
 mod golden;
+mod inputs;
 mod json;
 mod key_sources;
 mod nodes;
+mod progress;
 mod report;
+mod run_name;
+mod settings;
 mod term;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, KeysCommand};
 use exit::Status;
 use term::{Level, is_closed_pipe, tell};
 
@@ -33,7 +38,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
+        Command::Analyze(args) => cmd::analyze::run(&args),
+        Command::Messages(args) => cmd::messages::run(&args),
         Command::Decode(args) => cmd::decode::run(&args),
-        _ => Ok(Status::Complete),
+        Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
+        Command::Simulate(args) => cmd::simulate::run(&args),
     }
 }

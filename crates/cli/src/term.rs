@@ -149,8 +149,6 @@ pub(crate) fn tell(level: Level, text: &str) {
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Good to know.
-    Note,
     /// The answer may not be what the user expects.
     Warning,
     /// Something could not be done.
@@ -160,7 +158,6 @@ pub(crate) enum Level {
 impl Level {
     const fn prefix(self) -> &'static str {
         match self {
-            Self::Note => "note: ",
             Self::Warning => "warning: ",
             Self::Error => "error: ",
         }

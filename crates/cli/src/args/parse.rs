@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bftap_ibft_decode::dialects;
-use bftap_model::{Address, CaptureTime};
+use bftap_model::{Address, CaptureTime, Nanos};
 
 /// Numbers from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,29 @@ pub(crate) fn run_name(text: &str) -> Result<String, String> {
 }
 
 const MAX_RUN_NAME: usize = 128;
+
+/// A span of time with its unit: `150us`, `20ms`, `1.5s`, `5min`, `1h`.
+pub(crate) fn span(text: &str) -> Result<Nanos, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (value, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ns" => 1,
+        "us" | "µs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => NANOS,
+        "min" => 60 * NANOS,
+        "h" => 3600 * NANOS,
+        _ => return Err("a number and a unit belong here: 150us, 20ms, 10s, 5min, 1h".to_owned()),
+    };
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    number(whole)
+        .zip(nanos_of(fraction))
+        .and_then(|(whole, fraction)| i64::try_from(whole * unit + fraction * unit / NANOS).ok())
+        .map(Nanos)
+        .ok_or_else(|| format!("`{value}` is not a number, or too large"))
+}
 
 /// A point in time: RFC 3339, the same without zone (then UTC) or without time of day, or seconds since 1970.
 pub(crate) fn time(text: &str) -> Result<CaptureTime, String> {
@@ -309,6 +332,25 @@ mod tests {
             "--5",
         ] {
             assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_have_units() {
+        for (text, nanos) in [
+            ("0s", 0),
+            ("150us", 150_000),
+            ("150µs", 150_000),
+            ("20ms", 20_000_000),
+            ("1.5s", 1_500_000_000),
+            ("5min", 300_000_000_000),
+            ("1h", 3_600_000_000_000),
+            ("7ns", 7),
+        ] {
+            assert_eq!(span(text), Ok(Nanos(nanos)), "{text}");
+        }
+        for text in ["", "10", "s", "1d", "-1s", "1.2.3s", "99999999999999h", "1 s"] {
+            assert!(span(text).is_err(), "{text}");
         }
     }
 

@@ -1,3 +1,7 @@
 //! One file a subcommand.
 
+pub(crate) mod analyze;
 pub(crate) mod decode;
+pub(crate) mod keys;
+pub(crate) mod messages;
+pub(crate) mod simulate;

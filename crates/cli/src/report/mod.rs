@@ -23,7 +23,7 @@ use bftap_analysis::facts::{Coverage, NodeFact, RunFacts};
 use crate::term::{Ink, Style};
 use page::Page;
 
-pub(crate) use page::{bytes, count, counted};
+pub(crate) use page::{bytes, count, counted, duration};
 pub(crate) use summary::Summary;
 
 /// What was asked for, as far as it changes what the facts mean.
@@ -95,7 +95,7 @@ fn name_and_ip(label: &str, ip: IpAddr) -> String {
 }
 
 /// Names in full, addresses with their middle left out.
-fn short(label: &str) -> String {
+pub(crate) fn short(label: &str) -> String {
     let is_address =
         label.len() == 42 && label.starts_with("0x") && label[2..].bytes().all(|b| b.is_ascii_hexdigit());
     if is_address {

@@ -373,11 +373,6 @@ impl Spread {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
-    /// The smallest.
-    pub(crate) fn min(&self) -> Option<u64> {
-        (self.count > 0).then_some(self.min)
-    }
-
     /// The largest.
     pub(crate) fn max(&self) -> Option<u64> {
         (self.count > 0).then_some(self.max)

@@ -12,7 +12,6 @@ use super::{Report, ink_of, left_out, name_and_ip, short};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
-    kinds(report, page);
     let receivers: Vec<_> = report
         .summary
         .receivers()
@@ -22,6 +21,13 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     let (in_part, in_full): (Vec<_>, Vec<_>) = receivers
         .into_iter()
         .partition(|(.., coverage)| *coverage == Coverage::Partial);
+    // Few copies at a receiver that was seen in part make the whole look less redundant than it was.
+    let seen = if in_part.is_empty() && in_full.iter().all(|(.., coverage)| *coverage == Coverage::Full) {
+        Coverage::Full
+    } else {
+        Coverage::Partial
+    };
+    kinds(report, seen, page);
     per_round(&in_full, page);
     partly_covered(report, &in_part, page);
     copies(report, &in_full, &in_part, page);
@@ -29,7 +35,7 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
 
 type Seen<'a> = (IpAddr, &'a Receiver, Coverage);
 
-fn kinds(report: &Report<'_>, page: &mut Page) {
+fn kinds(report: &Report<'_>, seen: Coverage, page: &mut Page) {
     let total = report.summary.total();
     page.heading(
         "CONSENSUS MESSAGES",
@@ -58,7 +64,7 @@ fn kinds(report: &Report<'_>, page: &mut Page) {
             tally.useful.into(),
             tally.repeats.into(),
             tally.echoes.into(),
-            factor(tally.redundancy()).into(),
+            at_least(seen, factor(tally.redundancy())),
             Cell::from(tally.invalid).ink_if(tally.invalid > 0, Ink::Bad),
             bytes(tally.bytes).into(),
         ]

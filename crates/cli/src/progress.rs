@@ -1,0 +1,83 @@
+//! A progress bar on standard error, while captures are read: on a terminal only.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bftap_pipeline::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::report::count;
+
+/// A bar that follows the reading until it is dropped.
+pub(crate) struct Bar {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bar {
+    /// Shows a bar if standard error is a terminal. `read` are bytes of the files read so far, out of `length`.
+    pub(crate) fn show(length: Option<u64>, read: Arc<AtomicU64>, progress: Arc<Progress>) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        if !io::stderr().is_terminal() {
+            return Self { done, thread: None };
+        }
+        let watch = Arc::clone(&done);
+        let follow = move || {
+            let bar = match length {
+                Some(length) => ProgressBar::new(length).with_style(style(BAR)),
+                None => ProgressBar::new_spinner().with_style(style(SPINNER)),
+            };
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            while !watch.load(Ordering::Acquire) {
+                bar.set_position(read.load(Ordering::Relaxed));
+                bar.set_message(format!(
+                    "{} packets",
+                    count(progress.packets.load(Ordering::Relaxed))
+                ));
+                std::thread::park_timeout(EVERY);
+            }
+            bar.finish_and_clear();
+        };
+        // Without a thread for it there is no bar; that is no reason not to analyse.
+        let thread = std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(follow)
+            .ok();
+        Self { done, thread }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It only draws; a panic there was printed, and must not become ours while we may be unwinding.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+const BAR: &str = "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left";
+const SPINNER: &str = "{spinner} {bytes}  {bytes_per_sec}  {msg}";
+
+const EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_valid() {
+        for template in [BAR, SPINNER] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! From what was typed and configured to the settings of the pipeline; shared by the commands that read captures.
+
+use std::sync::Arc;
+
+use bftap_analysis::KnownNode;
+use bftap_decrypt::SecretStore;
+use bftap_ibft_decode::{SignatureCheck, dialect_named};
+use bftap_model::CaptureTime;
+use bftap_pipeline::{PipelineOptions, Selection};
+
+use crate::args::{InputArgs, Span};
+use crate::config::Config;
+use crate::exit::Usage;
+use crate::key_sources;
+use crate::nodes;
+use crate::term::{Level, tell};
+
+/// Settings, and what was said on the way to them.
+pub(crate) struct Settings {
+    /// For the pipeline; what only some commands know is still to be filled in.
+    pub(crate) pipeline: PipelineOptions,
+    /// Names of nodes.
+    pub(crate) nodes: Vec<KnownNode>,
+    /// Secrets from key sources.
+    pub(crate) secrets: usize,
+}
+
+/// Reads configuration, names and secrets, and tells what is odd about them.
+///
+/// # Errors
+/// When a file that was named cannot be used: wrong usage, found before any capture is read.
+pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
+    let config = match &args.config {
+        Some(path) => Config::read(path).map_err(|error| Usage(error.to_string()))?,
+        None => Config::default(),
+    };
+    let named = match &args.nodes {
+        Some(path) => nodes::read(path).map_err(|error| Usage(error.to_string()))?,
+        None => nodes::Nodes::default(),
+    };
+    for problem in &named.problems {
+        tell(Level::Warning, &format!("nodes file: {problem}"));
+    }
+    let secrets = SecretStore::with_limits(config.secret_limits());
+    let sources = key_sources::load(&args.keys.keylog, &secrets).map_err(|error| Usage(error.to_string()))?;
+    for warning in sources.warnings() {
+        tell(Level::Warning, &warning);
+    }
+    if args.from.zip(args.to).is_some_and(|(from, to)| from > to) {
+        return Err(Usage("--from is later than --to: nothing lies between".to_owned()).into());
+    }
+    let number = sources.new_secrets() as usize;
+    let mut pipeline = config.pipeline(secrets);
+    pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
+    pipeline.ports = args.ports.iter().copied().collect();
+    if let Some(name) = args.dialect {
+        pipeline.dialect = dialect_named(name);
+    }
+    pipeline.signatures = if args.no_signatures {
+        SignatureCheck::Claimed
+    } else {
+        SignatureCheck::Recover
+    };
+    pipeline.sessions.verify_mac = !args.no_mac;
+    pipeline.selection = Selection {
+        from: args.from.unwrap_or(CaptureTime::MIN),
+        to: args.to.unwrap_or(CaptureTime::MAX),
+        sequences: args.sequence.map_or(0..=u64::MAX, Span::range),
+    };
+    pipeline.analysis.nodes = named.known.clone();
+    pipeline.analysis.ports = pipeline.ports.clone();
+    Ok(Settings {
+        pipeline,
+        nodes: named.known,
+        secrets: number,
+    })
+}
+
+impl Settings {
+    /// The pipeline's settings, to be shared with its threads.
+    pub(crate) fn into_pipeline(self) -> Arc<PipelineOptions> {
+        Arc::new(self.pipeline)
+    }
+}
+
+/// What part was asked for, in words; `None` for everything.
+pub(crate) fn describe_selection(args: &InputArgs) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(from) = args.from {
+        parts.push(format!("from {from}"));
+    }
+    if let Some(to) = args.to {
+        parts.push(format!("to {to}"));
+    }
+    if let Some(sequence) = args.sequence {
+        parts.push(format!("heights {sequence}"));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
