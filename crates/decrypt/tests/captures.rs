@@ -14,7 +14,7 @@ use bftap_decrypt::{
 };
 use bftap_model::{MacState, Meaning, Side};
 use serde_json::Value;
-use shared::{Connection, available, connections, expected, shared};
+use shared::{Connection, connections, expected, shared};
 
 /// What came out of one connection.
 struct Decoded {
@@ -141,7 +141,7 @@ fn check(folder: &str, taps: &[&str], answers: &str, secrets: &SecretStore) -> V
 
 #[test]
 fn klaytn_with_seven_nodes() {
-    if !available() {
+    if bftap_testkit::shared_captures().is_none() {
         return;
     }
     let decoded = check(
@@ -185,7 +185,7 @@ fn klaytn_with_seven_nodes() {
 
 #[test]
 fn quorum_with_four_nodes() {
-    if !available() {
+    if bftap_testkit::shared_captures().is_none() {
         return;
     }
     let taps = ["tap1.pcap", "tap2.pcap", "tap3.pcap", "tap4.pcap"];
@@ -204,7 +204,7 @@ fn quorum_with_four_nodes() {
 
 #[test]
 fn klaytn_with_faults() {
-    if !available() {
+    if bftap_testkit::shared_captures().is_none() {
         return;
     }
     let taps = ["tap1.pcap", "tap2.pcap", "tap3.pcap", "tap4.pcap"];
@@ -227,7 +227,7 @@ fn klaytn_with_faults() {
 /// Keys in the original tool's layout: frames as with the key log, MACs beyond checking, one session without a key.
 #[test]
 fn klaytn_with_the_original_tools_keys() {
-    if !available() {
+    if bftap_testkit::shared_captures().is_none() {
         return;
     }
     let secrets = SecretStore::new();
@@ -268,7 +268,7 @@ fn klaytn_with_the_original_tools_keys() {
 /// The mac-secret of another session in an otherwise right line: frames come out, trust does not.
 #[test]
 fn a_wrong_mac_secret_is_told_once_and_frames_still_come() {
-    if !available() {
+    if bftap_testkit::shared_captures().is_none() {
         return;
     }
     let text = std::fs::read_to_string(shared().join("klaytn-7cn/sessions.keylog")).unwrap();

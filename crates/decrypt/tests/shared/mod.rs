@@ -6,26 +6,9 @@ use std::path::PathBuf;
 
 use bftap_model::{CaptureTime, Endpoint, FlowKey, SeqNumber, Side, StreamChunk, StreamItem, StreamOffset};
 
-/// Whether the shared captures are there, beside the checkout or where `BFTAP_SHARED` says; in CI they must be.
-pub(crate) fn available() -> bool {
-    let there = shared().is_dir();
-    if !there {
-        let message = format!(
-            "NOT TESTED: no captures at {}; set BFTAP_SHARED to their folder",
-            shared().display()
-        );
-        assert!(std::env::var_os("CI").is_none(), "{message}");
-        eprintln!("{message}");
-    }
-    there
-}
-
-/// The folder of shared captures.
+/// The folder of shared captures; tests ask [`bftap_testkit::shared_captures`] first whether it is there.
 pub(crate) fn shared() -> PathBuf {
-    std::env::var_os("BFTAP_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/captures")),
-        PathBuf::from,
-    )
+    bftap_testkit::shared_captures().expect("asked before")
 }
 
 /// The right answers for a capture.
