@@ -216,10 +216,8 @@ impl Assembler {
         let known = self.sights.recall(head.identity, head.tap, head.seen);
         let elsewhere = matches!(known, Acquaintance::OtherTap { .. });
         let whole = payload.len() as i64 + i64::from(head.cut);
-        if whole == 1 && self.repeats_last_byte(start) && !elsewhere && !head.flags.fin() {
-            if known == Acquaintance::New {
-                self.sights.note(head.identity, head.tap, head.seen, 0);
-            }
+        if whole == 1 && self.repeats_last_byte(start) && known == Acquaintance::New && !head.flags.fin() {
+            self.sights.note(head.identity, head.tap, head.seen, 0);
             self.rare().tally.keep_alives += 1;
             return;
         }
@@ -725,10 +723,17 @@ impl Assembler {
 
     /// Number behind all that is known to have been sent, FIN included.
     pub(crate) fn end(&self) -> Option<SeqNumber> {
-        (self.phase != Phase::Unknown).then(|| self.seq_at(self.top() + u64::from(self.fin_mark().is_some())))
+        let end = self.fin_mark().map_or(self.top(), |fin| fin.offset + 1);
+        (self.phase != Phase::Unknown).then(|| self.seq_at(end))
     }
 
-    /// The byte after a segment, as an offset.
+    /// Whether a SYN-ACK with this acknowledgement number answers the SYN of this side: it takes none of the payload
+    /// seen so far, or some.
+    pub(crate) fn is_answered_by(&self, ack: SeqNumber) -> bool {
+        self.phase == Phase::Running && (0..=self.top() as i64).contains(&self.offset_of(ack))
+    }
+
+    /// The offset nearest to the next byte due that has this number.
     pub(crate) fn offset_of(&self, seq: SeqNumber) -> i64 {
         self.next as i64 + i64::from(seq.distance_from(self.seq_at(self.next)))
     }

@@ -174,7 +174,7 @@ impl Flow {
             }
         }
         self.last_seen = self.last_seen.max(seen);
-        if !head.flags.syn() && self.is_stale(side, head) {
+        if !head.flags.syn() && self.is_stale(side, head, payload.len()) {
             self.stale_segments += 1;
             return Step::Taken;
         }
@@ -285,14 +285,15 @@ impl Flow {
         match (answer, peer.start()) {
             // A SYN-ACK may acknowledge the payload of the SYN as well.
             (true, Some(_)) if peer.has_syn() => {
-                if head.ack.is_some_and(|ack| peer.is_near(ack)) {
+                if head.ack.is_some_and(|ack| peer.is_answered_by(ack)) {
                     SynVerdict::Start
                 } else {
                     SynVerdict::Ignored
                 }
             }
             (true, _) => SynVerdict::Start,
-            (false, _) if peer.has_syn() || !peer.has_payload() => SynVerdict::Start,
+            // What the other side sent so far may have overtaken the SYN.
+            (false, _) if peer.has_syn() || peer.delivered() == 0 => SynVerdict::Start,
             (false, _) => SynVerdict::Another,
         }
     }
@@ -336,9 +337,10 @@ impl Flow {
     }
 
     /// Whether a segment belongs to an earlier connection between the same ends.
-    fn is_stale(&self, side: Side, head: &SegmentHead) -> bool {
+    fn is_stale(&self, side: Side, head: &SegmentHead, payload: usize) -> bool {
         self.earlier[side.index()].is_some_and(|end| {
-            let distance = i64::from(head.seq.distance_from(end));
+            let last = head.seq.add((payload as u32).saturating_add(head.cut));
+            let distance = i64::from(last.distance_from(end));
             let own = &self.directions[side.index()];
             (-JUMP..=0).contains(&distance)
                 && !own.is_near(head.seq)
