@@ -28,16 +28,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Read captures, count and judge every consensus message, report, store
     Analyze(AnalyzeArgs),
-    /// Print one line per consensus message
     Messages(MessagesArgs),
-    /// Take one consensus message apart, field by field
     Decode(DecodeArgs),
     /// Look into session secrets
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Write a capture of a simulated network, with its truth and its session secrets
     Simulate(SimulateArgs),
 }
 
@@ -203,7 +199,6 @@ pub(crate) struct DecodeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Say what is in key sources, and with captures which sessions they open
     Check(KeysCheckArgs),
 }
 

@@ -79,11 +79,15 @@ fn write_sources(
     let counts = secrets.counts();
     writeln!(
         out,
-        "  in all {} for {} by name: {} with MAC keys, {} without; and {} to be found by trial",
-        counted((counts.whole + counts.aes_named) as u64, "secret", "secrets"),
-        counted(counts.sessions as u64, "session", "sessions"),
+        "  in all {}: {} with MAC keys, {} without; {} named, {} to be found by trial",
+        counted(
+            (counts.whole + counts.aes_named + counts.aes_only) as u64,
+            "secret",
+            "secrets"
+        ),
         count(counts.whole as u64),
-        count(counts.aes_named as u64),
+        count((counts.aes_named + counts.aes_only) as u64),
+        counted(counts.sessions as u64, "session", "sessions"),
         count(counts.aes_only as u64)
     )
 }
@@ -165,11 +169,15 @@ fn write_sessions(facts: &RunFacts, style: Style, out: &mut impl Write) -> io::R
             .map_or_else(String::new, |detail| format!(": {}", safe(detail)));
         writeln!(
             out,
-            "  {} {} → {}  {} frames{mac}{detail}",
+            "  {} {} → {}  {}{mac}{detail}",
             style.paint(ink, &format!("{:<12}", session.state.as_str())),
             session.initiator,
             session.recipient,
-            count(session.frames_from_initiator + session.frames_from_recipient)
+            counted(
+                session.frames_from_initiator + session.frames_from_recipient,
+                "frame",
+                "frames"
+            )
         )?;
     }
     Ok(())

@@ -509,10 +509,7 @@ mod tests {
         assert_eq!(spread.percentile(50), Some(3));
         assert_eq!(spread.percentile(0), Some(1));
         assert_eq!(spread.percentile(100), Some(960));
-        assert_eq!(
-            (spread.min(), spread.max(), spread.count()),
-            (Some(1), Some(1000), 4)
-        );
+        assert_eq!((spread.max(), spread.count()), (Some(1000), 4));
         assert_eq!(spread.mean(), Some(252.25));
     }
 }

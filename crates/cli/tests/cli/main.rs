@@ -1,0 +1,6 @@
+//! The binary in scratch folders, as users run it.
+
+mod analyze;
+mod common;
+mod messages;
+mod other_commands;
