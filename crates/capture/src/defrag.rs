@@ -148,7 +148,8 @@ impl DefragPool {
         if !partial.add(fragment, end) {
             return Outcome::Malformed;
         }
-        self.bytes += partial.size() - before;
+        // A fragment between two others joins their ranges, so the size may shrink.
+        self.bytes = self.bytes + partial.size() - before;
         if partial.is_whole() {
             return self.finish(&key, now);
         }

@@ -8,6 +8,8 @@ pub mod connection;
 mod defrag;
 mod flow;
 pub mod flow_table;
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 pub mod link;
 pub mod packet;

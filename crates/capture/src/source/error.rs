@@ -27,8 +27,7 @@ pub enum CaptureError {
     },
     /// The end of the file comes inside its header, a packet or a block.
     #[error(
-        "the file is cut off: what starts at byte {offset}, behind {packets} whole packets, \
-         has {present} of {needed} bytes"
+        "the file is cut off behind packet {packets}: what starts at byte {offset} has {present} of {needed} bytes"
     )]
     Cut {
         /// Where the incomplete piece starts.
@@ -41,7 +40,7 @@ pub enum CaptureError {
         needed: u64,
     },
     /// The compressed data ends before its own end mark.
-    #[error("the {format} data is cut off: {packets} packets in {offset} bytes could be unpacked")]
+    #[error("the {format} data is cut off behind packet {packets}: {offset} bytes could be unpacked")]
     CompressedCut {
         /// `gzip` or `zstd`.
         format: &'static str,
@@ -51,7 +50,7 @@ pub enum CaptureError {
         packets: u64,
     },
     /// The compressed data is damaged.
-    #[error("the {format} data is damaged behind {offset} unpacked bytes ({packets} packets): {source}")]
+    #[error("the {format} data is damaged behind packet {packets}, {offset} unpacked bytes in: {source}")]
     CompressedDamaged {
         /// `gzip` or `zstd`.
         format: &'static str,
@@ -64,7 +63,7 @@ pub enum CaptureError {
     },
     /// A packet or block says that it is longer than any can be.
     #[error(
-        "nonsense at byte {offset}, behind {packets} whole packets: a length of {len} bytes where at most \
+        "nonsense at byte {offset}, behind packet {packets}: a length of {len} bytes where at most \
          {limit} are possible; the file is damaged there"
     )]
     TooLong {
@@ -78,7 +77,7 @@ pub enum CaptureError {
         limit: u64,
     },
     /// A pcapng block contradicts itself or its section.
-    #[error("nonsense at byte {offset}, behind {packets} whole packets: {what}; the file is damaged there")]
+    #[error("nonsense at byte {offset}, behind packet {packets}: {what}; the file is damaged there")]
     BadBlock {
         /// Where the block starts.
         offset: u64,
@@ -88,7 +87,7 @@ pub enum CaptureError {
         what: BlockFault,
     },
     /// Reading failed.
-    #[error("reading failed behind {offset} bytes ({packets} packets): {source}")]
+    #[error("reading failed behind packet {packets}, {offset} bytes in: {source}")]
     Io {
         /// Bytes read before.
         offset: u64,

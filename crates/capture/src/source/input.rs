@@ -8,6 +8,9 @@ use super::identify;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// A decompressor is asked for so much at once: what it has unpacked in the call in which it finds damage is lost.
+const UNPACKED_PIECE: usize = 4 << 10;
+
 /// Unpacked content of a capture file.
 pub(super) struct Input {
     read: Box<dyn Read + Send>,
@@ -76,31 +79,30 @@ impl Input {
     /// Content that was packed is read until the space is full, since a decompressor gives small pieces. A plain
     /// file gives as much in one call, and a pipe what is in it at once: someone may be capturing into it.
     pub(super) fn fill(&mut self, space: &mut [u8], enough: usize) -> Filled {
-        let mut filled = 0;
-        loop {
-            match self.read.read(&mut space[filled..]) {
-                Ok(0) => {
-                    return Filled {
-                        len: filled,
-                        end: Some(Ok(())),
-                    };
-                }
-                Ok(len) => filled += len.min(space.len() - filled),
+        let piece = if self.packed.is_some() {
+            UNPACKED_PIECE
+        } else {
+            usize::MAX
+        };
+        let mut filled = 0_usize;
+        let end = loop {
+            let piece_end = filled.saturating_add(piece).min(space.len());
+            match self.read.read(&mut space[filled..piece_end]) {
+                Ok(0) => break Some(Ok(())),
+                Ok(len) => filled += len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Filled {
-                        len: filled,
-                        end: Some(Err(error)),
-                    };
-                }
+                Err(error) => break Some(Err(error)),
             }
             if filled == space.len() || (self.packed.is_none() && filled >= enough) {
-                return Filled {
-                    len: filled,
-                    end: None,
-                };
+                break None;
             }
-        }
+        };
+        Filled { len: filled, end }
+    }
+
+    /// Lets go of the file: nothing more will be read from it.
+    pub(super) fn close(&mut self) {
+        self.read = Box::new(io::empty());
     }
 
     /// A failed read in the terms of a capture.

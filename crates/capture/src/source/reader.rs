@@ -215,7 +215,10 @@ impl CaptureReader {
                     left: len - rest.len() as u64,
                 });
             }
-            Next::Fault(error) => self.state = State::Failing(error),
+            Next::Fault(error) => {
+                self.state = State::Failing(error);
+                self.input.close();
+            }
         }
         if let Some(end) = filled.end {
             self.end(end);
@@ -254,6 +257,7 @@ impl CaptureReader {
 
     /// No more content comes. What was wrong before that counts first.
     fn end(&mut self, end: std::io::Result<()>) {
+        self.input.close();
         if let State::Failing(_) = self.state {
             return;
         }
