@@ -123,18 +123,18 @@ impl FactSink for Sinks {
         if let Some(json) = &mut self.json {
             json.report().height(height)?;
         }
-        self.to_store(|store| store.height(height.clone()));
+        self.store_rows(|store| store.height(height.clone()));
         Ok(())
     }
 
     fn minute(&mut self, links: &[LinkCountFact]) -> io::Result<()> {
-        self.to_store(|store| store.minute(links));
+        self.store_rows(|store| store.minute(links));
         Ok(())
     }
 }
 
 impl Sinks {
-    fn to_store(&mut self, write: impl FnOnce(&mut StoreWriter) -> Result<(), StoreError>) {
+    fn store_rows(&mut self, write: impl FnOnce(&mut StoreWriter) -> Result<(), StoreError>) {
         let Some(store) = &mut self.store else { return };
         if let Err(error) = write(store) {
             store_failure(error);

@@ -4,6 +4,7 @@ use bftap_analysis::facts::{Coverage, SessionFact, SessionState};
 use bftap_model::MacState;
 
 use super::page::{Page, count, counted};
+use super::sessions::is_joined_in_the_middle;
 use super::{Report, bytes};
 use crate::term::Ink;
 
@@ -89,7 +90,11 @@ fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
     let sessions = &report.facts.sessions;
     let number = |state| sessions.iter().filter(|session| session.state == state).count() as u64;
     let opened = number(SessionState::Decrypted) + number(SessionState::Lost);
-    let without = number(SessionState::NoSecret);
+    let in_the_middle = sessions
+        .iter()
+        .filter(|session| is_joined_in_the_middle(session))
+        .count() as u64;
+    let without = number(SessionState::NoSecret) - in_the_middle;
     if sessions.is_empty() {
         if report.facts.totals.tcp_packets == 0 {
             advice.warning(
@@ -124,6 +129,13 @@ fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
              (docs/exporting-secrets.md); `bftap keys check KEYLOG --capture FILE` tells which sessions lack one.",
             count(without),
             count(sessions.len() as u64)
+        ));
+    }
+    if in_the_middle > 0 {
+        advice.warning(format!(
+            "{} before the capture: without its handshake no secret can be found for it, and its messages are missing from \
+             all counts. Start capturing before the nodes connect, or restart them.",
+            counted(in_the_middle, "session began", "sessions began")
         ));
     }
     let failed = number(SessionState::Failed);

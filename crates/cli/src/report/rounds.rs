@@ -139,25 +139,15 @@ fn events(report: &Report<'_>, page: &mut Page) {
         _ => 2,
     });
     page.heading("EVENTS", "worst first");
-    let mut table = Table::new()
-        .words("time")
-        .words("severity")
-        .words("rule")
-        .long_words("what");
     for event in events.iter().take(MOST_EVENTS) {
         let ink = match event.severity {
             "critical" => Ink::Bad,
             "warning" => Ink::Warning,
             _ => Ink::Faint,
         };
-        table.row([
-            clock(event.time_ns).into(),
-            Cell::from(event.severity).ink(ink),
-            event.rule.into(),
-            event.detail.as_str().into(),
-        ]);
+        let mark = format!("{}  {:<8}  ", clock(event.time_ns), event.severity);
+        page.paragraph(ink, &mark, &format!("{}: {}", event.rule, event.detail));
     }
-    page.table(&table);
     left_out(page, events.len(), MOST_EVENTS, "events");
 }
 

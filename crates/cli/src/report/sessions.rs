@@ -109,7 +109,7 @@ fn unread(sessions: &[SessionFact], page: &mut Page) {
     for (detail, sessions) in groups.iter().take(MOST_GROUPS) {
         let state = sessions[0].state;
         let mut text = counted(sessions.len() as u64, "session", "sessions");
-        for part in [*detail, what_to_do(state)] {
+        for part in [*detail, what_to_do(sessions[0])] {
             if !part.is_empty() {
                 text.push_str(": ");
                 text.push_str(part);
@@ -142,8 +142,17 @@ fn payload(session: &SessionFact) -> u64 {
     session.stream_bytes[0].saturating_add(session.stream_bytes[1])
 }
 
-const fn what_to_do(state: SessionState) -> &'static str {
-    match state {
+/// Whether a session was there before the capture: its handshake is missing, so no secret can be tried on it.
+pub(super) fn is_joined_in_the_middle(session: &SessionFact) -> bool {
+    session.state == SessionState::NoSecret && session.detail.as_deref() == Some(NO_HANDSHAKE_SEEN)
+}
+
+/// The decoder's words for it.
+const NO_HANDSHAKE_SEEN: &str = "does not begin with an RLPx handshake";
+
+fn what_to_do(session: &SessionFact) -> &'static str {
+    match session.state {
+        _ if is_joined_in_the_middle(session) => "start capturing before the nodes connect",
         SessionState::NoHandshake => "refused, or one of two dials at once; no message can be in it",
         SessionState::NoSecret => "let one of its ends export the secret",
         SessionState::Lost => "capture without loss to read on",

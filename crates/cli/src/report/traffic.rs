@@ -163,7 +163,7 @@ fn at_least(coverage: Coverage, text: String) -> Cell {
 /// The mean on a scale from nothing to the bound, with the ideal marked.
 fn meter(seen: &KindAtReceiver) -> Cell {
     match (seen.per_round.mean(), seen.ideal(), seen.bound()) {
-        (Some(mean), Some(ideal), Some(bound)) => Cell::from(gauge(mean, bound, ideal, 12)).ink(Ink::Bar),
+        (Some(mean), Some(ideal), Some(bound)) => Cell::from(gauge(mean, bound, ideal, 10)).ink(Ink::Bar),
         _ => Cell::default(),
     }
 }

@@ -336,6 +336,32 @@ fn without_secrets_the_report_says_how_to_get_them() {
 }
 
 #[test]
+fn sessions_older_than_the_capture_are_not_put_down_to_missing_secrets() {
+    let folder = scratch();
+    run(
+        folder.path(),
+        "simulate -o late.pcapng --nodes 4 --sequences 4 --capture-from 4s",
+    )
+    .ok();
+    let ran = run(
+        folder.path(),
+        "analyze late.pcapng --keylog late.keylog --port 32323 --store none",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("sessions began before the capture"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("start capturing before the nodes"),
+        "{}",
+        ran.stdout
+    );
+    assert!(!ran.stdout.contains("have no secret"), "{}", ran.stdout);
+}
+
+#[test]
 fn a_store_that_cannot_be_written_is_found_before_reading() {
     let folder = scratch();
     for store in [
