@@ -123,11 +123,11 @@ fn a_long_stream_passes_the_wrap_several_times() {
         table.push(&acked.head, &[], &mut events);
         let end = events
             .iter()
-            .filter_map(|event| match event {
+            .map(|event| match event {
                 bftap_capture::connection::FlowEvent::Item {
                     item: StreamItem::Data(chunk),
                     ..
-                } => Some(chunk.offset.0 + chunk.bytes.len() as u64),
+                } => chunk.offset.0 + chunk.bytes.len() as u64,
                 other => panic!("only data, not {other:?}"),
             })
             .max();

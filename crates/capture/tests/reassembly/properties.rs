@@ -78,8 +78,7 @@ impl Journey {
         let first = self.isn.wrapping_add(1);
         let mut received = vec![false; self.stream.len()];
         let mut segments = Vec::new();
-        let mut at = 10;
-        for &(start, end, _, lost) in &self.packets {
+        for (at, &(start, end, _, lost)) in (10..).zip(&self.packets) {
             received[start..end].fill(true);
             if !lost {
                 let number = first.wrapping_add(start as u32);
@@ -90,7 +89,6 @@ impl Journey {
                 .position(|received| !received)
                 .unwrap_or(received.len());
             segments.push(segment(High, 500, at).ack(first.wrapping_add(edge as u32)));
-            at += 1;
         }
         segments
     }
