@@ -56,6 +56,10 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Worker threads; the answer is the same for any number [default: processors]
+    #[arg(long, value_name = "N", help_heading = "Work")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
     /// These nodes' own ports are captured: their coverage is full [default: inferred from the captures]
     #[arg(long, value_name = "IP", help_heading = "Meaning")]
     pub(crate) tapped: Vec<IpAddr>,
@@ -136,10 +140,6 @@ pub(crate) struct InputArgs {
     #[arg(long = "port", value_name = "P", value_parser = clap::value_parser!(u16).range(1..),
           help_heading = "Part of the capture")]
     pub(crate) ports: Vec<u16>,
-
-    /// Worker threads; the answer is the same for any number [default: processors]
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    pub(crate) jobs: Option<NonZeroUsize>,
 
     /// Do not check the MACs of frames
     #[arg(long, help_heading = "Work")]

@@ -51,7 +51,6 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
     }
     let number = sources.new_secrets() as usize;
     let mut pipeline = config.pipeline(secrets);
-    pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
     pipeline.ports = args.ports.iter().copied().collect();
     if let Some(name) = args.dialect {
         pipeline.dialect = dialect_named(name);
@@ -96,8 +95,4 @@ pub(crate) fn describe_selection(args: &InputArgs) -> Option<String> {
         parts.push(format!("heights {sequence}"));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

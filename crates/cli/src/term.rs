@@ -92,7 +92,7 @@ impl Style {
 
     /// `text` in `ink`, if colours are on.
     pub(crate) fn paint(self, ink: Ink, text: &str) -> String {
-        if self.colour {
+        if self.colour && !text.is_empty() {
             format!("\x1b[{}m{text}\x1b[0m", ink.code())
         } else {
             text.to_owned()

@@ -25,6 +25,7 @@ use crate::term::{Level, Style, safe, safe_display, tell};
 pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     let mut settings = settings::gather(&args.input)?;
     let url = store_url(&args.store)?;
+    settings.pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.tapped.iter().copied().collect();
     settings.pipeline.analysis.deliveries = url != StoreUrl::None;
 
@@ -104,6 +105,11 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         out.flush().context("cannot write the report")?;
     }
     Ok(status)
+}
+
+/// Worker threads for this machine.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Everything that heights and minutes go to.

@@ -9,6 +9,7 @@ use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::SignatureCheck;
 use bftap_pipeline::{PipelineOptions, Progress};
 
+use super::analyze::processors;
 use crate::args::KeysCheckArgs;
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
@@ -105,7 +106,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
     }
     let mut complete = opened == inputs.len();
     let mut options = PipelineOptions {
-        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        jobs: processors(),
         ports: args.ports.iter().copied().collect(),
         signatures: SignatureCheck::Claimed,
         secrets: Arc::new(secrets),
