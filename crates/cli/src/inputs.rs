@@ -1,5 +1,6 @@
 //! Captures as the user names them: opened, measured, and watched while they are read.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub(crate) struct Inputs {
     pub(crate) inputs: Vec<Input>,
     /// How many could be opened.
     pub(crate) opened: usize,
+    /// Paths of those that could not, and that was told.
+    pub(crate) unopened: BTreeSet<String>,
     /// Bytes in all files; `None` when one of them has no known length (standard input, a pipe).
     pub(crate) length: Option<u64>,
     /// Bytes read from all files so far.
@@ -27,6 +30,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
     let read = Arc::new(AtomicU64::new(0));
     let mut length = Some(0);
     let mut opened = 0;
+    let mut unopened = BTreeSet::new();
     let mut inputs = Vec::with_capacity(paths.len());
     for path in paths {
         let content: Box<dyn Read + Send> = if path == Path::new("-") {
@@ -51,6 +55,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
                         Level::Error,
                         &format!("cannot open {}: {error}", safe_display(path.display())),
                     );
+                    unopened.insert(path.to_string_lossy().into_owned());
                     Box::new(Broken(Some(error)))
                 }
             }
@@ -63,6 +68,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
     Inputs {
         inputs,
         opened,
+        unopened,
         length,
         read,
     }

@@ -37,21 +37,31 @@ impl Spans {
     }
 }
 
+/// A session in [`Covered`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(usize);
+
 /// See the module's documentation. Sessions are few beside messages; their spans join to one or two each.
 #[derive(Debug, Default)]
 pub(crate) struct Covered {
-    sessions: HashMap<SecretKey, [Spans; 2]>,
+    places: HashMap<SecretKey, usize>,
+    spans: Vec<[Spans; 2]>,
 }
 
 impl Covered {
+    /// The place of a session, the same for all connections that carry it.
+    pub(crate) fn place(&mut self, session: SecretKey) -> Place {
+        let spans = &mut self.spans;
+        Place(*self.places.entry(session).or_insert_with(|| {
+            spans.push(<[Spans; 2]>::default());
+            spans.len() - 1
+        }))
+    }
+
     /// Notes a frame whose header is at `block` and that ends before `next`; false if it was read before.
-    pub(crate) fn note(&mut self, session: &SecretKey, direction: Direction, block: u64, next: u64) -> bool {
-        if !self.sessions.contains_key(session) {
-            self.sessions.insert(*session, <[Spans; 2]>::default());
-        }
-        self.sessions
-            .get_mut(session)
-            .is_none_or(|spans| spans[direction.index()].add(block, next))
+    #[inline]
+    pub(crate) fn note(&mut self, Place(place): Place, direction: Direction, block: u64, next: u64) -> bool {
+        self.spans[place][direction.index()].add(block, next)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct PipelineOptions {
     pub signatures: SignatureCheck,
     /// Whether wrong TCP checksums are counted.
     pub checksums: bool,
+    /// Whether the content of the inputs is hashed (SHA-256), for reports that name them by it.
+    pub content_hashes: bool,
     /// Which messages count.
     pub selection: Selection,
     /// Session secrets known from the start; more may stand in the captures.
@@ -74,6 +76,7 @@ impl Default for PipelineOptions {
             dialect: None,
             signatures: SignatureCheck::Recover,
             checksums: true,
+            content_hashes: true,
             selection: Selection::default(),
             secrets: Arc::default(),
             flows: FlowLimits::default(),

@@ -63,7 +63,7 @@ pub fn analyze<S: FactSink>(
     progress: &Progress,
     sink: &mut S,
 ) -> Result<Analysis, PipelineError<S::Error>> {
-    let mut captures = Captures::open(inputs);
+    let mut captures = Captures::open(inputs, options.content_hashes);
     let jobs = options.jobs.max(1);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut aggregator = Aggregator::new(options.analysis.clone());
@@ -156,7 +156,7 @@ pub fn messages(
     options: Arc<PipelineOptions>,
     mut take: impl FnMut(Observation) -> bool,
 ) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
-    let mut captures = Captures::open(inputs);
+    let mut captures = Captures::open(inputs, false);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
     let mut worker = Worker::new(0, options, cache, false);
@@ -185,22 +185,27 @@ pub fn messages(
 struct Captures {
     merged: MergedCapture,
     /// By reader of `merged`.
-    hashes: Vec<(String, ContentHash)>,
+    hashes: Vec<(String, Option<ContentHash>)>,
     /// Those that could not be opened.
     failed: Vec<CaptureFact>,
 }
 
 impl Captures {
     /// Sorted by path, so that the order in which a user names them makes no difference.
-    fn open(mut inputs: Vec<Input>) -> Self {
+    fn open(mut inputs: Vec<Input>, hashed: bool) -> Self {
         inputs.sort_by(|a, b| a.path.cmp(&b.path));
         let limits = ReadLimits::for_readers(inputs.len());
         let mut readers = Vec::new();
         let mut hashes = Vec::new();
         let mut failed = Vec::new();
         for input in inputs {
-            let (read, hash) = HashingReader::new(input.read);
-            match CaptureReader::open(Box::new(read), limits) {
+            let (read, hash): (Box<dyn Read + Send>, _) = if hashed {
+                let (read, hash) = HashingReader::new(input.read);
+                (Box::new(read), Some(hash))
+            } else {
+                (input.read, None)
+            };
+            match CaptureReader::open(read, limits) {
                 Ok(reader) => {
                     readers.push(reader);
                     hashes.push((input.path, hash));
@@ -242,7 +247,9 @@ impl Captures {
     }
 }
 
-/// Empty where the rest of the file cannot be read: its problem is told elsewhere.
-fn content_hash(hash: ContentHash) -> String {
-    hash.finish().map(hex::encode).unwrap_or_default()
+/// Empty where it was not wanted, or the rest of the file cannot be read: that problem is told elsewhere.
+fn content_hash(hash: Option<ContentHash>) -> String {
+    hash.and_then(|hash| hash.finish().ok())
+        .map(hex::encode)
+        .unwrap_or_default()
 }

@@ -17,7 +17,7 @@ use bftap_model::{
     Capability, CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage,
 };
 
-use crate::covered::{Covered, SecretKey};
+use crate::covered::{Covered, Place};
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
 
@@ -63,7 +63,7 @@ pub(crate) struct Session {
     told: Option<SessionInfo>,
     /// Hello or Status came since `told` was made.
     stale: bool,
-    secret: Option<SecretKey>,
+    covered: Option<Place>,
     family: Family,
     /// The dialect of the capability that was looked up last.
     dialect: Option<(Arc<Capability>, &'static dyn Dialect)>,
@@ -86,7 +86,7 @@ impl Session {
             decoder: SessionDecoder::new(Arc::clone(options), key, syn_from),
             told: None,
             stale: true,
-            secret: None,
+            covered: None,
             family: Family::Unknown,
             dialect: None,
             codes: Vec::new(),
@@ -140,10 +140,10 @@ impl Session {
             if self.stale {
                 self.refresh(around);
             }
-            if let Some(secret) = &self.secret
+            if let Some(place) = self.covered
                 && !around
                     .covered
-                    .note(secret, frame.direction, frame.block, frame.next_block)
+                    .note(place, frame.direction, frame.block, frame.next_block)
             {
                 continue;
             }
@@ -159,7 +159,7 @@ impl Session {
     fn refresh(&mut self, around: &mut Surroundings<'_>) {
         self.stale = false;
         let summary = self.decoder.summary();
-        self.secret = summary.secret_id.map(|id| (self.key, id));
+        self.covered = summary.secret_id.map(|id| around.covered.place((self.key, id)));
         self.family = match summary.hellos.iter().flatten().next().map(|hello| hello.family()) {
             Some(HelloFamily::Klaytn) => Family::Klaytn,
             Some(HelloFamily::Ethereum) => Family::Ethereum,

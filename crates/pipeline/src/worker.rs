@@ -3,7 +3,7 @@
 //! A worker owns its flows from reassembly to decoding, so nothing here is shared but the cache of decoded payloads and the
 //! secrets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bftap_analysis::{Observation, SessionKey, WorkerTotals};
@@ -11,6 +11,8 @@ use bftap_capture::connection::FlowEvent;
 use bftap_capture::flow_table::{FlowLimits, FlowTable};
 use bftap_decrypt::SessionOptions;
 use bftap_model::{CaptureTime, ConnId, Nanos, SETTLE, StreamItem, StreamOffset};
+
+use hashbrown::HashMap;
 
 use crate::batch::SegmentBatch;
 use crate::covered::Covered;

@@ -28,10 +28,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     settings.pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.tapped.iter().copied().collect();
     settings.pipeline.analysis.deliveries = url != StoreUrl::None;
+    // What is kept names the captures by their content; a report to read once does not have to.
+    settings.pipeline.content_hashes = url != StoreUrl::None || args.json.is_some();
 
     let Inputs {
         inputs,
         opened,
+        unopened,
         length,
         read,
     } = inputs::open(&args.input.captures);
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         if let Some(problem) = &capture.problem {
             status = Status::Incomplete;
             // Those that could not be opened were told when they were to be opened.
-            if capture.packets > 0 || !capture.sha256.is_empty() {
+            if !unopened.contains(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }

@@ -98,6 +98,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
     let Inputs {
         inputs,
         opened,
+        unopened,
         length,
         read,
     } = inputs::open(&args.capture);
@@ -125,7 +126,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
     for capture in &analysis.facts.captures {
         if let Some(problem) = &capture.problem {
             complete = false;
-            if capture.packets > 0 || !capture.sha256.is_empty() {
+            if !unopened.contains(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }

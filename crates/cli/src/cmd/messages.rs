@@ -75,7 +75,7 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
     for capture in captures {
         if let Some(problem) = capture.problem {
             status = Status::Incomplete;
-            if capture.packets > 0 || !capture.sha256.is_empty() {
+            if !opened.unopened.contains(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }

@@ -22,7 +22,8 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
             capture.path.as_str().into(),
             capture.packets.into(),
             bytes(capture.bytes).into(),
-            capture.sha256.get(..12).unwrap_or(&capture.sha256).into(),
+            // Not taken where nothing that is kept names the capture by it.
+            capture.sha256.get(..12).unwrap_or("-").into(),
             if capture.problem.is_some() {
                 Cell::from("not read to the end").ink(Ink::Bad)
             } else {
