@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::node::ChainBlock;
+use super::blocks::ChainBlock;
 use super::session::Delivery;
 use super::tcp::Segment;
 use crate::consensus::{Committed, SignedMessage, TimerToken};

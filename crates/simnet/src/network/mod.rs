@@ -3,33 +3,38 @@
 //! One thread, one queue of events. The same options give the same bytes: all randomness comes from the seed, and nothing
 //! depends on the order of a hash map or on the machine's clock.
 
+mod blocks;
+mod conn;
 mod event;
+mod faults;
+mod messages;
 mod node;
 mod session;
+mod setup;
 mod tcp;
 mod traffic;
 mod truth;
+mod validator;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bftap_model::{Hash256, keccak256};
 use hashbrown::HashMap;
-use serde::Serialize;
 
+use self::blocks::{ChainBlock, ChainHead};
+use self::conn::{Conn, Latencies};
 use self::event::{ConnIndex, Event, NodeIndex, Queue, Time};
-use self::node::{ChainBlock, ChainHead, Node, Tap};
+use self::node::Node;
 use self::session::Session;
-use self::tcp::{Conn, EndState, Latencies};
+use self::setup::{NodeEntry, make_nodes, open_captures, other_host};
 use self::truth::{ChainIndex, Closing, Receiver, TruthBook};
 use crate::capture::SecretsPlace;
 use crate::capture::file::CaptureWriter;
 use crate::consensus::{Config, HeaderForm};
 use crate::devp2p::DisconnectReason;
-use crate::key::NodeKey;
-use crate::options::{CaptureLayout, Ending, Fault, FaultKind, OptionsError, SimulateOptions};
+use crate::options::{Ending, FaultKind, OptionsError, SimulateOptions};
 use crate::prng::Prng;
 
 /// Where the results of a simulation go. Each gets many small writes: give buffered ones.
@@ -53,10 +58,13 @@ pub struct Summary {
     pub bytes: u64,
     /// Consensus messages that the captures hold whole.
     pub messages: u64,
-    /// Highest height that all nodes which are up have reached, on the last chain.
+    /// Height that all nodes have reached, but for those that failed for good; on the last chain.
     pub height: u64,
     /// Virtual time that passed, in nanoseconds.
     pub nanos: u64,
+    /// The network stood still for ten minutes of virtual time before the wanted height, so the simulation ended there: too
+    /// many nodes failed, or the chain split (with 5 or 6 nodes a quorum of 2F+1 allows that).
+    pub stalled: bool,
 }
 
 /// Why a simulation did not come to its end.
@@ -119,21 +127,15 @@ struct Network<'a> {
     secured_sessions: u64,
     ending: bool,
     ended: bool,
+    stalled: bool,
+    /// Greatest height so far, and when it was reached.
+    progress: (u64, Time),
     /// A sink that failed inside an event.
     failed: Option<io::Error>,
 }
 
 struct Chain {
     genesis: Hash256,
-}
-
-#[derive(Serialize)]
-struct NodeEntry<'n> {
-    name: &'n str,
-    ip: IpAddr,
-    port: u16,
-    node_id: String,
-    address: String,
 }
 
 impl<'a> Network<'a> {
@@ -213,6 +215,8 @@ impl<'a> Network<'a> {
             secured_sessions: 0,
             ending: false,
             ended: false,
+            stalled: false,
+            progress: (0, 0),
             failed: None,
         };
         network.new_chain();
@@ -277,7 +281,7 @@ impl<'a> Network<'a> {
     fn happen(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Depart(segment) => self.depart(segment)?,
-            Event::Arrive(segment) => self.arrive(segment)?,
+            Event::Arrive(segment) => self.arrive(*segment)?,
             Event::Bulk { conn, side, end } => self.bulk(conn, side.into(), end),
             Event::AckTimer { conn, side } => self.ack_timer(conn, side.into()),
             Event::Deliver { conn, side, delivery } => self.deliver(conn, side.into(), *delivery),
@@ -324,96 +328,10 @@ impl<'a> Network<'a> {
                 self.queue.push(self.now + SWEEP_INTERVAL, Event::Sweep);
                 self.sweep()?;
                 self.end_if_reached();
+                self.end_if_stalled();
             }
         }
         Ok(())
-    }
-
-    /// A fault stops a node.
-    fn stop(&mut self, index: NodeIndex, kind: FaultKind) {
-        let until = self.options.faults.iter().find(|fault| {
-            fault.node == index && fault.kind == kind && fault.from.0.cast_unsigned() == self.now
-        });
-        let until = until
-            .and_then(|fault| fault.until)
-            .map(|until| until.0.cast_unsigned());
-        let node = &mut self.nodes[index];
-        if kind == FaultKind::Paused {
-            node.paused_until = until.unwrap_or(Time::MAX);
-            node.gone = until.is_none();
-            return;
-        }
-        node.gone = until.is_none();
-        self.kill(index, kind == FaultKind::PowerLoss);
-    }
-
-    /// A node's process is no more. With the power gone, too, nothing tells its peers.
-    fn kill(&mut self, index: NodeIndex, power_loss: bool) {
-        let node = &mut self.nodes[index];
-        node.running = false;
-        node.powered = !power_loss;
-        node.core = None;
-        node.paused_until = 0;
-        for (conn, side) in self.connections_of(index) {
-            if power_loss {
-                let timeout = READ_TIMEOUT + self.prng.below(1_000_000_000);
-                let event = Event::ReadTimeout {
-                    conn,
-                    side: 1 - side as u8,
-                };
-                self.queue.push(self.now + timeout, event);
-                continue;
-            }
-            if self.prng.chance(TORN_FRAMES) {
-                self.tear(conn, side);
-            }
-            self.close(conn, side);
-        }
-    }
-
-    /// A node leaves in good order.
-    fn quit(&mut self, index: NodeIndex) {
-        for (conn, side) in self.connections_of(index) {
-            self.disconnect(conn, side, DisconnectReason::Quitting);
-        }
-        let node = &mut self.nodes[index];
-        node.running = false;
-        node.core = None;
-    }
-
-    /// Open connections of a node, and its side of each.
-    fn connections_of(&self, index: NodeIndex) -> Vec<(ConnIndex, usize)> {
-        let open = self
-            .conns
-            .iter()
-            .enumerate()
-            .filter_map(|(conn, entry)| Some((conn, entry.as_ref()?)));
-        open.flat_map(|(conn, entry)| {
-            let ours =
-                |side: &usize| entry.ends[*side].node == index && entry.ends[*side].state == EndState::Open;
-            [0, 1]
-                .into_iter()
-                .filter(ours)
-                .map(move |side| (conn as ConnIndex, side))
-        })
-        .collect()
-    }
-
-    /// All nodes stop, forget their chain, and start on a new one.
-    fn reinitialize(&mut self) {
-        for index in 0..self.options.nodes {
-            self.kill(index, false);
-        }
-        self.dial_start = self.now + REINITIALIZE_TIME + self.options.start_spread.0.cast_unsigned();
-        self.consensus_start = self.dial_start + self.options.warm_up.0.cast_unsigned();
-        self.new_chain();
-        for index in 0..self.options.nodes {
-            if !self.nodes[index].gone {
-                let spread = self.options.start_spread.0.cast_unsigned();
-                let at = self.now + REINITIALIZE_TIME + self.prng.between(0, spread);
-                self.queue.push(at, Event::Start(index));
-            }
-        }
     }
 
     fn new_chain(&mut self) {
@@ -433,6 +351,19 @@ impl<'a> Network<'a> {
                 proposer: None,
                 time,
             };
+        }
+    }
+
+    /// Ends a simulation that would never come to its end.
+    fn end_if_stalled(&mut self) {
+        let height = self.height();
+        let restarts = self.options.reinitialize.map_or(0, |at| at.0.cast_unsigned());
+        if height != self.progress.0 || self.now < restarts {
+            self.progress = (height, self.now);
+        }
+        if self.options.sequences.is_some() && self.now > self.progress.1 + STALL && !self.ending {
+            self.stalled = true;
+            self.queue.push(self.now, Event::End);
         }
     }
 
@@ -475,6 +406,12 @@ impl<'a> Network<'a> {
         up.map(|node| node.head.number).min().unwrap_or(0)
     }
 
+    /// Height that every node has which is up or will be again.
+    fn lowest_head(&self) -> u64 {
+        let nodes = self.nodes[..self.options.nodes].iter().filter(|node| !node.gone);
+        nodes.map(|node| node.head.number).min().unwrap_or(0)
+    }
+
     /// Lets go of what nobody will ask for again.
     fn sweep(&mut self) -> io::Result<()> {
         let nodes = &self.nodes[..self.options.nodes];
@@ -506,15 +443,6 @@ impl<'a> Network<'a> {
         let from = tapped[self.other_flows_started % tapped.len()];
         let host = self.options.nodes;
         self.dial(from, host, HTTP_PORT, Session::http(self.nodes[from].client));
-    }
-
-    /// The faults that a node has now.
-    fn active_faults(&self, index: NodeIndex) -> impl Iterator<Item = FaultKind> + '_ {
-        let now = self.now.cast_signed();
-        let active = move |fault: &&Fault| {
-            fault.node == index && fault.from.0 <= now && fault.until.is_none_or(|until| now < until.0)
-        };
-        self.options.faults.iter().filter(active).map(|fault| fault.kind)
     }
 
     /// What the clock that stamps the packets shows, in nanoseconds since the epoch.
@@ -552,8 +480,9 @@ impl<'a> Network<'a> {
             packets: self.captures.iter().map(|capture| capture.packets).sum(),
             bytes: self.captures.iter().map(|capture| capture.bytes).sum(),
             messages: self.truth.messages,
-            height: self.height(),
+            height: self.lowest_head(),
             nanos: self.now,
+            stalled: self.stalled,
         };
         let closing = Closing {
             packets: self.captures.iter().map(|capture| capture.packets).collect(),
@@ -576,105 +505,13 @@ impl<'a> Network<'a> {
     }
 }
 
-impl<'n> NodeEntry<'n> {
-    fn of(node: &'n Node) -> Self {
-        Self {
-            name: &node.name,
-            ip: node.ip,
-            port: node.client.port(),
-            node_id: node.key.id().to_hex(),
-            address: node.key.address().to_string(),
-        }
-    }
-}
-
-fn make_nodes(options: &SimulateOptions) -> Vec<Node> {
-    let clients = options.clients.iter().cycle();
-    (0..options.nodes)
-        .zip(clients)
-        .map(|(index, &client)| {
-            let key = NodeKey::draw(&mut Prng::derive(options.seed, "node key", index as u64));
-            let last = index as u8 + 1;
-            Node::new(
-                SimulateOptions::node_name(index),
-                ip(options.ipv6, last),
-                mac(last),
-                key,
-                client,
-            )
-        })
-        .collect()
-}
-
-/// A host that runs something else.
-fn other_host(options: &SimulateOptions) -> Node {
-    let key = NodeKey::draw(&mut Prng::derive(options.seed, "other host", 0));
-    let last = 250;
-    let mut host = Node::new(
-        "other".to_owned(),
-        ip(options.ipv6, last),
-        mac(last),
-        key,
-        options.clients[0],
-    );
-    host.running = true;
-    host.gone = true;
-    host
-}
-
-fn ip(v6: bool, last: u8) -> IpAddr {
-    if v6 {
-        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()).into()
-    } else {
-        Ipv4Addr::new(10, 0, 0, last).into()
-    }
-}
-
-/// A locally administered address.
-const fn mac(last: u8) -> [u8; 6] {
-    [0x02, 0, 0, 0, 0, last]
-}
-
-fn open_captures<'a>(
-    options: &SimulateOptions,
-    sinks: Vec<Box<dyn Write + 'a>>,
-    nodes: &mut [Node],
-) -> io::Result<Vec<CaptureWriter<'a>>> {
-    let tapped = options.tapped();
-    let names: Vec<String> = tapped.iter().map(|&node| nodes[node].name.clone()).collect();
-    for (position, &node) in tapped.iter().enumerate() {
-        nodes[node].tap = Some(match options.layout {
-            CaptureLayout::Together => Tap {
-                file: 0,
-                interface: position as u32,
-            },
-            CaptureLayout::PerTap => Tap {
-                file: position,
-                interface: 0,
-            },
-        });
-    }
-    let interfaces = |file: usize| match options.layout {
-        CaptureLayout::Together => &names[..],
-        CaptureLayout::PerTap => &names[file..=file],
-    };
-    sinks
-        .into_iter()
-        .enumerate()
-        .map(|(file, sink)| CaptureWriter::new(sink, options.format, interfaces(file)))
-        .collect()
-}
-
 /// From the begin of consensus on a new chain to the first proposal.
 const FIRST_PROPOSAL: Time = 100_000_000;
 /// From the last block to the end of the capture.
 const LAST_MESSAGES: Time = 60_000_000;
+/// Ten minutes; round timeouts alone take that long after nine failed rounds.
+const STALL: Time = 600_000_000_000;
 const QUIT_GAP: Time = 20_000_000;
-const REINITIALIZE_TIME: Time = 1_500_000_000;
-/// A node hears nothing for so long before it gives a session up (`frameReadTimeout`).
-const READ_TIMEOUT: Time = 30_000_000_000;
-/// How often, in a million, a killed process dies in the middle of a frame.
-const TORN_FRAMES: u32 = 500_000;
 const HTTP_PORT: u16 = 80;
 const SWEEP_INTERVAL: Time = 1_000_000_000;
 /// A height is over when all nodes are so far beyond it, and nothing of it was seen for the quiet time.

@@ -1,93 +1,20 @@
-//! TCP connections drawn as packets: handshake, segments, acknowledgements, loss and repetition, FIN and RST.
+//! TCP drawn as packets: handshake, segments, acknowledgements, loss and repetition, FIN and RST.
 //!
 //! Connections that nobody captures carry the same messages at the same pace, but no bytes are made for them.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bftap_model::{CaptureTime, Endpoint};
 
 use super::Network;
+use super::conn::{Bytes, Conn, End, EndState, FrameMark, Half, Written};
 use super::event::{ConnIndex, Event, NodeIndex, Time};
 use super::session::{Delivery, Session};
-use super::truth::{ChainIndex, SessionTruth};
+use super::truth::SessionTruth;
 use crate::capture::packet::{self, Flags, Station};
-use crate::consensus::SignedMessage;
 use crate::prng::Prng;
-
-/// A TCP connection.
-pub(super) struct Conn {
-    pub(super) ends: [End; 2],
-    /// Stream of each end, the initiator's first.
-    pub(super) halves: [Half; 2],
-    pub(super) session: Session,
-    pub(super) prng: Prng,
-    /// A tap sees it.
-    pub(super) captured: bool,
-    /// What the capture holds of it, once it holds something.
-    pub(super) truth: Option<Box<SessionTruth>>,
-    pub(super) chain: ChainIndex,
-}
-
-pub(super) struct End {
-    pub(super) node: NodeIndex,
-    pub(super) port: u16,
-    pub(super) state: EndState,
-    clock: u32,
-    packet_id: u16,
-    /// Value of the peer's last timestamp.
-    echo: u32,
-}
-
-/// How far an end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndState {
-    /// No connection yet.
-    Opening,
-    /// Open.
-    Open,
-    /// Closed by this end.
-    Closed,
-    /// Reset by the other end: nothing more leaves.
-    Reset,
-}
-
-/// One direction.
-pub(super) struct Half {
-    isn: u32,
-    /// Bytes handed to the socket.
-    queued: u64,
-    /// Bytes that left for the first time.
-    departed: u64,
-    fin_departed: bool,
-    last_departure: Time,
-    last_arrival: Time,
-    /// Bytes that arrived in order.
-    received: u64,
-    fin_at: Option<u64>,
-    fin_received: bool,
-    /// Arrived ahead of their turn: begin and end.
-    early: BTreeMap<u64, u64>,
-    acknowledged: u64,
-    /// Segments since the last acknowledgement.
-    unacknowledged: u32,
-    /// On their way, by their end.
-    deliveries: VecDeque<(u64, Delivery)>,
-    /// Frames that no tap has seen whole yet.
-    unseen: VecDeque<FrameMark>,
-    /// First stream byte in the capture, and the end of the bytes in it.
-    seen: Option<Range<u64>>,
-}
-
-/// A frame in a stream.
-pub(super) struct FrameMark {
-    pub(super) span: Range<u64>,
-    pub(super) code: u64,
-    pub(super) message: Option<Arc<SignedMessage>>,
-}
 
 /// A packet.
 pub(super) struct Segment {
@@ -115,49 +42,6 @@ enum SegmentKind {
     Rst {
         refusal: bool,
     },
-}
-
-impl Half {
-    fn new(prng: &mut Prng) -> Self {
-        Self {
-            isn: prng.next_u64() as u32,
-            queued: 0,
-            departed: 0,
-            fin_departed: false,
-            last_departure: 0,
-            last_arrival: 0,
-            received: 0,
-            fin_at: None,
-            fin_received: false,
-            early: BTreeMap::new(),
-            acknowledged: 0,
-            unacknowledged: 0,
-            deliveries: VecDeque::new(),
-            unseen: VecDeque::new(),
-            seen: None,
-        }
-    }
-
-    /// Takes what arrived from `begin` to `end` into account; tells whether it came in its turn.
-    fn receive(&mut self, begin: u64, end: u64) -> bool {
-        if begin > self.received {
-            let known = self.early.entry(begin).or_default();
-            *known = end.max(*known);
-            return false;
-        }
-        self.received = self.received.max(end);
-        while let Some(entry) = self.early.first_entry() {
-            if *entry.key() > self.received {
-                break;
-            }
-            self.received = self.received.max(entry.remove());
-        }
-        true
-    }
-
-    fn bytes_seen(&self) -> u64 {
-        self.seen.as_ref().map_or(0, |seen| seen.end - seen.start)
-    }
 }
 
 impl Network<'_> {
@@ -233,7 +117,7 @@ impl Network<'_> {
         side: usize,
         delay: Time,
         len: usize,
-        bytes: Option<(Rc<[u8]>, &[Range<usize>])>,
+        bytes: Option<Bytes<'_>>,
         what: Written,
     ) {
         let now = self.now;
@@ -252,7 +136,7 @@ impl Network<'_> {
         half.queued += len as u64;
         half.deliveries.push_back((half.queued, what.delivery));
         half.last_departure = half.last_departure.max(now + delay);
-        let Some((bytes, pieces)) = bytes else {
+        let Some(Bytes { bytes, pieces }) = bytes else {
             half.last_departure += WRITE_GAP;
             half.last_arrival = half.last_arrival.max(half.last_departure + latency) + 1;
             let event = Event::Bulk {
@@ -407,7 +291,7 @@ impl Network<'_> {
     }
 
     /// A packet reaches its host.
-    pub(super) fn arrive(&mut self, segment: Box<Segment>) -> io::Result<()> {
+    pub(super) fn arrive(&mut self, segment: Segment) -> io::Result<()> {
         let now = self.now;
         let (index, side) = (segment.conn, usize::from(segment.side));
         let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
@@ -685,39 +569,6 @@ impl Network<'_> {
                 self.truth.message(now, conn.chain, receiver, message, len);
             }
         }
-    }
-}
-
-/// What was written to a socket.
-pub(super) struct Written {
-    /// What the other end reads.
-    pub(super) delivery: Delivery,
-    /// Code and consensus message, if it is a whole frame.
-    pub(super) frame: Option<(u64, Option<Arc<SignedMessage>>)>,
-}
-
-/// Times of packets from node to node.
-pub(super) struct Latencies {
-    /// By sender and receiver.
-    base: Vec<Vec<Time>>,
-    jitter: Time,
-}
-
-impl Latencies {
-    pub(super) fn new(hosts: usize, mean: Time, jitter: Time, prng: &mut Prng) -> Self {
-        let mut base = vec![vec![0; hosts]; hosts];
-        for from in 0..hosts {
-            for to in 0..from {
-                let latency = prng.between(mean / 2, mean + mean / 2);
-                base[from][to] = latency;
-                base[to][from] = latency;
-            }
-        }
-        Self { base, jitter }
-    }
-
-    fn draw(&self, from: NodeIndex, to: NodeIndex, prng: &mut Prng) -> Time {
-        self.base[from][to] + prng.between(0, self.jitter)
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bftap_ibft_decode::Kind;
+use bftap_ibft_decode::{Kind, View};
 use bftap_model::{Address, Endpoint, Hash256};
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -191,9 +191,12 @@ impl<'a> TruthBook<'a> {
         row.echoes += u64::from(echo);
     }
 
-    /// Someone proposed a block.
-    pub(super) fn proposed(&mut self, chain: ChainIndex, sequence: u64, round: u64, proposer: Address) {
-        self.rounds.entry((chain, sequence, round)).or_default().proposer = Some(proposer);
+    /// Someone proposed a block, perhaps one that another validator sealed in an earlier round.
+    pub(super) fn proposed(&mut self, chain: ChainIndex, view: View, proposer: Address) {
+        self.rounds
+            .entry((chain, view.sequence, view.round))
+            .or_default()
+            .proposer = Some(proposer);
     }
 
     /// A node decided.
