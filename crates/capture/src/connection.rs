@@ -16,6 +16,9 @@ pub struct Connection {
 /// News from a [`FlowTable`](crate::flow_table::FlowTable).
 ///
 /// Of one connection: `Opened` first, then items and at most one `Syn`, one [`StreamItem::End`] per side, `Closed` last.
+///
+/// The ends come together with `Closed`, [`SETTLE`](bftap_model::SETTLE) after the second FIN or the RST, since until then the last
+/// packets may still come to another tap; [`StreamItem::End`] gives the time of the FIN or RST itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FlowEvent<'p> {
     /// The first packet of a connection was seen.
