@@ -8,7 +8,8 @@
 
 use bftap_model::SeqNumber;
 
-use super::{Assembler, HELD_ORIGIN, Phase};
+use super::start::HELD_ORIGIN;
+use super::{Assembler, Phase};
 
 /// How far, in bytes, one segment may lead or trail what is known of a stream.
 pub(crate) const JUMP: i64 = 64 << 20;

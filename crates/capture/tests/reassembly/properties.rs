@@ -153,10 +153,10 @@ proptest! {
         let mut segments = [handshake(journey.isn, 499), journey.segments()].concat();
         let end = journey.isn.wrapping_add(1 + journey.stream.len() as u32);
         segments.push(segment(High, 500, 900).ack(end));
-        // The last byte is the one whose number a FIN that was not captured could have.
+        // A single byte missing at the very end could as well be the number of a FIN that was not captured.
         let story = run(&segments);
-        let last_known = journey.captured().iter().rposition(|captured| *captured);
-        if last_known.is_none_or(|last| last + 2 != journey.stream.len()) {
+        let known = journey.captured().iter().rposition(|captured| *captured).map_or(0, |last| last + 1);
+        if known + 1 != journey.stream.len() {
             journey.check(story.only());
         }
     }
