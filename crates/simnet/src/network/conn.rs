@@ -120,6 +120,11 @@ impl Half {
         true
     }
 
+    /// Bytes arrived that others before them did not: lost where only the receiver is captured, and not repeated so far.
+    pub(super) fn has_hole(&self) -> bool {
+        !self.early.is_empty()
+    }
+
     pub(super) fn bytes_seen(&self) -> u64 {
         self.seen.as_ref().map_or(0, |seen| seen.end - seen.start)
     }

@@ -386,6 +386,11 @@ impl Network<'_> {
             *bytes = half.bytes_seen();
         }
         conn.session.tell(&mut truth);
+        let cut_off =
+            |side: usize| conn.halves[side].has_hole() && self.nodes[conn.ends[side].node].tap.is_none();
+        if truth.state == "ok" && (cut_off(0) || cut_off(1)) {
+            truth.state = "lost";
+        }
         truth.chain = conn
             .session
             .has_status()
