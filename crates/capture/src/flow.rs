@@ -480,7 +480,8 @@ impl Flow {
             key: self.key,
             syn_from: self.syn_from,
             syn_seen: Side::BOTH.map(|side| self.directions[side.index()].has_syn()),
-            refused: self.refused,
+            // Payload may still have come after the reset.
+            refused: self.refused && self.directions.iter().all(|direction| direction.delivered() == 0),
             payload_bytes: Side::BOTH.map(|side| self.directions[side.index()].delivered()),
             gaps: tallies.map(|tally| tally.gaps),
             missing_bytes: tallies.map(|tally| tally.missing_bytes),

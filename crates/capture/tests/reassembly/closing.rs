@@ -139,6 +139,17 @@ fn a_reset_that_answers_a_syn_refuses() {
 }
 
 #[test]
+fn a_connection_that_gave_payload_was_not_refused() {
+    let story = run(&[
+        segment(Low, 99, 0).syn(),
+        segment(High, 0, 1).rst().ack(100),
+        segment(Low, 100, 2).data(b"abc"),
+    ]);
+    assert_eq!(story.only().low(), b"abc");
+    assert!(!story.only().summary().refused);
+}
+
+#[test]
 fn a_reset_of_an_opened_connection_does_not_refuse() {
     let story = run(&open([segment(Low, 100, 10).rst()]));
     assert_eq!(
