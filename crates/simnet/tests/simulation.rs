@@ -564,3 +564,62 @@ fn without_background_only_consensus_moves() {
     let codes: Vec<&String> = contents.codes.keys().collect();
     assert_eq!(codes, ["0", "16", "33"]);
 }
+
+#[test]
+fn a_network_that_cannot_go_on_ends() {
+    let faults = [
+        fault(1, 3_500, None, FaultKind::Killed),
+        fault(2, 3_500, None, FaultKind::PowerLoss),
+    ]
+    .concat();
+    let (written, _) = check(&SimulateOptions { faults, ..small() });
+    assert!(written.summary.stalled);
+    assert!(written.summary.height < 4);
+    assert!(!run(&small()).summary.stalled);
+}
+
+#[test]
+fn options_and_sinks_must_fit() {
+    let options = SimulateOptions {
+        layout: CaptureLayout::PerTap,
+        ..small()
+    };
+    let sinks = Sinks {
+        captures: vec![Box::new(std::io::sink())],
+        key_log: Box::new(std::io::sink()),
+        nodes: Box::new(std::io::sink()),
+        truth: Box::new(std::io::sink()),
+    };
+    let error = simulate(&options, sinks).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "4 capture files are to be written, 1 sinks were given"
+    );
+}
+
+#[test]
+fn a_sink_that_fails_ends_the_simulation() {
+    struct Full(usize);
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self
+                .0
+                .checked_sub(bytes.len())
+                .ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    for room in [0, 10_000] {
+        let sinks = Sinks {
+            captures: vec![Box::new(Full(room))],
+            key_log: Box::new(std::io::sink()),
+            nodes: Box::new(std::io::sink()),
+            truth: Box::new(std::io::sink()),
+        };
+        let error = simulate(&small(), sinks).unwrap_err();
+        assert!(matches!(error, bftap_simnet::SimulateError::Write(_)), "{error}");
+    }
+}

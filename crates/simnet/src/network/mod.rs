@@ -80,7 +80,7 @@ pub enum SimulateError {
 
 /// Simulates a network and writes what is captured of it, the secrets, the nodes, and the truth.
 ///
-/// Memory does not grow with the length of the capture, but for some ten bytes a height and the list of sessions.
+/// Memory does not grow with the length of the capture, but for about a hundred bytes a height and the list of sessions.
 pub fn simulate(options: &SimulateOptions, sinks: Sinks<'_>) -> Result<Summary, SimulateError> {
     options.check()?;
     let names = options.capture_names();
