@@ -33,9 +33,21 @@ impl FlowKey {
     #[inline]
     pub fn of(source: Endpoint, destination: Endpoint) -> (Self, Side) {
         if source <= destination {
-            (Self { low: source, high: destination }, Side::Low)
+            (
+                Self {
+                    low: source,
+                    high: destination,
+                },
+                Side::Low,
+            )
         } else {
-            (Self { low: destination, high: source }, Side::High)
+            (
+                Self {
+                    low: destination,
+                    high: source,
+                },
+                Side::High,
+            )
         }
     }
 
@@ -126,8 +138,14 @@ mod tests {
 
     #[test]
     fn a_flow_has_one_key_for_both_directions() {
-        let a = Endpoint { ip: [10, 0, 0, 1].into(), port: 40_000 };
-        let b = Endpoint { ip: [10, 0, 0, 2].into(), port: 32_323 };
+        let a = Endpoint {
+            ip: [10, 0, 0, 1].into(),
+            port: 40_000,
+        };
+        let b = Endpoint {
+            ip: [10, 0, 0, 2].into(),
+            port: 32_323,
+        };
         let (there, from_a) = FlowKey::of(a, b);
         let (back, from_b) = FlowKey::of(b, a);
         assert_eq!(there, back);

@@ -108,7 +108,11 @@ impl fmt::Display for ParseHexError {
         if self.expected == self.found {
             write!(f, "not hexadecimal")
         } else {
-            write!(f, "{} characters where {} hex digits belong", self.found, self.expected)
+            write!(
+                f,
+                "{} characters where {} hex digits belong",
+                self.found, self.expected
+            )
         }
     }
 }
@@ -134,7 +138,10 @@ mod tests {
                           bd2918549ec433ac7122d9d50750b601de2da66555974aded031eb33f5a6b50c"
             .parse()
             .unwrap();
-        assert_eq!(id.address().to_string(), "0x7e3d7640ffc956d8f7024664c4506049ebd5954b");
+        assert_eq!(
+            id.address().to_string(),
+            "0x7e3d7640ffc956d8f7024664c4506049ebd5954b"
+        );
     }
 
     #[test]

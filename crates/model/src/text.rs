@@ -29,7 +29,10 @@ pub fn escape_peer_text(bytes: &[u8]) -> String {
         }
     }
     if text.len() > MAX_PEER_TEXT {
-        let cut = (0..=MAX_PEER_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=MAX_PEER_TEXT)
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
         text.truncate(cut);
         text.push('…');
     }
