@@ -28,7 +28,8 @@ pub struct FlowLimits {
     pub flows: usize,
     /// Closed connections remembered for [`Self::remember`]. Default 65,536.
     pub remembered: usize,
-    /// How long a connection may be silent before it counts as over. Default 1 hour.
+    /// How long a connection may be silent before it counts as over. Default one day: a capture clock that is set forward by
+    /// hours (a time zone mended, a virtual machine woken) must not end every session; [`Self::flows`] bounds memory.
     pub idle: Nanos,
     /// How long missing bytes that the receiver has acknowledged are waited for: it has them, so only another tap
     /// can still show them. Default 2 seconds.
@@ -47,7 +48,7 @@ impl Default for FlowLimits {
             total_bytes: 64 << 20,
             flows: 262_144,
             remembered: 65_536,
-            idle: Nanos::from_secs(3600),
+            idle: Nanos::from_secs(86_400),
             acked_wait: Nanos::from_secs(2),
             unacked_wait: Nanos::from_secs(60),
             remember: Nanos::from_secs(120),

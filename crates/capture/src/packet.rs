@@ -109,7 +109,7 @@ pub struct SecretsBlock {
     pub lines: Zeroizing<Vec<u8>>,
 }
 
-/// Secrets type of our key log lines in pcapng: `RLPX` (DESIGN.md, section 4).
+/// Secrets type of our key log lines in pcapng: `RLPX`.
 pub const RLPX_SECRETS: u32 = 0x524c_5058;
 
 impl fmt::Debug for SecretsBlock {
