@@ -336,16 +336,16 @@ fn late_packets_of_a_closed_connection_open_none() {
 
 #[test]
 fn silence_closes_and_what_follows_is_another_connection() {
-    let hour = 3_600_000;
+    let day = 86_400_000;
     let story = run(&open([
         segment(Low, 100, 10).data(b"abc"),
-        segment(Low, 103, 9 + hour).data(b"def"),
-        segment(Low, 106, 9 + hour + hour).data(b"ghi"),
+        segment(Low, 103, 9 + day).data(b"def"),
+        segment(Low, 106, 9 + day + day).data(b"ghi"),
     ]));
     assert_eq!(story.connections.len(), 2);
     assert_eq!(story.nth(0).low(), b"abcdef");
     assert_eq!(story.nth(0).summary().reason, CloseReason::Idle);
-    assert_eq!(story.nth(0).ends, [Some(millis(9 + hour)); 2]);
+    assert_eq!(story.nth(0).ends, [Some(millis(9 + day)); 2]);
     assert_eq!(story.nth(1).low(), b"ghi");
 }
 
