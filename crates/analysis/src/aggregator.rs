@@ -112,6 +112,10 @@ impl Aggregator {
                     let session = self.session(&end.info);
                     self.ended.push((*end, session));
                 } else {
+                    // Not listed, but what it may hide is known all the same.
+                    if !end.candidate {
+                        self.losses.note(&end);
+                    }
                     self.limit("listed_sessions");
                 }
             }
@@ -134,7 +138,7 @@ impl Aggregator {
         let parties = [0, 1].map(|end| self.who.party(info.ends[end].ip, info.node_ids[end]));
         LiveSession {
             parties,
-            slot: self.slots.of(info.chain, parties),
+            slot: self.slots.of(info.chain, info.ends.map(|end| end.ip)),
         }
     }
 
@@ -192,11 +196,7 @@ impl Aggregator {
     ) -> Result<RunFacts, FinishError<S::Error>> {
         let candidates = self.drop_candidates();
         for (end, _) in &self.ended {
-            for &(from, to) in &end.losses {
-                for endpoint in end.info.ends {
-                    self.losses.add(endpoint.ip, from, to);
-                }
-            }
+            self.losses.note(end);
         }
         self.losses.settle();
         let resolved = self.who.resolve();
@@ -206,6 +206,7 @@ impl Aggregator {
         let coverage = self.coverage(&read, &resolved, &ips, &names, &chains);
 
         let mut copies = Copies::new();
+        let mut skipped_rounds = 0;
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
         for (name, sequence, parts) in grouped(self.heights.keys(), &names) {
             let mut height = Height::default();
@@ -245,12 +246,13 @@ impl Aggregator {
                 let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
                 let state = ChainState {
                     validators: first.unwrap_or_default(),
-                    last_block: None,
+                    ..ChainState::default()
                 };
                 judged = Some((context, state));
             }
             let (context, state) = judged.as_mut().expect("set above");
             let facts = close(&height, sequence, context, state, &mut copies);
+            skipped_rounds += std::mem::take(&mut state.skipped_rounds);
             sink.height(&facts).map_err(FinishError::Sink)?;
         }
 
@@ -262,6 +264,13 @@ impl Aggregator {
         let nodes = self.node_facts(&resolved, &coverage, &chains);
         let mut facts = self.sums(read, totals, &names);
         facts.totals.other_flows += candidates;
+        if skipped_rounds > 0 {
+            *facts
+                .totals
+                .limits_reached
+                .entry("empty_rounds".to_owned())
+                .or_default() += skipped_rounds;
+        }
         facts.nodes = nodes;
         facts.copies = copies
             .into_iter()
@@ -276,11 +285,13 @@ impl Aggregator {
 
     /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
     fn drop_candidates(&mut self) -> u64 {
+        // A connection that never got as far as a handshake recognises nothing.
+        let recognised = |end: &SessionEnd| !end.candidate && end.state != SessionState::NoHandshake;
         let mut ports = self.options.ports.clone();
         ports.extend(
             self.ended
                 .iter()
-                .filter(|(end, _)| !end.candidate)
+                .filter(|(end, _)| recognised(end))
                 .map(|(end, _)| end.info.ends[1].port),
         );
         let before = self.ended.len();

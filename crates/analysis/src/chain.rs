@@ -1,6 +1,7 @@
 //! What is learnt of each chain, and which sessions belong to which.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
 use bftap_model::Address;
@@ -10,12 +11,12 @@ use crate::facts::ChainName;
 use crate::observation::{ChainId, Payload};
 use crate::proposer::{PolicyEvidence, Proposed};
 
-/// Where messages are filed until the run is over: under their chain, or under the two parties of a session whose
+/// Where messages are filed until the run is over: under their chain, or under the two ends of a session whose
 /// Status was not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Slot {
     Chain(ChainId),
-    Parties(u32, u32),
+    Ends(IpAddr, IpAddr),
 }
 
 /// What the messages of one slot tell.
@@ -96,21 +97,21 @@ pub(crate) struct Slots {
     slots: Vec<Slot>,
     index: HashMap<Slot, u32>,
     pub(crate) books: Vec<SlotBook>,
-    /// Chains that the sessions of a party told.
-    chains_of_party: BTreeMap<u32, BTreeSet<ChainId>>,
+    /// Chains that the sessions of an IP address told.
+    chains_at: BTreeMap<IpAddr, BTreeSet<ChainId>>,
 }
 
 impl Slots {
-    /// The slot of a session between two parties.
-    pub(crate) fn of(&mut self, chain: Option<ChainId>, parties: [u32; 2]) -> u32 {
+    /// The slot of a session between two IP addresses.
+    pub(crate) fn of(&mut self, chain: Option<ChainId>, ips: [IpAddr; 2]) -> u32 {
         let slot = match chain {
             Some(chain) => {
-                for party in parties {
-                    self.chains_of_party.entry(party).or_default().insert(chain);
+                for ip in ips {
+                    self.chains_at.entry(ip).or_default().insert(chain);
                 }
                 Slot::Chain(chain)
             }
-            None => Slot::Parties(parties[0].min(parties[1]), parties[0].max(parties[1])),
+            None => Slot::Ends(ips[0].min(ips[1]), ips[0].max(ips[1])),
         };
         *self.index.entry(slot).or_insert_with(|| {
             self.slots.push(slot);
@@ -121,25 +122,25 @@ impl Slots {
 
     /// The chain's name of each slot, when the run is over.
     ///
-    /// A session without Status is on the chain of its nodes' other sessions, if those tell exactly one.
+    /// A session without Status is on the chain of its nodes' other sessions, if those tell exactly one: the one that both
+    /// nodes were on, or the one that the only node with such sessions was on.
     pub(crate) fn names(&self) -> Vec<ChainName> {
-        let unknown: ChainName = "unknown".into();
-        self.slots
-            .iter()
-            .map(|slot| match *slot {
-                Slot::Chain(chain) => chain.to_string().into(),
-                Slot::Parties(a, b) => {
-                    let chains: BTreeSet<&ChainId> = [a, b]
-                        .iter()
-                        .filter_map(|party| self.chains_of_party.get(party))
-                        .flatten()
-                        .collect();
-                    match chains.first() {
-                        Some(chain) if chains.len() == 1 => chain.to_string().into(),
-                        _ => unknown.clone(),
-                    }
+        let none = BTreeSet::new();
+        let name = |slot: &Slot| match *slot {
+            Slot::Chain(chain) => chain.to_string().into(),
+            Slot::Ends(a, b) => {
+                let [a, b] = [a, b].map(|ip| self.chains_at.get(&ip).unwrap_or(&none));
+                let joined: BTreeSet<ChainId> = if a.is_empty() || b.is_empty() {
+                    a | b
+                } else {
+                    a & b
+                };
+                match joined.first() {
+                    Some(chain) if joined.len() == 1 => chain.to_string().into(),
+                    _ => "unknown".into(),
                 }
-            })
-            .collect()
+            }
+        };
+        self.slots.iter().map(name).collect()
     }
 }

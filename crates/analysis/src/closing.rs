@@ -41,6 +41,8 @@ pub(crate) struct ChainState {
     pub(crate) validators: Vec<Address>,
     /// Sequence and author of the last block.
     pub(crate) last_block: Option<(u64, Address)>,
+    /// Rounds of this height that nothing was seen of and that got no row, because there are too many.
+    pub(crate) skipped_rounds: u64,
 }
 
 /// IP addresses of parties as small numbers that sort like the addresses.

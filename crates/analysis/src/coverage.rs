@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bftap_model::{Address, CaptureTime};
 
 use crate::facts::Coverage;
+use crate::observation::SessionEnd;
 
 /// Spans of time in which messages to or from an IP address may have passed unread.
 #[derive(Debug, Default)]
@@ -19,6 +20,15 @@ impl Losses {
             .entry(ip)
             .or_default()
             .push((from.min(to), from.max(to)));
+    }
+
+    /// Notes what a session may hide, at both of its ends.
+    pub(crate) fn note(&mut self, end: &SessionEnd) {
+        for &(from, to) in &end.losses {
+            for endpoint in end.info.ends {
+                self.add(endpoint.ip, from, to);
+            }
+        }
     }
 
     /// Sorts and joins the spans, so that they can be searched.

@@ -42,7 +42,7 @@ pub(crate) fn judge(
 ) -> Vec<RoundFact> {
     let first_sight = first_sights(height);
     if chain.fixed_validators.is_none()
-        && let Some(validators) = validators_of(height)
+        && let Some(validators) = validators_of(height, &state.validators)
     {
         state.validators = validators;
     }
@@ -66,6 +66,7 @@ pub(crate) fn judge(
     // A hostile round number must not make a billion rows: beyond the limit only what was seen has a row.
     let mut rounds: BTreeSet<u64> = (0..=highest.min(MAX_EMPTY_ROUNDS)).collect();
     rounds.extend(messages.keys());
+    state.skipped_rounds = highest.saturating_add(1) - rounds.len() as u64;
 
     let uncertain = !chain.all_validators_covered || chain.losses.overlap_anywhere(span.0, span.1);
     let last_author = state
@@ -83,7 +84,11 @@ pub(crate) fn judge(
         });
         let proposal = proposal_of(height, &first_sight, round, expected);
         if let Some((_, entry)) = proposal {
-            last_proposal = entry.proposal.as_ref().and_then(|proposal| proposal.author);
+            last_proposal = entry
+                .proposal
+                .as_ref()
+                .and_then(|proposal| proposal.author)
+                .or(entry.signer);
         }
         let nodes = reached.get(&round);
         let committed_somewhere =
@@ -148,12 +153,15 @@ fn first_sights(height: &Height) -> Vec<CaptureTime> {
 
 /// The validators that the header of the height's block lists, sorted by address.
 ///
-/// Of several proposals the one with most votes counts, so that a stray one cannot rename the validators.
-fn validators_of(height: &Height) -> Option<Vec<Address>> {
+/// Of several proposals the one with most votes counts, and only those that have a vote so far may propose and vote: a
+/// stranger's proposal cannot rename the validators.
+fn validators_of(height: &Height, known: &[Address]) -> Option<Vec<Address>> {
+    let has_a_vote = |signer: &Address| known.is_empty() || known.binary_search(signer).is_ok();
     let mut votes: HashMap<Hash256, BTreeSet<Address>> = HashMap::new();
     for entry in height.payloads.iter().filter(|entry| !entry.invalid) {
         if let (Kind::Prepare | Kind::Commit, Some(digest), Some(signer)) =
             (entry.kind, entry.digest, entry.signer)
+            && has_a_vote(&signer)
         {
             votes.entry(digest).or_default().insert(signer);
         }
@@ -161,7 +169,7 @@ fn validators_of(height: &Height) -> Option<Vec<Address>> {
     let proposal = height
         .payloads
         .iter()
-        .filter(|entry| !entry.invalid)
+        .filter(|entry| !entry.invalid && entry.signer.as_ref().is_some_and(has_a_vote))
         .filter_map(|entry| entry.proposal.as_ref())
         .filter(|proposal| !proposal.validators.is_empty())
         .max_by_key(|proposal| {

@@ -23,6 +23,7 @@ use crate::term::safe_display;
 struct ConfigFile {
     dialect: Option<String>,
     consensus: ConsensusTable,
+    store: StoreTable,
     limits: LimitsTable,
 }
 
@@ -35,6 +36,13 @@ struct ConsensusTable {
     quorum: Option<Threshold>,
     commits_prepare: Option<bool>,
     proposer_policy: Option<ProposerPolicy>,
+}
+
+/// `[store]`: what is stored.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+struct StoreTable {
+    deliveries: Option<bool>,
 }
 
 /// `[limits]`: how much may be held. Sizes are bytes.
@@ -67,6 +75,7 @@ pub(crate) struct Config {
     quorum: Option<QuorumRule>,
     committee: Option<u32>,
     policy: Option<ProposerPolicy>,
+    deliveries: Option<bool>,
     limits: LimitsTable,
 }
 
@@ -133,6 +142,7 @@ impl Config {
         analysis.validators.clone_from(&self.validators);
         analysis.quorum = self.quorum;
         analysis.policy = self.policy;
+        analysis.deliveries = self.deliveries.unwrap_or(analysis.deliveries);
         let set = |value: &mut usize, configured: Option<usize>| *value = configured.unwrap_or(*value);
         analysis.committee = self.committee.unwrap_or(analysis.committee);
         set(&mut analysis.open_deliveries, self.limits.open_deliveries);
@@ -200,6 +210,7 @@ impl ConfigFile {
             quorum,
             committee: consensus.committee,
             policy: consensus.proposer_policy,
+            deliveries: self.store.deliveries,
             limits: self.limits,
         })
     }
@@ -319,7 +330,7 @@ mod tests {
     fn values_reach_the_pipeline() {
         let config = parse(
             "dialect = \"quorum-ibft\"\n[consensus]\ncommittee = 4\nquorum = \"ceil-2n/3\"\nproposer_policy = \"sticky\"\n\
-             validators = [\"0x7e3d7640ffc956d8f7024664c4506049ebd5954b\"]\n[limits]\nwaiting_ciphertext_bytes = 77\n\
+             validators = [\"0x7e3d7640ffc956d8f7024664c4506049ebd5954b\"]\n[store]\ndeliveries = false\n[limits]\nwaiting_ciphertext_bytes = 77\n\
              secrets = 5\nopen_deliveries = 9\nreorder_bytes = 3\nacked_wait_ms = 2500\n",
         )
         .unwrap();
@@ -332,6 +343,7 @@ mod tests {
         );
         assert_eq!(options.analysis.policy, Some(ProposerPolicy::Sticky));
         assert_eq!(options.analysis.validators.unwrap().len(), 1);
+        assert!(!options.analysis.deliveries);
         assert_eq!(options.analysis.open_deliveries, 9);
         assert_eq!(options.sessions.waiting_limit, 77);
         assert_eq!(options.flows.direction_bytes, 3);

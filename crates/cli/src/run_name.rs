@@ -8,8 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bftap_capture::source::HashingReader;
 use bftap_model::CaptureTime;
 
-use crate::term::safe_display;
-
 /// Names the run of these captures: by the hashes of their content, so that the same captures have the same name
 /// wherever they lie and in whatever order they are named.
 ///
@@ -32,10 +30,10 @@ pub(crate) fn of_captures(paths: &[PathBuf]) -> io::Result<String> {
         if !metadata.is_file() {
             return Ok(by_time());
         }
-        let hash = content_hash(file).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", safe_display(path.display())))
-        })?;
-        hashes.push(hash);
+        // Nor does what cannot be read to its end keep the others from being named; reading tells it.
+        if let Ok(hash) = content_hash(file) {
+            hashes.push(hash);
+        }
     }
     hashes.sort_unstable();
     let whole = match hashes.as_slice() {

@@ -35,5 +35,5 @@ mod opening;
 pub use problem::{Problem, ProblemKind};
 pub use secret_store::SecretStore;
 pub use session::{
-    Attached, Chain, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+    Attached, Chain, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary, WaitingPool,
 };

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bftap_model::{Direction, FlowKey, Hash256, Side, StreamItem, StreamOffset, WireMessage, keccak256};
 
@@ -26,6 +27,60 @@ pub struct SessionOptions {
     pub verify_mac: bool,
     /// Bytes of one session that wait for a secret, in both directions together.
     pub waiting_limit: usize,
+    /// Bytes of all sessions that wait.
+    pub waiting: WaitingPool,
+}
+
+/// What the sessions of a run together may hold while they wait for secrets. Clones share one account.
+#[derive(Clone, Debug)]
+pub struct WaitingPool {
+    limit: usize,
+    held: Arc<AtomicUsize>,
+}
+
+impl WaitingPool {
+    /// Allows `limit` bytes in all.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            held: Arc::default(),
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for WaitingPool {
+    /// 64 MiB.
+    fn default() -> Self {
+        Self::new(64 << 20)
+    }
+}
+
+/// A session's part of what a [`WaitingPool`] holds; given back when the session is opened or gone.
+#[derive(Debug)]
+struct Charge {
+    held: Arc<AtomicUsize>,
+    amount: usize,
+}
+
+impl Charge {
+    fn set(&mut self, amount: usize) {
+        if amount >= self.amount {
+            self.held.fetch_add(amount - self.amount, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub(self.amount - amount, Ordering::Relaxed);
+        }
+        self.amount = amount;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 impl Default for SessionOptions {
@@ -33,6 +88,7 @@ impl Default for SessionOptions {
         Self {
             verify_mac: true,
             waiting_limit: 1 << 20,
+            waiting: WaitingPool::default(),
         }
     }
 }
@@ -60,6 +116,7 @@ pub struct SessionDecoder {
     missing_bytes: u64,
     /// Bytes that came while too much was waiting.
     dropped_bytes: u64,
+    charge: Charge,
 }
 
 /// How far a session has come. Pairs of backlogs are by [`Side::index`].
@@ -126,6 +183,10 @@ pub enum SessionOutput<'a> {
 impl SessionDecoder {
     /// A decoder for the connection `key`, opened by `syn_from` where its SYN was seen.
     pub fn new(options: Arc<SessionOptions>, key: FlowKey, syn_from: Option<Side>) -> Self {
+        let charge = Charge {
+            held: Arc::clone(&options.waiting.held),
+            amount: 0,
+        };
         Self {
             options,
             key,
@@ -138,6 +199,7 @@ impl SessionDecoder {
             gaps: 0,
             missing_bytes: 0,
             dropped_bytes: 0,
+            charge,
         }
     }
 
@@ -184,6 +246,9 @@ impl SessionDecoder {
     /// Looks again for a secret. [`push`](Self::push) does so by itself; this is for sessions that have fallen silent.
     pub fn retry(&mut self, secrets: &SecretStore) {
         self.proceed(secrets);
+        if let Phase::Open(_) = self.phase {
+            self.charge.set(0);
+        }
     }
 
     /// No more will come on either side.
@@ -235,7 +300,14 @@ impl SessionDecoder {
         match part {
             Part::Data(bytes, seen) => {
                 // A backlog that has dropped bytes takes no more: what follows could not be joined to what is there.
-                let room = self.options.waiting_limit.max(2 * MAX_LOOK).saturating_sub(held);
+                let own = self.options.waiting_limit.max(2 * MAX_LOOK).saturating_sub(held);
+                // The handshake itself always finds room: without it nothing can be opened.
+                let room = own.min(
+                    self.options
+                        .waiting
+                        .room()
+                        .max((2 * MAX_LOOK).saturating_sub(held)),
+                );
                 let kept = if backlog.is_full() {
                     0
                 } else {
@@ -255,6 +327,12 @@ impl SessionDecoder {
         }
         self.tell_overflow();
         self.proceed(secrets);
+        let held = match &self.phase {
+            Phase::Handshake(backlogs) => backlogs.iter().map(Backlog::held).sum(),
+            Phase::Waiting(waiting) => waiting.backlogs.iter().map(Backlog::held).sum(),
+            Phase::Open(_) | Phase::Closed { .. } => 0,
+        };
+        self.charge.set(held);
     }
 
     fn tell_overflow(&mut self) {

@@ -7,7 +7,7 @@ use bftap_analysis::facts::{EventFact, SessionState};
 use bftap_analysis::{
     ChainId, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
 };
-use bftap_capture::connection::ConnectionSummary;
+use bftap_capture::connection::{CloseReason, ConnectionSummary};
 use bftap_decrypt::hello::Family as HelloFamily;
 use bftap_decrypt::{
     Attached, Problem, ProblemKind, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
@@ -112,8 +112,17 @@ impl Session {
                     continue;
                 }
             };
-            count_code(&mut self.codes, &message);
             let frame = FrameFacts::of(&message);
+            // Until the secret is named, which Hello brings about, nothing can have been read before.
+            if !self.stale
+                && let Some(place) = self.covered
+                && !around
+                    .covered
+                    .note(place, frame.direction, frame.block, frame.next_block)
+            {
+                continue;
+            }
+            count_code(&mut self.codes, &message);
             let decoded = match &message.meaning {
                 Meaning::Base { name: "Hello" } | Meaning::Sub { name: "Status", .. } => {
                     self.stale = true;
@@ -139,13 +148,13 @@ impl Session {
             };
             if self.stale {
                 self.refresh(around);
-            }
-            if let Some(place) = self.covered
-                && !around
-                    .covered
-                    .note(place, frame.direction, frame.block, frame.next_block)
-            {
-                continue;
+                if let Some(place) = self.covered
+                    && !around
+                        .covered
+                        .note(place, frame.direction, frame.block, frame.next_block)
+                {
+                    continue;
+                }
             }
             match decoded {
                 None => {}
@@ -183,7 +192,6 @@ impl Session {
         hold: bool,
         around: &mut Surroundings<'_>,
     ) {
-        around.totals.consensus_messages += 1;
         if !around
             .options
             .selection
@@ -191,6 +199,7 @@ impl Session {
         {
             return;
         }
+        around.totals.consensus_messages += 1;
         let occurrence = Occurrence {
             session: self.id,
             direction: frame.direction,
@@ -352,6 +361,11 @@ impl Session {
                 candidate = true;
                 SessionState::NoSecret
             }
+            // A byte or two in the middle of a connection have no shape.
+            Recognised::NoHandshake if !syn_seen && summary.stream_bytes.iter().sum::<u64>() <= 2 => {
+                candidate = true;
+                SessionState::NoSecret
+            }
             Recognised::NoHandshake => SessionState::NoHandshake,
             Recognised::NoSecret => SessionState::NoSecret,
             Recognised::Decrypted => SessionState::Decrypted,
@@ -364,7 +378,11 @@ impl Session {
             // A handshake that never ended carried no message, unless its end was only not captured.
             SessionState::NoHandshake if summary.gaps == 0 => Vec::new(),
             SessionState::NoHandshake => vec![whole],
-            SessionState::Decrypted | SessionState::Lost if summary.dropped_bytes > 0 => vec![whole],
+            SessionState::Decrypted | SessionState::Lost
+                if summary.dropped_bytes > 0 || flow.reason == CloseReason::Evicted =>
+            {
+                vec![whole]
+            }
             SessionState::Decrypted | SessionState::Lost => {
                 let since = self.broken.or((summary.gaps > 0).then_some(flow.first_seen));
                 since.map(|since| (since, flow.last_seen)).into_iter().collect()
@@ -485,8 +503,9 @@ fn dialect_of(
     };
     if let Some((known, dialect)) = recent
         && Arc::ptr_eq(known, capability)
+        && dialect.is_consensus(*local)
     {
-        return dialect.is_consensus(*local).then_some((*dialect, *local));
+        return Some((*dialect, *local));
     }
     let dialect = dialect_for(capability, family, *local)?;
     *recent = Some((Arc::clone(capability), dialect));

@@ -97,7 +97,17 @@ impl Worker {
     }
 
     /// What was counted.
-    pub(crate) fn into_totals(self) -> WorkerTotals {
+    pub(crate) fn into_totals(mut self) -> WorkerTotals {
+        let stats = self.flows.stats();
+        for (name, count) in [
+            ("evicted_flows", stats.evicted),
+            ("reassembly_total_memory", stats.total_limit_reached),
+            ("bytes_after_close", stats.after_close_bytes),
+        ] {
+            if count > 0 {
+                *self.totals.limits.entry(name.to_owned()).or_default() += count;
+            }
+        }
         self.totals
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     let url = store_url(&args.store)?;
     settings.pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.tapped.iter().copied().collect();
-    settings.pipeline.analysis.deliveries = url != StoreUrl::None;
+    settings.pipeline.analysis.deliveries &= url != StoreUrl::None;
     // What is kept names the captures by their content; a report to read once does not have to.
     settings.pipeline.content_hashes = url != StoreUrl::None || args.json.is_some();
 

@@ -187,7 +187,7 @@ impl<W: Write> Printer<W> {
             }
             Observation::End(key, end) => {
                 self.sessions.remove(&key);
-                if end.state != SessionState::Decrypted {
+                if end.state != SessionState::Decrypted && !end.candidate {
                     *self.unread.entry(end.state.as_str()).or_default() += 1;
                 }
                 true

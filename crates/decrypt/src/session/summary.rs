@@ -184,6 +184,13 @@ impl SessionSummary {
                 self.recognised = Recognised::NoSecret;
                 self.detail = Some("no secret is known for this session".to_owned());
             }
+            // What follows the handshake has a hole before its first header, so no place in the key stream is known.
+            Fits::Named { whole, .. } if self.gaps > 0 => {
+                self.recognised = Recognised::Lost;
+                self.attached = Some(Attached::Handshake);
+                self.mac = Some(initial_mac(verify_mac, whole));
+                self.detail = Some("the first frames of both directions are cut by gaps".to_owned());
+            }
             Fits::Named { whole, .. } => {
                 self.recognised = Recognised::Decrypted;
                 self.attached = Some(Attached::Handshake);
