@@ -315,19 +315,48 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{value:.1} TB")
 }
 
-/// A span of time: `97.1 s`, `12.3 ms`, `2 h 5 min`.
+/// A span of time: `97.1 s`, `12 ms`, `2.5 h`.
 pub(crate) fn duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = shown_duration(nanos.unsigned_abs());
     let seconds = nanos as f64 / 1e9;
-    match seconds.abs() {
-        s if s < 0.000_999_5 => format!("{:.0} µs", seconds * 1e6),
-        s if s < 0.009_995 => format!("{:.2} ms", seconds * 1e3),
-        s if s < 0.999_5 => format!("{:.0} ms", seconds * 1e3),
-        s if s < 119.95 => format!("{seconds:.1} s"),
-        s if s < 7200.0 => format!("{:.0} min", seconds / 60.0),
-        s if s < 172_800.0 => format!("{:.1} h", seconds / 3600.0),
-        _ => format!("{:.1} days", seconds / 86_400.0),
-    }
+    let text = match nanos {
+        n if n < MILLI => format!("{:.0} µs", seconds * 1e6),
+        n if n < 10 * MILLI => format!("{:.2} ms", seconds * 1e3),
+        n if n < SECOND => format!("{:.0} ms", seconds * 1e3),
+        n if n < 120 * SECOND => format!("{seconds:.1} s"),
+        n if n < 2 * HOUR => format!("{:.0} min", seconds / 60.0),
+        n if n < 2 * DAY => format!("{:.1} h", seconds / 3600.0),
+        n if n < 1000 * DAY => format!("{:.1} days", seconds / 86_400.0),
+        _ => format!("{:.0} days", seconds / 86_400.0),
+    };
+    format!("{sign}{text}")
 }
+
+/// A span of time as [`duration`] shows it: nanoseconds rounded to its last digit. Never falls when `nanos` grows.
+pub(crate) fn shown_duration(nanos: u64) -> u64 {
+    /// Below the first, the second is the last digit.
+    const DIGITS: [(u64, u64); 7] = [
+        (MILLI, MILLI / 1000),
+        (10 * MILLI, MILLI / 100),
+        (SECOND, MILLI),
+        (120 * SECOND, SECOND / 10),
+        (2 * HOUR, 60 * SECOND),
+        (2 * DAY, HOUR / 10),
+        (1000 * DAY, DAY / 10),
+    ];
+    let to = |digit: u64| nanos.saturating_add(digit / 2) / digit * digit;
+    DIGITS
+        .into_iter()
+        .map(|(end, digit)| (end, to(digit)))
+        .find_map(|(end, rounded)| (rounded < end).then_some(rounded))
+        .unwrap_or_else(|| to(DAY))
+}
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLI;
+const HOUR: u64 = 3600 * SECOND;
+const DAY: u64 = 24 * HOUR;
 
 /// A factor: `4.3×`.
 pub(crate) fn factor(value: Option<f64>) -> String {
@@ -481,6 +510,26 @@ mod tests {
                 duration(7_200_000_000_000)
             ],
             ["12 µs", "1.23 ms", "97.1 s", "2.0 h"]
+        );
+        assert_eq!(
+            [
+                duration(999_499),
+                duration(999_500),
+                duration(9_995_000),
+                duration(999_500_000),
+                duration(119_950_000_000),
+                duration(-1_234_000),
+                duration(i64::MAX)
+            ],
+            [
+                "999 µs",
+                "1.00 ms",
+                "10 ms",
+                "1.0 s",
+                "2 min",
+                "-1.23 ms",
+                "106752 days"
+            ]
         );
         assert_eq!([factor(None), factor(Some(4.256))], ["-", "4.26×"]);
         assert_eq!(

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use bftap_analysis::facts::{ChainName, CountFact, HeightFacts, Label, Outcome, RoundFact};
 use bftap_ibft_decode::Kind;
 
+use super::page::shown_duration;
+
 /// Sums over all heights of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -196,7 +198,7 @@ impl Summary {
         receiver.lower_bounds += u64::from(count.lower_bound);
         let kind = &mut receiver.kinds[count.kind.index()];
         kind.tally.add(count);
-        kind.per_round.add(count.messages);
+        kind.per_round.add_count(count.messages);
         if let Some(validators) = validators {
             let (ideal, bound) = ideal_and_bound(count.kind, validators);
             kind.ideal += ideal;
@@ -213,11 +215,11 @@ impl Summary {
             Some(time?.since(round.preprepare_ns?).0).filter(|&nanos| nanos >= 0)
         };
         if let Some(nanos) = since_proposal(round.prepared_ns) {
-            self.to_prepared.add(nanos.unsigned_abs());
+            self.to_prepared.add_duration(nanos.unsigned_abs());
         }
         let took = since_proposal(round.committed_ns);
         if let Some(nanos) = took {
-            self.to_committed.add(nanos.unsigned_abs());
+            self.to_committed.add_duration(nanos.unsigned_abs());
         }
         if round.messages == 0 {
             return;
@@ -340,24 +342,31 @@ const fn outcome_index(outcome: Outcome) -> usize {
     }
 }
 
-/// Distribution of whole numbers in bounded memory: exact below 64, in steps of at most an eighth above.
+/// Distribution of whole numbers in bounded memory: numbers are kept as they will be shown, so that what is shown of a
+/// percentile is what the exact one would show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spread {
-    buckets: BTreeMap<u16, u64>,
+    /// How many numbers are shown as this one.
+    shown: BTreeMap<u64, u64>,
     count: u64,
     sum: u128,
-    min: u64,
     max: u64,
 }
 
 impl Spread {
-    fn add(&mut self, value: u64) {
-        *self.buckets.entry(bucket_of(value)).or_default() += 1;
-        self.min = if self.count == 0 {
-            value
-        } else {
-            self.min.min(value)
-        };
+    /// Adds a number of things; [`shown_count`] of it is kept.
+    fn add_count(&mut self, value: u64) {
+        self.add(value, shown_count(value));
+    }
+
+    /// Adds a span of time in nanoseconds; [`shown_duration`] of it is kept.
+    fn add_duration(&mut self, nanos: u64) {
+        self.add(nanos, shown_duration(nanos));
+    }
+
+    /// `shown` must not fall when `value` grows.
+    fn add(&mut self, value: u64, shown: u64) {
+        *self.shown.entry(shown).or_default() += 1;
         self.max = self.max.max(value);
         self.count += 1;
         self.sum += u128::from(value);
@@ -378,41 +387,41 @@ impl Spread {
         (self.count > 0).then_some(self.max)
     }
 
-    /// The smallest number that `share` percent of all do not exceed, rounded down to its bucket's start.
+    /// The smallest number that `share` percent of all do not exceed, as it is shown.
     pub(crate) fn percentile(&self, share: u64) -> Option<u64> {
-        let rank = (self.count * share).div_ceil(100).max(1);
+        let rank = u128::from(self.count) * u128::from(share);
+        let rank = rank.div_ceil(100).max(1);
         let mut passed = 0;
-        let bucket = self.buckets.iter().find(|(_, count)| {
-            passed += **count;
-            passed >= rank
-        })?;
-        Some(bucket_start(*bucket.0).clamp(self.min, self.max))
+        self.shown
+            .iter()
+            .find(|(_, count)| {
+                passed += u128::from(**count);
+                passed >= rank
+            })
+            .map(|(shown, _)| *shown)
     }
 }
 
-/// Numbers below this have a bucket each.
-const EXACT_BITS: u32 = 6;
-/// Buckets a power of two above that, as bits.
-const STEP_BITS: u32 = 3;
-
-const fn bucket_of(value: u64) -> u16 {
-    if value < 1 << EXACT_BITS {
-        return value as u16;
+/// A number of messages in a round as it is shown: itself, up to the bound of 128 validators; above, a thousandth off at most.
+pub(crate) const fn shown_count(value: u64) -> u64 {
+    if value < EXACT_COUNTS {
+        return value;
     }
-    let top = value.ilog2();
-    let step = (value >> (top - STEP_BITS)) & ((1 << STEP_BITS) - 1);
-    ((1 << EXACT_BITS) + ((top - EXACT_BITS) << STEP_BITS)) as u16 + step as u16
+    // Halves of steps, so that the middle of a step stands for it.
+    let step = 1 << (value.ilog2() - STEP_BITS);
+    value - value % step + step / 2
 }
 
-const fn bucket_start(bucket: u16) -> u64 {
-    if bucket < 1 << EXACT_BITS {
-        return bucket as u64;
-    }
-    let above = bucket as u32 - (1 << EXACT_BITS);
-    let top = EXACT_BITS + (above >> STEP_BITS);
-    let step = (above & ((1 << STEP_BITS) - 1)) as u64;
-    (1 << top) | (step << (top - STEP_BITS))
+/// Whether [`shown_count`] of a number is the number.
+pub(crate) const fn is_exact(shown: u64) -> bool {
+    shown < EXACT_COUNTS
 }
+
+/// Counts below this are kept one by one: n(n-1) for 128 validators is 16,256.
+const EXACT_COUNTS: u64 = 1 << 14;
+
+/// Steps a power of two above that, as bits.
+const STEP_BITS: u32 = 10;
 
 /// Receivers kept apart. Far above real networks; some 10 KiB each.
 const MAX_RECEIVERS: usize = 4096;
@@ -426,7 +435,7 @@ const BUSIEST_KEPT: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::{duration, sample};
 
     #[test]
     fn sums_are_by_receiver_and_kind() {
@@ -486,14 +495,19 @@ mod tests {
     }
 
     #[test]
-    fn buckets_start_at_or_below_their_values_and_are_few() {
-        let values = (0..2000).chain((6..64).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]));
-        for value in values.chain([u64::MAX]) {
-            let start = bucket_start(bucket_of(value));
-            assert!(start <= value && value - start <= value / 8, "{value}: {start}");
-            assert_eq!(bucket_of(start), bucket_of(value));
+    fn large_counts_are_shown_a_thousandth_off_at_most_and_small_ones_as_they_are() {
+        let mut last = 0;
+        let around = |value: u64| [value - 1, value, value.saturating_add(1)];
+        for value in (0..17_000)
+            .chain((15..64).flat_map(|bit| around(1 << bit)))
+            .chain([u64::MAX])
+        {
+            let shown = shown_count(value);
+            assert!(shown.abs_diff(value) <= value / 1000, "{value}: {shown}");
+            assert!(shown == value || !is_exact(shown), "{value}: {shown}");
+            assert!(shown >= last, "{value}: {shown} after {last}");
+            last = shown;
         }
-        assert!(bucket_of(u64::MAX) < 600);
     }
 
     #[test]
@@ -504,12 +518,32 @@ mod tests {
             (None, None, None)
         );
         for value in [5, 1, 3, 1000] {
-            spread.add(value);
+            spread.add_count(value);
         }
         assert_eq!(spread.percentile(50), Some(3));
         assert_eq!(spread.percentile(0), Some(1));
-        assert_eq!(spread.percentile(100), Some(960));
+        assert_eq!(spread.percentile(100), Some(1000));
         assert_eq!((spread.max(), spread.count()), (Some(1000), 4));
         assert_eq!(spread.mean(), Some(252.25));
+    }
+
+    /// What a report shows of a percentile is what it would show of the number at that rank.
+    #[test]
+    fn percentiles_of_durations_are_exact_to_the_digits_shown() {
+        let mut state = 7u64;
+        let mut values: Vec<u64> = (0..2000)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 20) >> (state % 44)
+            })
+            .collect();
+        let mut spread = Spread::default();
+        values.iter().for_each(|&value| spread.add_duration(value));
+        values.sort_unstable();
+        for share in 1..=100u64 {
+            let exact = values[(values.len() * share as usize).div_ceil(100) - 1];
+            let shown = spread.percentile(share).unwrap();
+            assert_eq!(duration(shown as i64), duration(exact as i64), "{share} %");
+        }
     }
 }

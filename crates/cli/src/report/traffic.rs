@@ -7,7 +7,7 @@ use bftap_analysis::facts::{Coverage, Outcome};
 use bftap_ibft_decode::Kind;
 
 use super::page::{Cell, Page, Table, bar, bytes, count, counted, factor, gauge};
-use super::summary::{KindAtReceiver, Receiver, Tally};
+use super::summary::{KindAtReceiver, Receiver, Tally, is_exact};
 use super::{Report, ink_of, left_out, name_and_ip, short};
 use crate::term::Ink;
 
@@ -89,8 +89,8 @@ fn per_round(receivers: &[Seen<'_>], page: &mut Page) {
     page.heading(
         "MESSAGES PER ROUND, BY RECEIVER",
         "mean, median and most over the rounds in which any arrived · ideal (│): each other validator's payload once, \
-         n-1 · bound: every neighbour hands on everything, n(n-1), the end of the bar · factor: messages / useful · \
-         echoes: its own coming back",
+         n-1; one preprepare · bound, the end of the bar: every neighbour hands on everything, n(n-1); n-1 preprepares \
+         · factor: messages / useful · echoes: its own coming back",
     );
     let mut table = Table::new()
         .long_words("receiver")
@@ -128,9 +128,7 @@ fn per_round(receivers: &[Seen<'_>], page: &mut Page) {
                         .mean()
                         .map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}")),
                 ),
-                seen.per_round
-                    .percentile(50)
-                    .map_or_else(Cell::default, Cell::from),
+                seen.per_round.percentile(50).map_or_else(Cell::default, median),
                 seen.per_round.max().map_or_else(Cell::default, Cell::from),
                 whole(seen.ideal()),
                 if seen.bound().is_some() {
@@ -149,6 +147,14 @@ fn per_round(receivers: &[Seen<'_>], page: &mut Page) {
     }
     page.table(&table);
     left_out(page, receivers.len(), MOST_IN_FULL, "receivers");
+}
+
+fn median(messages: u64) -> Cell {
+    if is_exact(messages) {
+        messages.into()
+    } else {
+        format!("≈{}", count(messages)).into()
+    }
 }
 
 /// Where something is missing the true number can only be larger.
