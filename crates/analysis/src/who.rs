@@ -105,11 +105,7 @@ impl Who {
         };
         for party in &self.parties {
             if let Some(node) = party.node {
-                resolved
-                    .seen_at
-                    .entry(party.ip)
-                    .or_default()
-                    .insert(self.nodes[node as usize].address);
+                resolved.names.saw(party.ip, self.nodes[node as usize].address);
             }
         }
         resolved.parties = self
@@ -129,13 +125,17 @@ impl Who {
     }
 }
 
-/// The names that the user gave.
+/// The names that the user gave, and the keys seen where the user only named an IP address.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     by_address: HashMap<Address, Label>,
     by_ip: BTreeMap<IpAddr, BTreeSet<Label>>,
     /// Keys that the user ties to an IP address.
     listed_at: BTreeMap<IpAddr, BTreeSet<Address>>,
+    /// Keys that Hello showed at an IP address.
+    seen_at: BTreeMap<IpAddr, BTreeSet<Address>>,
+    /// Keys that have their name from the only IP address where they, and no other key, were seen.
+    tied: HashMap<Address, BTreeSet<(Label, IpAddr)>>,
 }
 
 impl Names {
@@ -163,9 +163,39 @@ impl Names {
         names
     }
 
+    /// Takes note that Hello showed a key at an IP address.
+    ///
+    /// Where the user named just the address, the name is from now on that of the key, so that the node has one name as
+    /// sender, receiver and signer. A second key there (a proxy, several nodes on one machine) ends that.
+    pub fn saw(&mut self, ip: IpAddr, address: Address) {
+        let seen = self.seen_at.entry(ip).or_default();
+        let first = seen.first().copied();
+        if !seen.insert(address) || self.listed_at.contains_key(&ip) {
+            return;
+        }
+        let Some(name) = self.by_ip.get(&ip).and_then(only) else {
+            return;
+        };
+        let tie = (name.clone(), ip);
+        match first {
+            None => {
+                self.tied.entry(address).or_default().insert(tie);
+            }
+            Some(first) => {
+                if let Some(ties) = self.tied.get_mut(&first) {
+                    ties.remove(&tie);
+                }
+                // A later, smaller key is `first` next time: nothing is tied to it here.
+            }
+        }
+    }
+
     /// The name of a key, if it has one.
     pub fn name(&self, address: Address) -> Option<&Label> {
-        self.by_address.get(&address)
+        self.by_address.get(&address).or_else(|| {
+            let (name, _) = self.tied.get(&address)?.first()?;
+            Some(name)
+        })
     }
 
     /// A validator in text: its name, else its address.
@@ -190,9 +220,10 @@ impl Names {
         address.map_or_else(|| ip.to_string().into(), |address| address.to_string().into())
     }
 
-    /// The one key that the user ties to an IP address.
+    /// The one key known behind an IP address: seen in Hello, else listed by the user.
     pub fn address_at(&self, ip: IpAddr) -> Option<Address> {
-        self.listed_at.get(&ip).and_then(only).copied()
+        let known = self.seen_at.get(&ip).or_else(|| self.listed_at.get(&ip));
+        known.and_then(only).copied()
     }
 }
 
@@ -201,16 +232,12 @@ impl Names {
 pub(crate) struct Resolved {
     pub(crate) parties: Vec<ResolvedParty>,
     pub(crate) names: Names,
-    seen_at: BTreeMap<IpAddr, BTreeSet<Address>>,
 }
 
 impl Resolved {
-    /// The one key known behind an IP address: seen in Hello, else listed by the user.
+    /// See [`Names::address_at`].
     pub(crate) fn address_at(&self, ip: IpAddr) -> Option<Address> {
-        match self.seen_at.get(&ip) {
-            Some(seen) => only(seen).copied(),
-            None => self.names.address_at(ip),
-        }
+        self.names.address_at(ip)
     }
 
     /// How the receiver behind an IP address is shown: by its one key, else by the address alone.
@@ -275,6 +302,31 @@ mod tests {
             *resolved.parties[impostor as usize].label,
             *NodeId([8; 64]).address().to_string()
         );
+    }
+
+    #[test]
+    fn a_name_for_an_ip_address_is_that_of_the_one_key_seen_there() {
+        let (key, other) = (NodeId([7; 64]).address(), NodeId([8; 64]).address());
+        let mut names = Names::new(&[KnownNode {
+            name: "cn4".into(),
+            ip: Some(ip(4)),
+            ..KnownNode::default()
+        }]);
+        assert_eq!(names.name(key), None);
+        names.saw(ip(4), key);
+        assert_eq!(
+            (&*names.label_of(key), names.address_at(ip(4))),
+            ("cn4", Some(key))
+        );
+        names.saw(ip(4), key);
+        assert_eq!(&*names.label_of(key), "cn4");
+        names.saw(ip(4), other);
+        assert_eq!(
+            (names.name(key), names.name(other)),
+            (None, None),
+            "which of them?"
+        );
+        assert_eq!(names.address_at(ip(4)), None);
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl<W: Write> Printer<W> {
     fn take(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Session(key, info) => {
+                for (end, id) in info.ends.iter().zip(info.node_ids) {
+                    if let Some(id) = id {
+                        self.names.saw(end.ip, id.address());
+                    }
+                }
                 let ends = self.ends(&info);
                 self.sessions.insert(key, ends);
                 true

@@ -160,3 +160,47 @@ fn sessions_without_a_secret_are_told() {
         ran.stderr
     );
 }
+
+/// Names that come by IP address only are those of the keys seen there: sender, receiver and signer agree.
+#[test]
+fn a_node_named_by_its_address_alone_has_one_name_in_all_columns() {
+    let folder = scratch();
+    let words: Vec<String> = options().split(' ').map(str::to_owned).collect();
+    let [_, keylog, _, nodes] = &words[..] else {
+        panic!("two options with values: {words:?}")
+    };
+    let known: Vec<Value> = serde_json::from_slice(&std::fs::read(nodes).unwrap()).unwrap();
+    let by_ip: Vec<Value> = known
+        .iter()
+        .map(|node| serde_json::json!({"name": node["name"], "ip": node["ip"]}))
+        .collect();
+    let file = folder.path().join("by-ip.json");
+    std::fs::write(&file, serde_json::to_vec(&by_ip).unwrap()).unwrap();
+    let text = run(
+        folder.path(),
+        &format!(
+            "messages {} --keylog {keylog} --nodes {} --json",
+            network_capture(),
+            file.display()
+        ),
+    )
+    .ok();
+    let expected = lines("");
+    let found: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        for column in ["sender", "receiver"] {
+            assert_eq!(found[column], expected[column]);
+        }
+        // Until Hello has shown a node's key its votes are shown by address; it has no name that contradicts.
+        assert!(found["signer"] == expected["signer"] || found["signer"].as_str().unwrap().starts_with("0x"));
+    }
+    let named = found
+        .iter()
+        .zip(&expected)
+        .filter(|(found, expected)| found["signer"] == expected["signer"]);
+    assert!(named.count() * 10 > expected.len() * 9);
+}
