@@ -2,7 +2,7 @@
 //!
 //! Layout: WIRE-FORMATS 2.5 (devp2p `rlpx.md`, "Framing"). MAC bytes do not advance the key stream. Both places of a
 //! reader, in the stream and in the key stream, are known for every frame, so that a place found again after a gap, or in the
-//! middle of a session, is all it takes to start a reader there.
+//! middle of a session, is all it takes to go on there.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,10 +13,17 @@ use bftap_model::{CaptureTime, MacState, Origin, StreamOffset};
 use crate::keystream::{BLOCK_LEN, Keystream};
 use crate::mac::{FrameMac, MAC_LEN};
 
+mod resync;
+
+use resync::{Found, Place, Search};
+
 /// Cuts one direction of a session into frames.
 ///
-/// Reads no clock and does no I/O. Call [`push`](Self::push), then [`poll`](Self::poll) until `None`. Bytes are decrypted
-/// in place in one buffer, which never holds more than one unfinished frame besides the bytes not polled yet.
+/// Reads no clock and does no I/O. Call [`push`](Self::push) and [`gap`](Self::gap), then [`poll`](Self::poll) until `None`. Bytes
+/// are decrypted in place in one buffer, which never holds more than one unfinished frame besides the bytes not polled yet.
+///
+/// Behind a gap the reader looks for the next frame by itself: every frame whose bytes are all there comes out, whatever is missing
+/// around it. Its MACs are [`MacState::Unverifiable`] from then on, since a MAC is a running hash over all frames.
 #[derive(Debug)]
 pub struct FrameReader {
     state: State,
@@ -27,10 +34,23 @@ pub struct FrameReader {
     start: usize,
     /// Position of `buffer[start]` in the stream.
     offset: StreamOffset,
+    /// Position behind all that was pushed.
+    end: StreamOffset,
     arrivals: Arrivals,
-    /// Bytes missing behind those in `buffer`: the place is lost once these are read.
-    gap_ahead: Option<u64>,
+    /// Where bytes are missing between those in `buffer` or behind them, and how many.
+    gaps: VecDeque<(StreamOffset, u64)>,
+    /// Nothing will follow.
+    ended: bool,
+    /// Start of the frame read last.
+    previous: Option<Place>,
+    /// The MACs of the frame read last were right.
+    last_verified: bool,
+    frames: u64,
+    frame_bytes: u64,
+    frames_lost: u64,
     lost_bytes: u64,
+    /// Blocks of key stream that may still be searched.
+    credit: u64,
 }
 
 /// What is done about MACs.
@@ -86,9 +106,9 @@ impl fmt::Display for MacPart {
     }
 }
 
-/// Why the place in the stream was lost, and where.
+/// What is wrong with the stream, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the place in the stream is lost at {origin}: {kind}")]
+#[error("at {origin}: {kind}")]
 pub struct FrameError {
     /// Start of the frame that could not be read.
     pub origin: Origin,
@@ -96,17 +116,23 @@ pub struct FrameError {
     pub kind: FrameErrorKind,
 }
 
-/// Why the place in the stream was lost.
+/// What is wrong with the stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameErrorKind {
-    /// A decrypted header lacks its constant part.
+    /// A decrypted header lacks its constant part: bytes were changed on the way, or put in. The next good frame is looked for.
     #[error("a frame header does not decrypt to its constant part")]
     HeaderTail,
-    /// Bytes are missing from the capture.
-    #[error("{missing} bytes are missing from the capture")]
-    Gap {
-        /// How many.
+    /// After a gap no further frame was found to the end of the stream.
+    #[error("no frame was found behind missing bytes")]
+    NotFound,
+    /// What may be spent on looking for the place is used up: the rest of the stream is not read.
+    #[error("so many gaps, and so little between them, that looking for the next frame was given up")]
+    SearchLimit,
+    /// TCP tells the size of a gap modulo 4 GiB only.
+    #[error("{missing} bytes in a row are missing, too many to know where the stream goes on")]
+    GapTooLarge {
+        /// How many, if the sequence numbers did not wrap.
         missing: u64,
     },
 }
@@ -122,7 +148,11 @@ enum State {
         len: u32,
         header_mac_failed: bool,
     },
-    /// The place is lost: bytes are counted, not read.
+    /// A frame is cut by a gap, and its size is known: what is left of it is passed over.
+    Skip(Place),
+    /// The next frame is looked for.
+    Search(Search),
+    /// The place is lost for good: bytes are counted, not read.
     Lost { since: StreamOffset },
 }
 
@@ -137,37 +167,54 @@ impl FrameReader {
             start: 0,
             offset,
             arrivals: Arrivals::default(),
-            gap_ahead: None,
+            end: offset,
+            gaps: VecDeque::new(),
+            ended: false,
+            previous: None,
+            last_verified: false,
+            frames: 0,
+            frame_bytes: 0,
+            frames_lost: 0,
             lost_bytes: 0,
+            credit: FIRST_CREDIT,
         }
     }
 
     /// Takes the next bytes of the stream, and when they were captured.
     pub fn push(&mut self, bytes: &[u8], seen: CaptureTime) {
-        if self.gap_ahead.is_some() || matches!(self.state, State::Lost { .. }) {
+        self.end.0 += bytes.len() as u64;
+        if let State::Lost { .. } = self.state {
             self.lost_bytes = self.lost_bytes.saturating_add(bytes.len() as u64);
             return;
         }
+        self.credit = self.credit.saturating_add(bytes.len() as u64 / BYTES_PER_CREDIT);
         self.make_room(bytes.len());
         self.buffer.extend_from_slice(bytes);
-        let end = StreamOffset(self.offset.0 + self.unread() as u64);
-        self.arrivals.push(end, seen);
+        self.arrivals.push(self.end, seen);
     }
 
     /// Takes the news that the next `len` bytes of the stream are missing.
     ///
-    /// They count as lost, as do the bytes of the frame that is cut and all that follow. Frames complete before the gap can
-    /// still be polled, then comes the error.
+    /// They count as lost, as do the bytes of the frames that this cuts.
     pub fn gap(&mut self, len: u64) {
         self.lost_bytes = self.lost_bytes.saturating_add(len);
         if !matches!(self.state, State::Lost { .. }) {
-            self.gap_ahead.get_or_insert(len);
+            match self.gaps.back_mut() {
+                Some((at, known)) if at.0 + *known == self.end.0 => *known += len,
+                _ => self.gaps.push_back((self.end, len)),
+            }
         }
+        self.end.0 = self.end.0.saturating_add(len);
+    }
+
+    /// Takes the news that nothing follows: what is there must do to find the place.
+    pub fn finish(&mut self) {
+        self.ended = true;
     }
 
     /// The next complete frame, or `None` while more bytes are needed or the place is lost.
     ///
-    /// After an error only `None` follows.
+    /// Frames may follow an error.
     pub fn poll(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
         Some(self.advance()?.map(|(place, data)| Frame {
             data: &self.buffer[data],
@@ -176,45 +223,109 @@ impl FrameReader {
     }
 
     /// As [`poll`](Self::poll), for a caller that keeps the reader and borrows the data later, with [`data`](Self::data).
+    #[inline]
     pub(crate) fn advance(&mut self) -> Option<Result<(FramePlace, Range<usize>), FrameError>> {
-        if let State::Header = self.state {
-            let Some(head) = self.buffer[self.start..].first_chunk_mut::<{ BLOCK_LEN + MAC_LEN }>() else {
-                return self.out_of_bytes();
-            };
-            let (header, wire_mac) = head.split_first_chunk_mut::<BLOCK_LEN>()?;
-            let header_mac_failed = match &mut self.mac {
-                MacCheck::Running(mac) => mac.header(header) != *wire_mac,
-                MacCheck::Skipped | MacCheck::Unverifiable => false,
-            };
-            let block = self.keystream.block();
-            self.keystream.apply(header);
-            if header[3..] != HEADER_TAIL {
-                return self.lose(FrameErrorKind::HeaderTail).map(Err);
+        loop {
+            match self.state {
+                State::Header => {
+                    if let Err(error) = self.read_header()? {
+                        return Some(Err(error));
+                    }
+                }
+                State::Body {
+                    offset,
+                    block,
+                    len,
+                    header_mac_failed,
+                } => {
+                    if let Some(frame) = self.read_body(offset, block, len, header_mac_failed) {
+                        return Some(Ok(frame));
+                    }
+                    if self.gaps.is_empty() && self.ended && header_mac_failed && self.last_verified {
+                        // It may be the size that was changed, and the frame's end far beyond.
+                        self.no_more_macs();
+                        let here = Place {
+                            offset: offset.0,
+                            block,
+                        };
+                        self.state = State::Search(Search::new(here, self.offset.0));
+                        self.lost_bytes = self.lost_bytes.saturating_add(self.offset.0 - offset.0);
+                        continue;
+                    }
+                    self.gaps.front()?;
+                    let of_header = self.offset.0 - offset.0;
+                    self.lost_bytes = self.lost_bytes.saturating_add(of_header);
+                    self.skip_rest(behind(offset, block, len));
+                }
+                State::Skip(to) => self.skip(to)?,
+                State::Search(search) => {
+                    if let Err(error) = self.search(search)? {
+                        return Some(Err(error));
+                    }
+                }
+                State::Lost { .. } => return None,
             }
-            let len = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        }
+    }
+
+    /// Goes on to the body, or to looking for another place; `None` if more bytes are needed.
+    #[inline]
+    fn read_header(&mut self) -> Option<Result<(), FrameError>> {
+        let readable = self.readable();
+        let bytes = &self.buffer[self.start..self.start + readable];
+        let head = bytes.first_chunk::<{ BLOCK_LEN + MAC_LEN }>();
+        if head.is_none() && self.gaps.is_empty() {
+            return None;
+        }
+        let here = Place {
+            offset: self.offset.0,
+            block: self.keystream.block(),
+        };
+        let Some(&(mut header)) = bytes.first_chunk::<BLOCK_LEN>() else {
+            // A gap cuts the header itself.
+            self.no_more_macs();
+            self.state = State::Search(Search::new(here, self.offset.0));
+            return Some(Ok(()));
+        };
+        let header_mac_failed = match (&mut self.mac, head) {
+            (MacCheck::Running(mac), Some(head)) => mac.header(&header) != head[BLOCK_LEN..],
+            _ => false,
+        };
+        let whole = head.is_some();
+        self.keystream.apply(&mut header);
+        if header[3..] != HEADER_TAIL {
+            return Some(Err(self.bad_header(here)));
+        }
+        let len = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        if whole {
+            self.start += BLOCK_LEN + MAC_LEN;
+            self.offset.0 += (BLOCK_LEN + MAC_LEN) as u64;
             self.state = State::Body {
-                offset: self.offset,
-                block,
+                offset: StreamOffset(here.offset),
+                block: here.block,
                 len,
                 header_mac_failed,
             };
-            self.start += BLOCK_LEN + MAC_LEN;
-            self.offset.0 += (BLOCK_LEN + MAC_LEN) as u64;
+        } else {
+            self.skip_rest(behind(StreamOffset(here.offset), here.block, len));
         }
+        Some(Ok(()))
+    }
 
-        let State::Body {
-            offset,
-            block,
-            len,
-            header_mac_failed,
-        } = self.state
-        else {
-            return None;
-        };
+    /// The frame that began at `offset`, if its body is there.
+    #[inline]
+    fn read_body(
+        &mut self,
+        offset: StreamOffset,
+        block: u64,
+        len: u32,
+        header_mac_failed: bool,
+    ) -> Option<(FramePlace, Range<usize>)> {
         let padded = (len as usize).next_multiple_of(BLOCK_LEN);
-        let Some(body) = self.buffer.get_mut(self.start..self.start + padded + MAC_LEN) else {
-            return self.out_of_bytes();
-        };
+        if self.readable() < padded + MAC_LEN {
+            return None;
+        }
+        let body = self.buffer.get_mut(self.start..self.start + padded + MAC_LEN)?;
         let (body, wire_mac) = body.split_at_mut(padded);
         let (mac, mac_failure) = match &mut self.mac {
             MacCheck::Running(mac) => {
@@ -236,6 +347,13 @@ impl FrameReader {
         self.state = State::Header;
         let seen = self.arrivals.complete(self.offset);
         let wire_len = (self.offset.0 - offset.0) as u32;
+        self.last_verified = mac == MacState::Verified;
+        self.frames += 1;
+        self.frame_bytes += u64::from(wire_len);
+        self.previous = Some(Place {
+            offset: offset.0,
+            block,
+        });
         let place = FramePlace {
             origin: Origin { offset, seen },
             block,
@@ -243,7 +361,7 @@ impl FrameReader {
             mac,
             mac_failure,
         };
-        Some(Ok((place, data)))
+        Some((place, data))
     }
 
     /// The data of the frame that [`advance`](Self::advance) gave last.
@@ -270,16 +388,31 @@ impl FrameReader {
     pub fn place(&self) -> Option<(StreamOffset, u64)> {
         match self.state {
             State::Header => Some((self.offset, self.keystream.block())),
-            State::Body { .. } | State::Lost { .. } => None,
+            State::Body { offset, block, len, .. } => {
+                let next = behind(offset, block, len);
+                Some((StreamOffset(next.offset), next.block))
+            }
+            State::Skip(next) => Some((StreamOffset(next.offset), next.block)),
+            State::Search(_) | State::Lost { .. } => None,
         }
     }
 
-    /// Start of the first frame that could not be read, once the place is lost.
+    /// Start of the first frame that could not be read, once the place is lost for good.
     pub fn lost_since(&self) -> Option<StreamOffset> {
         match self.state {
             State::Lost { since } => Some(since),
-            State::Header | State::Body { .. } => None,
+            _ => None,
         }
+    }
+
+    /// Whether any frame was passed over, so that what came first may be among the lost.
+    pub fn has_lost_frames(&self) -> bool {
+        self.frames_lost > 0 || matches!(self.state, State::Skip(_) | State::Search(_) | State::Lost { .. })
+    }
+
+    /// Frames that gaps cut or swallowed, as far as a place behind them was found.
+    pub fn frames_lost(&self) -> u64 {
+        self.frames_lost
     }
 
     /// The MAC state of a frame here, if nothing is wrong with it.
@@ -291,7 +424,7 @@ impl FrameReader {
         }
     }
 
-    /// Bytes missing, bytes of the frame cut by that, and bytes that came after the place was lost.
+    /// Bytes missing, bytes of frames cut by that, and bytes that came after the place was lost.
     pub fn lost_bytes(&self) -> u64 {
         self.lost_bytes
     }
@@ -300,7 +433,7 @@ impl FrameReader {
     pub fn incomplete_bytes(&self) -> u64 {
         let of_header = match self.state {
             State::Body { offset, .. } => self.offset.0 - offset.0,
-            State::Header | State::Lost { .. } => 0,
+            _ => 0,
         };
         of_header + self.unread() as u64
     }
@@ -309,30 +442,138 @@ impl FrameReader {
         self.buffer.len() - self.start
     }
 
-    /// More bytes are needed: an error if they cannot come.
-    fn out_of_bytes<T>(&mut self) -> Option<Result<T, FrameError>> {
-        let missing = self.gap_ahead.take()?;
-        self.lose(FrameErrorKind::Gap { missing }).map(Err)
+    /// Unread bytes before the next gap.
+    #[inline]
+    fn readable(&self) -> usize {
+        match self.gaps.front() {
+            Some((at, _)) => (at.0 - self.offset.0) as usize,
+            None => self.unread(),
+        }
     }
 
-    /// Gives up the place. `None` if it is lost already.
-    fn lose(&mut self, kind: FrameErrorKind) -> Option<FrameError> {
-        let (offset, unread) = match self.state {
-            State::Header => (self.offset, self.unread() as u64),
-            State::Body { offset, .. } => (offset, self.incomplete_bytes()),
-            State::Lost { .. } => return None,
+    /// A gap cuts the frame before `to`: nothing of it can be used, and no running hash goes on behind it.
+    fn skip_rest(&mut self, to: Place) {
+        self.no_more_macs();
+        self.frames_lost += 1;
+        self.state = State::Skip(to);
+    }
+
+    /// Passes over what is left of a frame; `None` if more bytes are needed.
+    fn skip(&mut self, to: Place) -> Option<()> {
+        let left = to.offset - self.offset.0;
+        let readable = self.readable();
+        let dropped = left.min(readable as u64);
+        self.drop_front(dropped as usize);
+        self.lost_bytes = self.lost_bytes.saturating_add(dropped);
+        if dropped == left {
+            self.arrivals.forget(self.offset);
+            self.keystream.seek_block(to.block);
+            self.state = State::Header;
+            return Some(());
+        }
+        let &(at, len) = self.gaps.front()?;
+        let end = at.0.saturating_add(len);
+        if end > to.offset {
+            self.state = State::Search(Search::new(to, to.offset));
+        } else {
+            self.gaps.pop_front();
+            self.offset.0 = end;
+        }
+        Some(())
+    }
+
+    /// What should be a header is none.
+    fn bad_header(&mut self, here: Place) -> FrameError {
+        let error = FrameError {
+            origin: Origin {
+                offset: StreamOffset(here.offset),
+                seen: self.arrivals.latest(),
+            },
+            kind: FrameErrorKind::HeaderTail,
         };
+        self.no_more_macs();
+        // Perhaps the size in the header before was changed: then that frame's start is the last place that is sure.
+        let base = self.previous.unwrap_or(here);
+        self.state = State::Search(Search::new(base, here.offset));
+        error
+    }
+
+    /// Looks for the next frame; `None` if more bytes are needed.
+    fn search(&mut self, mut search: Search) -> Option<Result<(), FrameError>> {
+        let unused = search.next.saturating_sub(self.offset.0).min(self.readable() as u64);
+        self.drop_front(unused as usize);
+        self.lost_bytes = self.lost_bytes.saturating_add(unused);
+        let readable = self.readable();
+        let gap = self.gaps.front().copied();
+        let end = self.offset.0 + readable as u64;
+        let places = search.places(end);
+        if self.offset.0 == search.next && search.is_due(places, gap.is_some() || self.ended) {
+            let bytes = &self.buffer[self.start..self.start + readable];
+            let frame_len = self.frame_bytes.checked_div(self.frames).unwrap_or(TYPICAL_FRAME);
+            let (found, cost) = search.run(bytes, &mut self.keystream, frame_len);
+            self.credit = self.credit.saturating_sub(cost);
+            match found {
+                Some(Found { place, frames }) => {
+                    let passed = place.offset - self.offset.0;
+                    self.drop_front(passed as usize);
+                    self.lost_bytes = self.lost_bytes.saturating_add(passed);
+                    // A frame that was read is no lost one, even if its size was wrong.
+                    self.frames_lost += frames - u64::from(self.previous == Some(search.base));
+                    self.arrivals.forget(self.offset);
+                    self.keystream.seek_block(place.block);
+                    self.previous = None;
+                    self.state = State::Header;
+                }
+                None if self.credit == 0 => return Some(Err(self.lose(search, FrameErrorKind::SearchLimit))),
+                None => self.state = State::Search(search),
+            }
+            return Some(Ok(()));
+        }
+        match gap {
+            Some((_, missing)) if missing >= MAX_GAP => {
+                Some(Err(self.lose(search, FrameErrorKind::GapTooLarge { missing })))
+            }
+            Some((at, missing)) => {
+                self.drop_front(readable);
+                self.lost_bytes = self.lost_bytes.saturating_add(readable as u64);
+                self.gaps.pop_front();
+                self.offset.0 = at.0 + missing;
+                self.arrivals.forget(self.offset);
+                search.skip_to(self.offset.0);
+                self.state = State::Search(search);
+                Some(Ok(()))
+            }
+            None if self.ended => Some(Err(self.lose(search, FrameErrorKind::NotFound))),
+            None => None,
+        }
+    }
+
+    fn drop_front(&mut self, count: usize) {
+        self.start += count;
+        self.offset.0 += count as u64;
+    }
+
+    fn no_more_macs(&mut self) {
+        if let MacCheck::Running(_) = self.mac {
+            self.mac = MacCheck::Unverifiable;
+        }
+    }
+
+    /// Gives up the place.
+    fn lose(&mut self, search: Search, kind: FrameErrorKind) -> FrameError {
+        let since = StreamOffset(search.base.offset);
         let seen = self.arrivals.latest();
-        self.lost_bytes = self.lost_bytes.saturating_add(unread);
-        self.state = State::Lost { since: offset };
+        self.lost_bytes = self.lost_bytes.saturating_add(self.unread() as u64);
+        self.state = State::Lost { since };
         self.buffer = Vec::new();
         self.start = 0;
+        self.offset = self.end;
         self.arrivals = Arrivals::default();
-        self.gap_ahead = None;
-        Some(FrameError {
-            origin: Origin { offset, seen },
+        self.gaps = VecDeque::new();
+        FrameError {
+            origin: Origin { offset: since, seen },
             kind,
-        })
+        }
     }
 
     /// Moves unread bytes to the front before the buffer grows, and gives memory back after a large frame.
@@ -385,8 +626,24 @@ impl Arrivals {
         complete
     }
 
+    /// Forgets when the bytes up to `end` came.
+    fn forget(&mut self, end: StreamOffset) {
+        while self.pieces.front().is_some_and(|&(piece_end, _)| piece_end <= end) {
+            self.pieces.pop_front();
+        }
+    }
+
     fn latest(&self) -> CaptureTime {
         self.latest
+    }
+}
+
+/// Where the frame behind the one at `offset` starts.
+fn behind(offset: StreamOffset, block: u64, len: u32) -> Place {
+    let padded = u64::from(len).next_multiple_of(BLOCK_LEN as u64);
+    Place {
+        offset: offset.0 + u64::from(FRAME_OVERHEAD) + padded,
+        block: block + 1 + padded / BLOCK_LEN as u64,
     }
 }
 
@@ -398,6 +655,17 @@ pub const FRAME_OVERHEAD: u32 = (BLOCK_LEN + 2 * MAC_LEN) as u32;
 
 /// Buffers up to this size are kept for the next frames: most proposals fit, and thousands of sessions may be open.
 const KEPT_CAPACITY: usize = 256 << 10;
+
+/// Frames of consensus are a few hundred bytes long; where nothing is known yet, that is where the search begins.
+const TYPICAL_FRAME: u64 = 400;
+
+/// Blocks of key stream that a direction may search at first: enough for a gap of 2 GiB, and well under a second.
+const FIRST_CREDIT: u64 = 1 << 27;
+/// Captured bytes that buy one block more: a search costs a captured byte less than its MAC does, however many gaps there are.
+const BYTES_PER_CREDIT: u64 = 4;
+
+/// TCP sequence numbers tell which of two places is the later one up to here.
+const MAX_GAP: u64 = 1 << 31;
 
 #[cfg(test)]
 mod tests {
@@ -466,52 +734,183 @@ mod tests {
         assert_eq!(seen, [at(9), at(5), at(6)]);
     }
 
-    #[test]
-    fn frames_before_a_gap_come_out_and_what_follows_is_counted() {
+    /// What a reader makes of a stream with these spans missing: offsets of the frames, errors, and the reader.
+    fn read_around(sample: &Sample, missing: &[Range<usize>]) -> (Vec<usize>, Vec<FrameError>, FrameReader) {
+        let keys = sample.secrets.mac.as_ref().unwrap();
+        let auth = &sample.streams[0][..sample.handshake[0]];
+        let mac = FrameMac::new(&keys.secret, &keys.recipient_nonce, auth);
+        let offset = StreamOffset(sample.handshake[0] as u64);
+        let keystream = Keystream::new(&sample.secrets.aes);
+        let mut reader = FrameReader::new(keystream, offset, MacCheck::Running(Box::new(mac)));
+        let stream = &sample.streams[0];
+        let mut at = sample.handshake[0];
+        let (mut frames, mut errors) = (Vec::new(), Vec::new());
+        let mut drain = |reader: &mut FrameReader| {
+            while let Some(frame) = reader.poll() {
+                match frame {
+                    Ok(frame) => frames.push(frame.place.origin.offset.0 as usize),
+                    Err(error) => errors.push(error),
+                }
+            }
+        };
+        for span in missing {
+            reader.push(&stream[at..span.start], at_time(at));
+            drain(&mut reader);
+            reader.gap(span.len() as u64);
+            drain(&mut reader);
+            at = span.end;
+        }
+        reader.push(&stream[at..], at_time(at));
+        drain(&mut reader);
+        reader.finish();
+        drain(&mut reader);
+        (frames, errors, reader)
+    }
+
+    fn at_time(offset: usize) -> CaptureTime {
+        at(offset as i64)
+    }
+
+    /// Frames of many sizes, and where they start; the last entry is the end.
+    fn many_frames() -> (Sample, Vec<usize>) {
         let mut sample = Sample::new(1, None);
-        sample.frame(FROM, &[1; 100]);
-        let whole = sample.streams[0].len() - sample.handshake[0];
-        sample.frame(FROM, &[2; 100]);
-        let stream = &sample.streams[0][sample.handshake[0]..];
-        let mut reader = reader(&sample);
-        reader.push(&stream[..whole + 50], at(1));
-        reader.gap(30);
-        reader.push(&stream[whole + 80..], at(2));
-        assert_eq!(reader.poll().unwrap().unwrap().data, [1; 100]);
-        let error = reader.poll().unwrap().unwrap_err();
-        let since = StreamOffset((sample.handshake[0] + whole) as u64);
-        assert_eq!(
-            (error.origin.offset, error.kind),
-            (since, FrameErrorKind::Gap { missing: 30 })
-        );
-        assert_eq!(reader.poll(), None);
-        assert_eq!((reader.lost_since(), reader.place()), (Some(since), None));
-        assert_eq!(reader.lost_bytes(), (stream.len() - whole) as u64);
-        reader.gap(1000);
-        reader.push(&[0; 10], at(3));
-        assert_eq!(reader.lost_bytes(), (stream.len() - whole) as u64 + 1010);
-        assert_eq!(reader.incomplete_bytes(), 0);
+        let mut starts = Vec::new();
+        for number in 0_usize..60 {
+            starts.push(sample.streams[0].len());
+            let len = [1, 16, 33, 250, 17, 900, 64, 0][number % 8] + number / 8 * 7;
+            sample.frame(FROM, &vec![number as u8; len]);
+        }
+        starts.push(sample.streams[0].len());
+        (sample, starts)
+    }
+
+    /// Wherever one or two gaps lie, exactly the frames come out that they do not touch, and all bytes are accounted for.
+    #[test]
+    fn every_frame_whose_bytes_are_all_there_comes_out() {
+        let (sample, starts) = many_frames();
+        let (first, end) = (starts[0], starts[60]);
+        let whole = |missing: &[Range<usize>]| -> Vec<usize> {
+            starts
+                .windows(2)
+                .filter(|frame| missing.iter().all(|gap| gap.end <= frame[0] || frame[1] <= gap.start))
+                .map(|frame| frame[0])
+                .collect()
+        };
+        let mut cases: Vec<Vec<Range<usize>>> = Vec::new();
+        for from in (first..end - 1).step_by(13) {
+            for len in [1, 15, 16, 17, 48, 100, 1460, 5000] {
+                let to = (from + len).min(end);
+                cases.push(vec![from..to]);
+                let again = to + (from * 7 + len) % 700 + 1;
+                if again < end {
+                    cases.push(vec![from..to, again..(again + len * 3 / 2).min(end)]);
+                }
+            }
+        }
+        for missing in cases {
+            let (frames, errors, reader) = read_around(&sample, &missing);
+            assert_eq!(frames, whole(&missing), "{missing:?}");
+            let bytes: usize = starts
+                .windows(2)
+                .filter(|frame| frames.contains(&frame[0]))
+                .map(|frame| frame[1] - frame[0])
+                .sum();
+            assert_eq!(reader.lost_bytes() as usize + bytes, end - first, "{missing:?}");
+            assert_eq!(reader.incomplete_bytes(), 0, "{missing:?}");
+            match &errors[..] {
+                [] => assert_eq!(frames.len() as u64 + reader.frames_lost(), 60, "{missing:?}"),
+                [error] => {
+                    assert_eq!(error.kind, FrameErrorKind::NotFound, "{missing:?}");
+                    let last = frames.last().copied();
+                    assert!(last.is_none_or(|last| last < missing[missing.len() - 1].end));
+                    assert_eq!(reader.lost_since(), Some(error.origin.offset));
+                }
+                errors => panic!("{missing:?}: {errors:?}"),
+            }
+        }
+    }
+
+    /// A large gap, filled with small frames as well as with one large one.
+    #[test]
+    fn the_place_is_found_behind_large_gaps() {
+        for (frames, len) in [(30_000_usize, 3), (3, 9_000_000), (2000, 250)] {
+            let mut sample = Sample::new(1, None);
+            sample.frame(FROM, &[1; 40]);
+            let from = sample.streams[0].len() - 1;
+            for number in 0..frames {
+                sample.frame(FROM, &vec![3; len + number % 3]);
+            }
+            let to = sample.streams[0].len() + 5;
+            // A long frame is cut last, so that many bytes come before the next header.
+            sample.frame(FROM, &vec![4; 1_500_000]);
+            let next = sample.streams[0].len();
+            sample.frame(FROM, &[5; 40]);
+            let (found, errors, reader) = read_around(&sample, &[from..to]);
+            assert_eq!((found, errors), (vec![next], vec![]), "{frames} of {len}");
+            assert_eq!(reader.frames_lost() as usize, frames + 2);
+        }
     }
 
     #[test]
-    fn a_header_without_its_constant_loses_the_place() {
-        let mut sample = Sample::new(1, None);
-        sample.frame(FROM, &[1; 100]);
-        let start = sample.handshake[0];
-        sample.streams[0][start + 7] ^= 1;
+    fn a_gap_of_unknown_size_ends_the_reading() {
+        let (sample, starts) = many_frames();
         let mut reader = reader(&sample);
-        reader.push(&sample.streams[0][start..], at(4));
+        let stream = &sample.streams[0];
+        reader.push(&stream[starts[0]..starts[2] + 3], at(1));
+        reader.gap(1 << 31);
+        reader.push(&stream[starts[3]..starts[5]], at(2));
+        assert!(reader.poll().unwrap().is_ok() && reader.poll().unwrap().is_ok());
         let error = reader.poll().unwrap().unwrap_err();
-        assert_eq!(error.kind, FrameErrorKind::HeaderTail);
-        assert_eq!(
-            error.origin,
-            Origin {
-                offset: StreamOffset(start as u64),
-                seen: at(4)
+        assert_eq!(error.kind, FrameErrorKind::GapTooLarge { missing: 1 << 31 });
+        assert_eq!(reader.poll(), None);
+        let lost = (1 << 31) + 3 + (starts[5] - starts[3]) as u64;
+        assert_eq!(reader.lost_bytes(), lost);
+        reader.push(&stream[starts[5]..], at(3));
+        assert_eq!(reader.poll(), None);
+        assert_eq!(reader.lost_bytes(), lost + (starts[60] - starts[5]) as u64);
+    }
+
+    #[test]
+    fn a_changed_header_costs_its_own_frame_only() {
+        let (sample, starts) = many_frames();
+        let tail = [FrameErrorKind::HeaderTail];
+        for (byte, told, lost) in [(3, &tail[..], 1), (15, &tail, 1), (1, &[], 1), (2, &tail, 2)] {
+            let mut changed = Sample::new(1, None);
+            changed.streams = sample.streams.clone();
+            changed.streams[0][starts[10] + byte] ^= 0x40;
+            let (found, errors, reader) = read_around(&changed, &[]);
+            let kinds: Vec<_> = errors.iter().map(|error| error.kind.clone()).collect();
+            assert_eq!(kinds, told, "byte {byte}");
+            for error in errors {
+                assert!(error.to_string().contains(&error.origin.offset.to_string()));
             }
-        );
-        assert!(error.to_string().contains(&start.to_string()), "{error}");
-        assert_eq!(reader.lost_bytes(), (sample.streams[0].len() - start) as u64);
+            // With a wrong size a frame is read that is none, and the one behind it may be lost with it.
+            let missing: Vec<_> = starts[..60].iter().filter(|start| !found.contains(start)).collect();
+            assert!(missing.len() <= lost, "byte {byte}: {missing:?}");
+            assert!(found.contains(&starts[59]));
+            assert_eq!(reader.lost_since(), None);
+        }
+    }
+
+    /// Gap after gap with too little in between: at some point the search ends, and says so.
+    #[test]
+    fn searching_has_a_limit() {
+        let (sample, starts) = many_frames();
+        let mut reader = reader(&sample);
+        reader.push(&sample.streams[0][starts[0]..starts[1] + 3], at(1));
+        let mut errors = Vec::new();
+        for _ in 0..100_000 {
+            reader.gap(1 << 30);
+            reader.push(&[7; 64], at(2));
+            while let Some(frame) = reader.poll() {
+                errors.extend(frame.err().map(|error| error.kind));
+            }
+            if !errors.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(errors, [FrameErrorKind::SearchLimit]);
+        assert!(reader.buffer.capacity() < 1 << 20);
     }
 
     #[test]

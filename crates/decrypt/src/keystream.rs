@@ -44,6 +44,12 @@ impl Keystream {
         }
     }
 
+    /// Writes the next blocks of the key stream itself.
+    #[inline]
+    pub fn write_blocks(&mut self, blocks: &mut [[u8; BLOCK_LEN]]) {
+        self.core.write_keystream_blocks(Array::cast_slice_from_core_mut(blocks));
+    }
+
     /// Goes to the block that is `block` blocks from the start.
     pub fn seek_block(&mut self, block: u64) {
         self.core.set_block_pos(u128::from(block));

@@ -15,6 +15,7 @@ pub mod keccak;
 pub mod keylog;
 pub mod keystream;
 pub mod legacy;
+pub mod locate;
 pub mod mac;
 pub mod problem;
 pub mod secret_store;

@@ -9,7 +9,7 @@ use rlp::Rlp;
 
 use crate::capability::Agreed;
 use crate::disconnect::Disconnect;
-use crate::frame::{FramePlace, FrameReader, MacPart};
+use crate::frame::{FrameErrorKind, FramePlace, FrameReader, MacPart};
 use crate::hello::Hello;
 use crate::problem::{Problem, ProblemKind};
 use crate::snappy::SnappyReader;
@@ -95,7 +95,9 @@ impl OpenSession {
     }
 
     pub(crate) fn end(&mut self, direction: Direction) {
-        self.directions[direction.index()].ended = true;
+        let way = &mut self.directions[direction.index()];
+        way.ended = true;
+        way.reader.finish();
     }
 
     /// The next message, if one is complete; what goes wrong is added to `problems`.
@@ -131,12 +133,12 @@ impl OpenSession {
             let (place, data) = match frame {
                 Ok(frame) => frame,
                 Err(error) => {
-                    problems.push_back(Problem::at(
-                        direction,
-                        error.origin,
-                        ProblemKind::PlaceLost(error.kind),
-                    ));
-                    return None;
+                    let kind = match error.kind {
+                        FrameErrorKind::HeaderTail => ProblemKind::BadHeader,
+                        kind => ProblemKind::PlaceLost(kind),
+                    };
+                    problems.push_back(Problem::at(direction, error.origin, kind));
+                    continue;
                 }
             };
             way.frames += 1;
@@ -199,7 +201,7 @@ impl OpenSession {
         way.frames > 0
             && other.frames == 0
             && !other.ended
-            && other.reader.lost_since().is_none()
+            && !other.reader.has_lost_frames()
             && way.reader.incomplete_bytes() <= self.waiting_limit as u64
     }
 
@@ -217,7 +219,7 @@ impl OpenSession {
         let (code, code_len) = read_code(frame).ok_or(ProblemKind::NoCode { len: frame.len() })?;
         let content = &frame[code_len..];
         let raw = Payload::InFrame(data.start + code_len..data.end);
-        let payload = if way.frames == 1 {
+        let payload = if place.block == 0 {
             // Hello, and a Disconnect instead of it, are never compressed.
             raw
         } else if !snappy_due && is_one_item(content) {
@@ -247,10 +249,9 @@ impl OpenSession {
 
     /// Keeps what Hello, Disconnect and Status tell of the session.
     fn take_note(&mut self, ready: &Ready) -> Result<(), ProblemKind> {
-        let way = &self.directions[ready.direction.index()];
         let payload = self.payload(ready);
         match &ready.meaning {
-            Meaning::Base { .. } if ready.code == HELLO && way.frames == 1 => {
+            Meaning::Base { .. } if ready.code == HELLO && ready.place.block == 0 => {
                 let hello = Hello::parse(payload).map_err(ProblemKind::Hello)?;
                 self.directions[ready.direction.index()].hello = Some(Arc::new(hello));
                 if let [Some(one), Some(other)] = self.directions.each_ref().map(|way| way.hello.as_deref()) {

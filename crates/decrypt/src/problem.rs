@@ -27,8 +27,11 @@ pub enum ProblemKind {
     /// The first wrong MAC of a direction. Later ones are only counted: one changed byte spoils all MACs behind it.
     #[error("wrong {0}: the bytes were changed on the way, or the mac-secret is wrong")]
     Mac(MacPart),
+    /// What should be a frame header is none: bytes were changed on the way, or put in. The next good frame is looked for.
+    #[error("a frame header does not decrypt to its constant part")]
+    BadHeader,
     /// Frames cannot be told apart any more in this direction.
-    #[error("the place in the stream is lost: {0}")]
+    #[error("the place in the stream is lost for good: {0}")]
     PlaceLost(FrameErrorKind),
     /// A frame without a readable message code.
     #[error("a frame of {len} bytes has no readable message code")]

@@ -244,6 +244,10 @@ impl Session {
     fn problem(&mut self, problem: &Problem, around: &mut Surroundings<'_>) {
         let rule = match &problem.kind {
             ProblemKind::Mac(_) => "mac_mismatch",
+            ProblemKind::BadHeader => {
+                self.gap(problem.origin.seen);
+                "bad_header"
+            }
             ProblemKind::PlaceLost(_) => {
                 self.gap(problem.origin.seen);
                 "place_lost"
