@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
-use bftap_model::CaptureTime;
+use bftap_model::{CaptureTime, StreamOffset};
 
 /// Bytes and gaps from the start of a stream on, with the times of their capture.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     bytes: Vec<u8>,
     pieces: VecDeque<Piece>,
+    /// Offset of the first piece in the stream.
+    start: u64,
     /// Bytes before the first gap.
     prefix: usize,
     gap: bool,
@@ -82,20 +84,56 @@ impl Backlog {
         self.bytes.len() + self.pieces.len() * size_of::<Piece>()
     }
 
-    /// Everything from byte `start` of the stream on. `start` lies before any gap.
-    pub(crate) fn parts_from(&self, start: usize) -> impl Iterator<Item = Part<'_>> {
-        let mut skip = start;
+    /// An empty backlog of a stream's bytes from `start` on.
+    pub(crate) fn from_offset(start: u64) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
+
+    /// Offset of its first byte or gap in the stream.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Everything from byte `from` of the stream on.
+    pub(crate) fn parts_from(&self, from: u64) -> impl Iterator<Item = Part<'_>> {
+        let mut skip = from.saturating_sub(self.start);
         let mut rest = self.bytes.as_slice();
         self.pieces.iter().filter_map(move |piece| match *piece {
             Piece::Data { len, seen } => {
                 let (data, behind) = rest.split_at(len);
                 rest = behind;
+                let skipped = skip.min(len as u64);
+                skip -= skipped;
+                (skipped < len as u64).then(|| Part::Data(&data[skipped as usize..], seen))
+            }
+            Piece::Gap { len } => {
                 let skipped = skip.min(len);
                 skip -= skipped;
-                (skipped < len).then(|| Part::Data(&data[skipped..], seen))
+                (skipped < len).then_some(Part::Gap(len - skipped))
             }
-            Piece::Gap { len } => Some(Part::Gap(len)),
         })
+    }
+
+    /// The bytes from gap to gap: each run with the offset of its first byte.
+    pub(crate) fn runs(&self) -> Vec<(StreamOffset, &[u8])> {
+        let mut runs: Vec<(StreamOffset, &[u8])> = Vec::new();
+        let (mut at, mut from, mut to) = (self.start, 0, 0);
+        for piece in &self.pieces {
+            match *piece {
+                Piece::Data { len, .. } => to += len,
+                Piece::Gap { len } => {
+                    runs.push((StreamOffset(at), &self.bytes[from..to]));
+                    at += (to - from) as u64 + len;
+                    from = to;
+                }
+            }
+        }
+        runs.push((StreamOffset(at), &self.bytes[from..to]));
+        runs.retain(|(_, run)| !run.is_empty());
+        runs
     }
 }
 
@@ -125,6 +163,22 @@ mod tests {
             ]
         );
         assert_eq!(backlog.parts_from(4).count(), 3);
+        assert_eq!(
+            backlog.runs(),
+            [(StreamOffset(0), &b"abcdef"[..]), (StreamOffset(16), b"gh")]
+        );
+        let rest: Vec<_> = backlog.parts_from(9).collect();
+        assert_eq!(rest, [Part::Gap(7), Part::Data(b"gh", at(3))]);
+
+        let mut later = Backlog::from_offset(1000);
+        later.push(b"abc", at(1));
+        later.gap(5);
+        later.push(b"d", at(1));
+        assert_eq!(
+            later.runs(),
+            [(StreamOffset(1000), &b"abc"[..]), (StreamOffset(1008), b"d")]
+        );
+        assert_eq!(later.parts_from(1002).next(), Some(Part::Data(b"c", at(1))));
         assert!(backlog.held() > 8);
     }
 }

@@ -123,6 +123,9 @@ pub enum FrameErrorKind {
     /// A decrypted header lacks its constant part: bytes were changed on the way, or put in. The next good frame is looked for.
     #[error("a frame header does not decrypt to its constant part")]
     HeaderTail,
+    /// A header's MAC is wrong, and the frame that it announces does not end in the stream. The next good frame is looked for.
+    #[error("a header MAC is wrong, and the frame behind it never ends")]
+    HeaderMac,
     /// After a gap no further frame was found to the end of the stream.
     #[error("no frame was found behind missing bytes")]
     NotFound,
@@ -152,6 +155,8 @@ enum State {
     Skip(Place),
     /// The next frame is looked for.
     Search(Search),
+    /// No place is known yet; it comes with [`FrameReader::attach`].
+    Unplaced,
     /// The place is lost for good: bytes are counted, not read.
     Lost { since: StreamOffset },
 }
@@ -178,6 +183,106 @@ impl FrameReader {
             lost_bytes: 0,
             credit: FIRST_CREDIT,
         }
+    }
+
+    /// A reader that holds what comes until it is told where the frames are; `offset` is where its bytes begin.
+    pub fn unplaced(keystream: Keystream, offset: StreamOffset, mac: MacCheck) -> Self {
+        Self {
+            state: State::Unplaced,
+            ..Self::new(keystream, offset, mac)
+        }
+    }
+
+    /// Tells an unplaced reader that a frame starts at `offset` of the stream, and at `block` of the key stream.
+    ///
+    /// What came before is lost. Without effect on a reader that has a place, or if `offset` is not among its bytes.
+    pub fn attach(&mut self, offset: StreamOffset, block: u64) {
+        let inside = |(start, bytes): &(StreamOffset, &[u8])| {
+            offset >= *start && offset.0 - start.0 < bytes.len() as u64
+        };
+        let Some((at, _)) = self.runs().into_iter().find(inside) else {
+            return;
+        };
+        if !self.is_unplaced() {
+            return;
+        }
+        while self.offset < at {
+            let readable = self.readable();
+            self.drop_front(readable);
+            self.lost_bytes = self.lost_bytes.saturating_add(readable as u64);
+            if let Some((gap, len)) = self.gaps.pop_front() {
+                self.offset.0 = gap.0 + len;
+            }
+        }
+        let before = offset.0 - self.offset.0;
+        self.drop_front(before as usize);
+        self.lost_bytes = self.lost_bytes.saturating_add(before);
+        self.arrivals.forget(self.offset);
+        self.keystream.seek_block(block);
+        self.state = State::Header;
+    }
+
+    /// Forgets what an unplaced reader holds before `offset`: no frame starts there.
+    pub fn forget_before(&mut self, offset: StreamOffset) {
+        while self.is_unplaced() && self.offset < offset {
+            let readable = self.readable();
+            let dropped = (offset.0 - self.offset.0).min(readable as u64);
+            self.drop_front(dropped as usize);
+            self.lost_bytes = self.lost_bytes.saturating_add(dropped);
+            if dropped == readable as u64 {
+                let Some((gap, len)) = self.gaps.pop_front() else {
+                    break;
+                };
+                self.offset.0 = gap.0 + len;
+            }
+        }
+        self.arrivals.forget(self.offset);
+        self.make_room(0);
+    }
+
+    /// Lets an unplaced reader hold no more than the last `limit` bytes.
+    pub fn keep_last(&mut self, limit: usize) {
+        // Half of it at a time, so that bytes are moved rarely.
+        if self.unread() > limit {
+            let mut excess = self.unread() - limit / 2;
+            for (start, run) in self.runs() {
+                if run.len() > excess {
+                    return self.forget_before(StreamOffset(start.0 + excess as u64));
+                }
+                excess -= run.len();
+            }
+        }
+    }
+
+    /// No place will be found: what an unplaced reader holds is lost.
+    pub fn abandon(&mut self) {
+        if self.is_unplaced() && self.end > self.offset {
+            self.lost_bytes = self.lost_bytes.saturating_add(self.unread() as u64);
+            self.state = State::Lost { since: self.offset };
+            self.buffer = Vec::new();
+            self.start = 0;
+            self.offset = self.end;
+            self.gaps = VecDeque::new();
+        }
+    }
+
+    /// Whether no place is known yet.
+    pub fn is_unplaced(&self) -> bool {
+        matches!(self.state, State::Unplaced)
+    }
+
+    /// The bytes that were not read, from gap to gap: each run with the offset of its first byte.
+    pub fn runs(&self) -> Vec<(StreamOffset, &[u8])> {
+        let mut runs = Vec::with_capacity(self.gaps.len() + 1);
+        let (mut at, mut rest) = (self.offset, &self.buffer[self.start..]);
+        for &(gap, len) in &self.gaps {
+            let (run, behind) = rest.split_at((gap.0 - at.0) as usize);
+            runs.push((at, run));
+            (at, rest) = (StreamOffset(gap.0 + len), behind);
+        }
+        runs.push((at, rest));
+        runs.retain(|(_, run)| !run.is_empty());
+        runs
     }
 
     /// Takes the next bytes of the stream, and when they were captured.
@@ -248,9 +353,14 @@ impl FrameReader {
                             offset: offset.0,
                             block,
                         };
+                        let origin = Origin {
+                            offset,
+                            seen: self.arrivals.latest(),
+                        };
                         self.state = State::Search(Search::new(here, self.offset.0));
                         self.lost_bytes = self.lost_bytes.saturating_add(self.offset.0 - offset.0);
-                        continue;
+                        let kind = FrameErrorKind::HeaderMac;
+                        return Some(Err(FrameError { origin, kind }));
                     }
                     self.gaps.front()?;
                     let of_header = self.offset.0 - offset.0;
@@ -263,7 +373,7 @@ impl FrameReader {
                         return Some(Err(error));
                     }
                 }
-                State::Lost { .. } => return None,
+                State::Unplaced | State::Lost { .. } => return None,
             }
         }
     }
@@ -388,12 +498,14 @@ impl FrameReader {
     pub fn place(&self) -> Option<(StreamOffset, u64)> {
         match self.state {
             State::Header => Some((self.offset, self.keystream.block())),
-            State::Body { offset, block, len, .. } => {
+            State::Body {
+                offset, block, len, ..
+            } => {
                 let next = behind(offset, block, len);
                 Some((StreamOffset(next.offset), next.block))
             }
             State::Skip(next) => Some((StreamOffset(next.offset), next.block)),
-            State::Search(_) | State::Lost { .. } => None,
+            State::Search(_) | State::Unplaced | State::Lost { .. } => None,
         }
     }
 
@@ -407,7 +519,8 @@ impl FrameReader {
 
     /// Whether any frame was passed over, so that what came first may be among the lost.
     pub fn has_lost_frames(&self) -> bool {
-        self.frames_lost > 0 || matches!(self.state, State::Skip(_) | State::Search(_) | State::Lost { .. })
+        let reading = matches!(self.state, State::Header | State::Body { .. });
+        self.frames_lost > 0 || !reading
     }
 
     /// Frames that gaps cut or swallowed, as far as a place behind them was found.
@@ -500,7 +613,10 @@ impl FrameReader {
 
     /// Looks for the next frame; `None` if more bytes are needed.
     fn search(&mut self, mut search: Search) -> Option<Result<(), FrameError>> {
-        let unused = search.next.saturating_sub(self.offset.0).min(self.readable() as u64);
+        let unused = search
+            .next
+            .saturating_sub(self.offset.0)
+            .min(self.readable() as u64);
         self.drop_front(unused as usize);
         self.lost_bytes = self.lost_bytes.saturating_add(unused);
         let readable = self.readable();
@@ -628,7 +744,11 @@ impl Arrivals {
 
     /// Forgets when the bytes up to `end` came.
     fn forget(&mut self, end: StreamOffset) {
-        while self.pieces.front().is_some_and(|&(piece_end, _)| piece_end <= end) {
+        while self
+            .pieces
+            .front()
+            .is_some_and(|&(piece_end, _)| piece_end <= end)
+        {
             self.pieces.pop_front();
         }
     }
@@ -792,7 +912,11 @@ mod tests {
         let whole = |missing: &[Range<usize>]| -> Vec<usize> {
             starts
                 .windows(2)
-                .filter(|frame| missing.iter().all(|gap| gap.end <= frame[0] || frame[1] <= gap.start))
+                .filter(|frame| {
+                    missing
+                        .iter()
+                        .all(|gap| gap.end <= frame[0] || frame[1] <= gap.start)
+                })
                 .map(|frame| frame[0])
                 .collect()
         };
@@ -874,7 +998,8 @@ mod tests {
     fn a_changed_header_costs_its_own_frame_only() {
         let (sample, starts) = many_frames();
         let tail = [FrameErrorKind::HeaderTail];
-        for (byte, told, lost) in [(3, &tail[..], 1), (15, &tail, 1), (1, &[], 1), (2, &tail, 2)] {
+        let size = [FrameErrorKind::HeaderMac];
+        for (byte, told, lost) in [(3, &tail, 1), (15, &tail, 1), (1, &size, 1), (2, &tail, 2)] {
             let mut changed = Sample::new(1, None);
             changed.streams = sample.streams.clone();
             changed.streams[0][starts[10] + byte] ^= 0x40;
@@ -885,7 +1010,10 @@ mod tests {
                 assert!(error.to_string().contains(&error.origin.offset.to_string()));
             }
             // With a wrong size a frame is read that is none, and the one behind it may be lost with it.
-            let missing: Vec<_> = starts[..60].iter().filter(|start| !found.contains(start)).collect();
+            let missing: Vec<_> = starts[..60]
+                .iter()
+                .filter(|start| !found.contains(start))
+                .collect();
             assert!(missing.len() <= lost, "byte {byte}: {missing:?}");
             assert!(found.contains(&starts[59]));
             assert_eq!(reader.lost_since(), None);

@@ -47,7 +47,8 @@ impl Keystream {
     /// Writes the next blocks of the key stream itself.
     #[inline]
     pub fn write_blocks(&mut self, blocks: &mut [[u8; BLOCK_LEN]]) {
-        self.core.write_keystream_blocks(Array::cast_slice_from_core_mut(blocks));
+        self.core
+            .write_keystream_blocks(Array::cast_slice_from_core_mut(blocks));
     }
 
     /// Goes to the block that is `block` blocks from the start.

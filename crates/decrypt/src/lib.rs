@@ -36,5 +36,6 @@ mod opening;
 pub use problem::{Problem, ProblemKind};
 pub use secret_store::SecretStore;
 pub use session::{
-    Attached, Chain, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary, WaitingPool,
+    Attached, Chain, FoundPlace, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+    Sought, WaitingPool,
 };

@@ -249,10 +249,7 @@ mod tests {
         windows.retain(|window| window.offset != 877);
         assert_eq!(all(&windows, &secret, 0..1_000_000), [], "not prepared again");
         windows.prepare();
-        assert_eq!(
-            all(&windows, &secret, 0..1_000_000),
-            [(12, 100), (999_999, 5084)]
-        );
+        assert_eq!(all(&windows, &secret, 0..1_000_000), [(12, 100), (999_999, 5084)]);
     }
 
     #[test]
@@ -270,6 +267,10 @@ mod tests {
             windows.push(&near, 99, 0);
         }
         windows.prepare();
-        assert_eq!(all(&windows, &secret, 0..100), [(5, 3); 40], "of each owner the first");
+        assert_eq!(
+            all(&windows, &secret, 0..100),
+            [(5, 3); 40],
+            "of each owner the first"
+        );
     }
 }

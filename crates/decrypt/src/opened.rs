@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bftap_model::{CaptureTime, Direction, MacState, Meaning, WireMessage};
+use bftap_model::{CaptureTime, Direction, MacState, Meaning, StreamOffset, WireMessage};
 use rlp::Rlp;
 
 use crate::capability::Agreed;
@@ -23,6 +23,8 @@ pub(crate) struct OpenSession {
     snappy: SnappyReader,
     /// Bytes that may wait for the other end's Hello.
     waiting_limit: usize,
+    /// Bytes of a direction that may wait for its place.
+    unplaced_limit: usize,
     counts: OpenCounts,
 }
 
@@ -81,13 +83,38 @@ impl OpenSession {
             agreed: Agreed::default(),
             snappy: SnappyReader::default(),
             waiting_limit,
+            unplaced_limit: usize::MAX,
             counts: OpenCounts::default(),
         }
     }
 
     #[inline]
     pub(crate) fn push(&mut self, direction: Direction, bytes: &[u8], seen: CaptureTime) {
-        self.directions[direction.index()].reader.push(bytes, seen);
+        let reader = &mut self.directions[direction.index()].reader;
+        reader.push(bytes, seen);
+        if reader.is_unplaced() {
+            reader.keep_last(self.unplaced_limit);
+        }
+    }
+
+    /// Bounds what a direction without a place may hold.
+    pub(crate) fn hold_unplaced(&mut self, limit: usize) {
+        self.unplaced_limit = limit;
+    }
+
+    pub(crate) fn attach(&mut self, direction: Direction, offset: StreamOffset, block: u64) {
+        self.directions[direction.index()].reader.attach(offset, block);
+    }
+
+    pub(crate) fn forget_before(&mut self, direction: Direction, offset: StreamOffset) {
+        self.directions[direction.index()].reader.forget_before(offset);
+    }
+
+    /// Directions without a place will not get one.
+    pub(crate) fn abandon_unplaced(&mut self) {
+        for way in &mut self.directions {
+            way.reader.abandon();
+        }
     }
 
     pub(crate) fn gap(&mut self, direction: Direction, len: u64) {
@@ -135,6 +162,11 @@ impl OpenSession {
                 Err(error) => {
                     let kind = match error.kind {
                         FrameErrorKind::HeaderTail => ProblemKind::BadHeader,
+                        FrameErrorKind::HeaderMac => {
+                            way.mac_failed = true;
+                            self.counts.worst_mac = Some(MacState::Failed);
+                            ProblemKind::Mac(MacPart::Header)
+                        }
                         kind => ProblemKind::PlaceLost(kind),
                     };
                     problems.push_back(Problem::at(direction, error.origin, kind));

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bftap_model::{Direction, FlowKey, Hash256, Side, StreamItem, StreamOffset, WireMessage, keccak256};
 
@@ -14,9 +13,15 @@ use crate::opened::OpenSession;
 use crate::opening::{Door, Opening};
 use crate::problem::{Problem, ProblemKind};
 use crate::secret_store::{Candidate, SecretStore};
-use crate::secrets::SecretId;
 
+mod seeking;
 mod summary;
+mod waiting_pool;
+
+use seeking::Seeking;
+pub use seeking::{FoundPlace, Sought};
+use waiting_pool::Charge;
+pub use waiting_pool::WaitingPool;
 
 pub use summary::{Attached, Chain, Recognised, SessionSummary};
 
@@ -27,60 +32,10 @@ pub struct SessionOptions {
     pub verify_mac: bool,
     /// Bytes of one session that wait for a secret, in both directions together.
     pub waiting_limit: usize,
+    /// Bytes of a session without a handshake that wait for its place, in both directions together.
+    pub seeking_limit: usize,
     /// Bytes of all sessions that wait.
     pub waiting: WaitingPool,
-}
-
-/// What the sessions of a run together may hold while they wait for secrets. Clones share one account.
-#[derive(Clone, Debug)]
-pub struct WaitingPool {
-    limit: usize,
-    held: Arc<AtomicUsize>,
-}
-
-impl WaitingPool {
-    /// Allows `limit` bytes in all.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            held: Arc::default(),
-        }
-    }
-
-    fn room(&self) -> usize {
-        self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
-    }
-}
-
-impl Default for WaitingPool {
-    /// 64 MiB.
-    fn default() -> Self {
-        Self::new(64 << 20)
-    }
-}
-
-/// A session's part of what a [`WaitingPool`] holds; given back when the session is opened or gone.
-#[derive(Debug)]
-struct Charge {
-    held: Arc<AtomicUsize>,
-    amount: usize,
-}
-
-impl Charge {
-    fn set(&mut self, amount: usize) {
-        if amount >= self.amount {
-            self.held.fetch_add(amount - self.amount, Ordering::Relaxed);
-        } else {
-            self.held.fetch_sub(self.amount - amount, Ordering::Relaxed);
-        }
-        self.amount = amount;
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.set(0);
-    }
 }
 
 impl Default for SessionOptions {
@@ -88,6 +43,8 @@ impl Default for SessionOptions {
         Self {
             verify_mac: true,
             waiting_limit: 1 << 20,
+            // A frame has at most 16 MiB, so behind so many bytes a header must have come.
+            seeking_limit: 33 << 20,
             waiting: WaitingPool::default(),
         }
     }
@@ -109,6 +66,8 @@ pub struct SessionDecoder {
     problems: VecDeque<Problem>,
     /// By [`Side::index`].
     ended: [bool; 2],
+    /// Where the streams are, by [`Side::index`].
+    positions: [u64; 2],
     /// Bytes seen, by [`Side::index`].
     stream_bytes: [u64; 2],
     gaps: u64,
@@ -126,6 +85,8 @@ enum Phase {
     Handshake([Backlog; 2]),
     /// The handshake is there, a secret that opens it is not.
     Waiting(Box<Waiting>),
+    /// The handshake is not there, and somebody may find where the frames are.
+    Seeking(Box<Seeking>),
     /// Messages come out.
     Open(Box<Opened>),
     /// Never anything will.
@@ -164,8 +125,10 @@ enum Fits {
 
 #[derive(Debug)]
 struct Opened {
-    handshake: Known,
-    secret_id: SecretId,
+    handshake: Option<Known>,
+    initiator: Side,
+    attached: Attached,
+    candidate: Candidate,
     source: Arc<str>,
     unused_candidates: usize,
     messages: OpenSession,
@@ -183,10 +146,7 @@ pub enum SessionOutput<'a> {
 impl SessionDecoder {
     /// A decoder for the connection `key`, opened by `syn_from` where its SYN was seen.
     pub fn new(options: Arc<SessionOptions>, key: FlowKey, syn_from: Option<Side>) -> Self {
-        let charge = Charge {
-            held: Arc::clone(&options.waiting.held),
-            amount: 0,
-        };
+        let charge = options.waiting.charge();
         Self {
             options,
             key,
@@ -195,6 +155,7 @@ impl SessionDecoder {
             phase: Phase::Handshake(Default::default()),
             problems: VecDeque::new(),
             ended: [false; 2],
+            positions: [0; 2],
             stream_bytes: [0; 2],
             gaps: 0,
             missing_bytes: 0,
@@ -215,27 +176,31 @@ impl SessionDecoder {
             StreamItem::Data(chunk) => {
                 self.stream_bytes[side.index()] += chunk.bytes.len() as u64;
                 if let Phase::Open(open) = &mut self.phase {
-                    open.messages
-                        .push(open.handshake.direction(side), &chunk.bytes, chunk.seen);
+                    let direction = open.direction(side);
+                    open.messages.push(direction, &chunk.bytes, chunk.seen);
                 } else {
                     self.hold(side, Part::Data(&chunk.bytes, chunk.seen), secrets);
                 }
+                self.positions[side.index()] = chunk.offset.0 + chunk.bytes.len() as u64;
             }
             StreamItem::Gap(gap) => {
                 self.gaps += 1;
                 self.missing_bytes = self.missing_bytes.saturating_add(gap.len);
                 if let Phase::Open(open) = &mut self.phase {
-                    open.messages.gap(open.handshake.direction(side), gap.len);
+                    let direction = open.direction(side);
+                    open.messages.gap(direction, gap.len);
                 } else {
                     self.hold(side, Part::Gap(gap.len), secrets);
                 }
+                self.positions[side.index()] = gap.end().0;
             }
             // Bytes that were given before: nothing new to decode.
             StreamItem::Resight { .. } => {}
             StreamItem::End { .. } => {
                 self.ended[side.index()] = true;
                 if let Phase::Open(open) = &mut self.phase {
-                    open.messages.end(open.handshake.direction(side));
+                    let direction = open.direction(side);
+                    open.messages.end(direction);
                 } else {
                     self.proceed(secrets);
                 }
@@ -254,11 +219,14 @@ impl SessionDecoder {
     /// No more will come on either side.
     pub fn finish(&mut self, secrets: &SecretStore) {
         self.ended = [true; 2];
+        self.proceed(secrets);
+        self.tell_ends();
+    }
+
+    /// No place will be found for what has none: its bytes are lost. For after [`finish`](Self::finish) and the last search.
+    pub fn abandon(&mut self) {
         if let Phase::Open(open) = &mut self.phase {
-            open.messages.end(Direction::FromInitiator);
-            open.messages.end(Direction::FromRecipient);
-        } else {
-            self.proceed(secrets);
+            open.messages.abandon_unplaced();
         }
     }
 
@@ -293,6 +261,7 @@ impl SessionDecoder {
         let backlogs = match &mut self.phase {
             Phase::Handshake(backlogs) => backlogs,
             Phase::Waiting(waiting) => &mut waiting.backlogs,
+            Phase::Seeking(_) => return self.hold_for_search(side, part, secrets),
             Phase::Open(_) | Phase::Closed { .. } => return,
         };
         let held: usize = backlogs.iter().map(Backlog::held).sum();
@@ -330,6 +299,7 @@ impl SessionDecoder {
         let held = match &self.phase {
             Phase::Handshake(backlogs) => backlogs.iter().map(Backlog::held).sum(),
             Phase::Waiting(waiting) => waiting.backlogs.iter().map(Backlog::held).sum(),
+            Phase::Seeking(seeking) => seeking.backlogs.iter().map(Backlog::held).sum(),
             Phase::Open(_) | Phase::Closed { .. } => 0,
         };
         self.charge.set(held);
@@ -377,19 +347,22 @@ impl SessionDecoder {
         };
         let split = match delimit(streams, &hints) {
             Handshake::NeedMore => return,
-            Handshake::Unfinished => {
-                self.phase = Phase::Closed {
-                    looks_like_rlpx: true,
-                };
-                return;
-            }
-            Handshake::NotRlpx => {
+            Handshake::Split(split) => split,
+            // Behind a SYN everything is there to see, unless the capture lacks it: this speaks something else.
+            Handshake::NotRlpx
+                if self.syn_from.is_some() && streams.iter().any(|stream| !stream.is_empty()) =>
+            {
                 self.phase = Phase::Closed {
                     looks_like_rlpx: false,
                 };
                 return;
             }
-            Handshake::Split(split) => split,
+            unknown => {
+                let looks_like_rlpx = matches!(unknown, Handshake::Unfinished);
+                let seeking = Seeking::new(std::mem::take(backlogs), looks_like_rlpx);
+                self.phase = Phase::Seeking(Box::new(seeking));
+                return;
+            }
         };
         let initiator = split.initiator.index();
         let session = keccak256(&streams[initiator][split.packets[initiator].clone()]);
@@ -457,15 +430,11 @@ impl SessionDecoder {
     }
 
     fn after_opening(&mut self) {
-        let Phase::Open(open) = &mut self.phase else {
-            return;
-        };
-        for side in Side::BOTH {
-            if self.ended[side.index()] {
-                open.messages.end(open.handshake.direction(side));
-            }
-        }
-        if open.handshake.split.headers == HeaderCheck::Disagree {
+        self.tell_ends();
+        if let Phase::Open(open) = &self.phase
+            && let Some(handshake) = &open.handshake
+            && handshake.split.headers == HeaderCheck::Disagree
+        {
             self.problems
                 .push_back(Problem::of_session(ProblemKind::HeadersDisagree));
         }
@@ -491,7 +460,7 @@ impl SessionOptions {
             };
             let offset = StreamOffset(start as u64);
             let mut reader = FrameReader::new(Keystream::new(&candidate.secrets.aes), offset, mac);
-            for part in backlogs[side].parts_from(start) {
+            for part in backlogs[side].parts_from(start as u64) {
                 match part {
                     Part::Data(bytes, seen) => reader.push(bytes, seen),
                     Part::Gap(len) => reader.gap(len),
@@ -500,8 +469,10 @@ impl SessionOptions {
             reader
         });
         Opened {
-            handshake: handshake.clone(),
-            secret_id: candidate.id(),
+            initiator: handshake.split.initiator,
+            handshake: Some(handshake.clone()),
+            attached: Attached::Handshake,
+            candidate: candidate.clone(),
             source: Arc::clone(&candidate.source),
             unused_candidates: unused,
             messages: OpenSession::new(readers, self.waiting_limit),
@@ -520,15 +491,6 @@ impl Waiting {
 }
 
 impl Known {
-    #[inline]
-    fn direction(&self, side: Side) -> Direction {
-        if side == self.split.initiator {
-            Direction::FromInitiator
-        } else {
-            Direction::FromRecipient
-        }
-    }
-
     fn side(&self, direction: Direction) -> Side {
         match direction {
             Direction::FromInitiator => self.split.initiator,

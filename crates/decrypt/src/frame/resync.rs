@@ -130,11 +130,7 @@ impl Search {
             windows.retain(|window| window.offset < later.place.offset);
             windows.prepare();
             let before = (later.place.offset - self.next) / BLOCK_LEN as u64;
-            let range = later
-                .place
-                .block
-                .saturating_sub(before)
-                .max(base.block + 1)..later.place.block;
+            let range = later.place.block.saturating_sub(before).max(base.block + 1)..later.place.block;
             cost += range.end - range.start;
             let _: Option<()> = windows.scan(keystream, range, |block, window| {
                 let earlier = found.is_none_or(|found| window.offset < found.place.offset);
@@ -191,7 +187,10 @@ mod tests {
         assert!(pieces[0].contains(&50_000) || pieces[1].contains(&50_000));
         let mut sorted = pieces;
         sorted.sort_by_key(|piece| piece.start);
-        assert_eq!((sorted[0].start, sorted.last().map(|last| last.end)), (10, Some(100_000)));
+        assert_eq!(
+            (sorted[0].start, sorted.last().map(|last| last.end)),
+            (10, Some(100_000))
+        );
         assert!(sorted.windows(2).all(|pair| pair[0].end == pair[1].start));
         assert!(nearest_first(&(5..5), 0).is_empty());
     }

@@ -7,6 +7,7 @@ use bftap_model::{Capability, Direction, Hash256, MacState, Side};
 use super::{Fits, Phase, SessionDecoder, likely_initiator};
 use crate::backlog::Backlog;
 use crate::disconnect::Disconnect;
+use crate::frame::FrameReader;
 use crate::handshake::HeaderCheck;
 use crate::hello::Hello;
 use crate::secrets::SecretId;
@@ -72,6 +73,8 @@ pub struct SessionSummary {
     pub gaps: u64,
     /// Stream bytes missing from the capture, bytes of frames that this cut, and bytes behind a lost place.
     pub lost_bytes: u64,
+    /// Frames that gaps cut or swallowed, as far as the place behind them was found.
+    pub frames_lost: [u64; 2],
     /// Bytes at the end that do not complete a frame.
     pub incomplete_bytes: u64,
     /// Bytes that fell off the waiting limit before a secret came.
@@ -105,8 +108,8 @@ pub struct SessionSummary {
 pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
     let handshake = match &decoder.phase {
         Phase::Waiting(waiting) => Some(&waiting.handshake),
-        Phase::Open(open) => Some(&open.handshake),
-        Phase::Handshake(_) | Phase::Closed { .. } => None,
+        Phase::Open(open) => open.handshake.as_ref(),
+        Phase::Handshake(_) | Phase::Seeking(_) | Phase::Closed { .. } => None,
     };
     let initiator = handshake
         .map(|known| known.split.initiator)
@@ -123,6 +126,7 @@ pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
         stream_bytes: sides.map(|side| decoder.stream_bytes[side]),
         gaps: decoder.gaps,
         lost_bytes: decoder.missing_bytes,
+        frames_lost: [0; 2],
         incomplete_bytes: 0,
         dropped_bytes: decoder.dropped_bytes,
         capabilities: Vec::new(),
@@ -141,6 +145,7 @@ pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
     match &decoder.phase {
         Phase::Handshake(backlogs) => summary.unread(backlogs, decoder.gaps),
         Phase::Closed { looks_like_rlpx } => summary.closed(*looks_like_rlpx),
+        Phase::Seeking(seeking) => summary.closed(seeking.looks_like_rlpx),
         Phase::Waiting(waiting) => {
             summary.waiting(waiting.fits, decoder.options.verify_mac);
             if waiting.handshake.split.headers == HeaderCheck::Disagree {
@@ -149,7 +154,8 @@ pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
             }
         }
         Phase::Open(open) => {
-            summary.secret_id = Some(open.secret_id);
+            summary.secret_id = Some(open.candidate.id());
+            summary.initiator = open.initiator;
             summary.secret_source = Some(Arc::clone(&open.source));
             summary.unused_candidates = open.unused_candidates;
             summary.opened(open);
@@ -210,12 +216,13 @@ impl SessionSummary {
         let messages = &open.messages;
         let readers = messages.readers();
         let counts = messages.counts();
-        self.attached = Some(Attached::Handshake);
+        self.attached = Some(open.attached);
         self.mac = counts.worst_mac.or(Some(readers[0].mac_state()));
         self.mac_failures = counts.mac_failures;
         self.unexpected_compression = counts.unexpected_compression;
         self.frames = messages.frames();
         self.lost_bytes = readers[0].lost_bytes().saturating_add(readers[1].lost_bytes());
+        self.frames_lost = readers.map(FrameReader::frames_lost);
         self.incomplete_bytes = readers.iter().map(|reader| reader.incomplete_bytes()).sum();
         self.capabilities = messages.agreed().capabilities().to_vec();
         self.hellos = messages.hellos();
