@@ -288,14 +288,15 @@ fn a_cut_capture_tells_what_is_incomplete() {
     }
 }
 
+/// Whatever is missing behind the handshake, all frames come out that it does not touch, in both directions.
 #[test]
-fn a_gap_loses_the_place_and_counts_what_is_lost() {
+fn a_gap_costs_the_frames_it_touches() {
     let sample = sample(Some(0));
     let secrets = SecretStore::new();
     secrets.add(sample.key_log_entry(), &"sample".into());
     let (expected, ..) = reference(&sample);
     let len = sample.streams[0].len();
-    for start in (0..len).step_by(3) {
+    for start in (sample.handshake[0]..len).step_by(3) {
         for missing in [1, 16, 500] {
             let hole = start..(start + missing).min(len);
             let summary = fuzzing::decode(
@@ -305,22 +306,24 @@ fn a_gap_loses_the_place_and_counts_what_is_lost() {
                 Some((Direction::FromInitiator, hole.clone())),
             );
             assert_eq!(summary.gaps, 1);
-            if start < sample.handshake[0] {
-                assert_eq!(summary.recognised, Recognised::NoHandshake);
-                assert_eq!(summary.lost_bytes, hole.len() as u64);
-                continue;
-            }
-            let end_of = |told: &&Told| told.offset + u64::from(told.wire_len);
+            let end_of = |told: &Told| (told.offset + u64::from(told.wire_len)) as usize;
             let whole: Vec<_> = expected[0]
                 .iter()
-                .filter(|told| end_of(told) <= start as u64)
+                .filter(|told| end_of(told) <= hole.start || told.offset as usize >= hole.end)
                 .collect();
-            assert_eq!(summary.recognised, Recognised::Lost);
-            assert_eq!(summary.frames, [whole.len() as u64, 10]);
-            let place = whole.last().map_or(sample.handshake[0] as u64, end_of);
-            assert_eq!(summary.lost_bytes, len as u64 - place, "gap at {start}");
+            assert_eq!(summary.frames, [whole.len() as u64, 10], "gap at {start}");
+            let bytes: u64 = whole.iter().map(|told| u64::from(told.wire_len)).sum();
+            let lost = (len - sample.handshake[0]) as u64 - bytes;
+            assert_eq!(summary.lost_bytes, lost, "gap at {start}");
             assert_eq!(summary.incomplete_bytes, 0);
-            assert!(summary.detail.unwrap().contains(&place.to_string()));
+            let found_again = whole.last().is_some_and(|told| told.offset as usize >= hole.end);
+            if found_again {
+                assert_eq!(summary.recognised, Recognised::Decrypted);
+                assert_eq!(summary.frames_lost, [9 - whole.len() as u64, 0]);
+                assert_eq!(summary.mac, Some(MacState::Unverifiable));
+            } else if summary.recognised == Recognised::Lost {
+                assert!(summary.detail.unwrap().contains("for good"));
+            }
         }
     }
 }
@@ -344,8 +347,9 @@ fn a_flipped_byte_is_noticed() {
             continue;
         }
         assert!(!problems.is_empty(), "flip at {at}");
+        // A header that is none costs its frame, and with it the running hash.
         assert!(
-            summary.mac == Some(MacState::Failed) || summary.recognised == Recognised::Lost,
+            matches!(summary.mac, Some(MacState::Failed | MacState::Unverifiable)),
             "flip at {at}"
         );
         let before = |told: &&Told| told.offset + u64::from(told.wire_len) <= at as u64;
@@ -433,8 +437,24 @@ fn what_falls_off_the_waiting_limit_is_lost_and_counted() {
     decoder.retry(&secrets);
     drain(&mut decoder, &mut told, &mut problems);
     let summary = decoder.summary();
-    assert_eq!(summary.recognised, Recognised::Lost);
+    assert_eq!(summary.recognised, Recognised::Decrypted);
     assert!(told[0].len() > 9 && told[1].len() == 10);
+    // Behind what was dropped it goes on.
+    let before = told[0].len();
+    let offset = StreamOffset(sample.streams[0].len() as u64);
+    let start = offset.0 as usize;
+    for _ in 0..3 {
+        sample.message(Direction::FromInitiator, 0x21, &[7; 100]);
+    }
+    let chunk = StreamChunk {
+        offset,
+        seen: CaptureTime::from_nanos(1),
+        bytes: Cow::Borrowed(&sample.streams[0][start..]),
+    };
+    decoder.push(side(Direction::FromInitiator), StreamItem::Data(chunk), &secrets);
+    drain(&mut decoder, &mut told, &mut problems);
+    assert_eq!(told[0].len(), before + 3);
+    let summary = decoder.summary();
     let of_frames: u64 = told.iter().flatten().map(|told| u64::from(told.wire_len)).sum();
     let handshake: usize = sample.handshake.iter().sum();
     assert_eq!(

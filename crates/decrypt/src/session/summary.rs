@@ -237,13 +237,13 @@ impl SessionSummary {
         let told = match (lost(Direction::FromInitiator), lost(Direction::FromRecipient)) {
             (None, None) => None,
             (Some(at), None) => Some(format!(
-                "the place is lost from byte {at} of the initiator's stream on"
+                "the place is lost for good from byte {at} of the initiator's stream on"
             )),
             (None, Some(at)) => Some(format!(
-                "the place is lost from byte {at} of the recipient's stream on"
+                "the place is lost for good from byte {at} of the recipient's stream on"
             )),
             (Some(one), Some(other)) => Some(format!(
-                "the place is lost from byte {one} of the initiator's stream and byte {other} of the recipient's on"
+                "the place is lost for good from byte {one} of the initiator's stream and byte {other} of the recipient's on"
             )),
         };
         self.recognised = if told.is_some() {
