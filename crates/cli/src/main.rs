@@ -9,6 +9,7 @@ mod golden;
 mod inputs;
 mod json;
 mod key_sources;
+mod nearest;
 mod nodes;
 mod progress;
 mod report;

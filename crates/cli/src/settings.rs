@@ -21,8 +21,6 @@ pub(crate) struct Settings {
     pub(crate) pipeline: PipelineOptions,
     /// Names of nodes.
     pub(crate) nodes: Vec<KnownNode>,
-    /// Secrets from key sources.
-    pub(crate) secrets: usize,
 }
 
 /// Reads configuration, names and secrets, and tells what is odd about them.
@@ -43,13 +41,10 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
     }
     let secrets = SecretStore::with_limits(config.secret_limits());
     let sources = key_sources::load(&args.keys.keylog, &secrets).map_err(|error| Usage(error.to_string()))?;
-    for warning in sources.warnings() {
-        tell(Level::Warning, &warning);
-    }
+    sources.tell();
     if args.from.zip(args.to).is_some_and(|(from, to)| from > to) {
         return Err(Usage("--from is later than --to: nothing lies between".to_owned()).into());
     }
-    let number = sources.new_secrets() as usize;
     let mut pipeline = config.pipeline(secrets);
     pipeline.ports = args.ports.iter().copied().collect();
     if let Some(name) = args.dialect {
@@ -71,7 +66,6 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
     Ok(Settings {
         pipeline,
         nodes: named.known,
-        secrets: number,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::json::JsonReport;
 use crate::progress::Bar;
-use crate::report::{Asked, Report, Summary};
+use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::run_name;
 use crate::settings::{self, describe_selection};
 use crate::term::{Level, Style, safe, safe_display, tell};
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         store,
         store_failed: false,
     };
-    let secrets = settings.secrets;
+    let secrets = Arc::clone(&settings.pipeline.secrets);
     let progress = Arc::new(Progress::default());
     let bar = Bar::show(length, read, Arc::clone(&progress));
     let analysis = bftap_pipeline::analyze(inputs, settings.into_pipeline(), &progress, &mut sinks);
@@ -88,20 +88,26 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     if let Some(json) = sinks.json.take() {
         json.finish(&analysis.facts)?;
     }
+    let counts = secrets.counts();
+    let asked = Asked {
+        secrets: counts.whole + counts.aes_named + counts.aes_only,
+        key_sources: !args.input.keys.keylog.is_empty(),
+        selection: describe_selection(&args.input),
+        ports: !args.input.ports.is_empty(),
+        no_mac: args.input.no_mac,
+        no_signatures: args.input.no_signatures,
+        stored,
+    };
+    let report = Report {
+        facts: &analysis.facts,
+        summary: &sinks.summary,
+        asked: &asked,
+    };
+    // Standard error alone is seen where the report goes to a file, or JSON takes its place.
+    for problem in unread_sessions(&report) {
+        tell(Level::Warning, &problem);
+    }
     if !json_on_stdout {
-        let asked = Asked {
-            secrets,
-            selection: describe_selection(&args.input),
-            ports: !args.input.ports.is_empty(),
-            no_mac: args.input.no_mac,
-            no_signatures: args.input.no_signatures,
-            stored,
-        };
-        let report = Report {
-            facts: &analysis.facts,
-            summary: &sinks.summary,
-            asked: &asked,
-        };
         let mut out = io::stdout().lock();
         out.write_all(report.render(Style::of_stdout()).as_bytes())
             .context("cannot write the report")?;

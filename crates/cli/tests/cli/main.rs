@@ -4,3 +4,5 @@ mod analyze;
 mod common;
 mod messages;
 mod other_commands;
+mod simulate;
+mod secrets;
