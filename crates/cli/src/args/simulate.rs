@@ -232,7 +232,8 @@ impl SimulateArgs {
         }
         if self.secrets_in_capture && format != CaptureFormat::Pcapng {
             return Err(
-                "a pcap file cannot hold secrets: leave out --secrets-in-capture, or write a .pcapng file".to_owned(),
+                "a pcap file cannot hold secrets: leave out --secrets-in-capture, or write a .pcapng file"
+                    .to_owned(),
             );
         }
         Ok(SimulateOptions {
@@ -502,9 +503,16 @@ mod tests {
         assert!(format("a.cap", "").unwrap_err().contains(".cap?"));
         for output in ["a.pcap.gz", "a.pcapng.zst", "a.GZ"] {
             for line in ["", "--format pcap"] {
-                assert!(format(output, line).unwrap_err().contains("does not compress"), "{output}");
+                assert!(
+                    format(output, line).unwrap_err().contains("does not compress"),
+                    "{output}"
+                );
             }
         }
-        assert!(format("a.pcap", "--secrets-in-capture").unwrap_err().contains("cannot hold secrets"));
+        assert!(
+            format("a.pcap", "--secrets-in-capture")
+                .unwrap_err()
+                .contains("cannot hold secrets")
+        );
     }
 }

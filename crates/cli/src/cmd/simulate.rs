@@ -120,7 +120,11 @@ impl Paths {
         if force || there.is_empty() {
             return Ok(());
         }
-        let (is, them) = if there.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let (is, them) = if there.len() == 1 {
+            ("is", "it")
+        } else {
+            ("are", "them")
+        };
         Err(Usage(format!(
             "{} {is} there already: choose another name, or write over {them} with --force",
             there.join(", ")

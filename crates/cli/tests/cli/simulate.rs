@@ -34,7 +34,11 @@ fn nothing_is_written_over_unless_asked() {
         }
         // A second run meets its own files.
         let ran = run(folder.path(), &format!("simulate -o net.pcapng {SMALL}"));
-        assert!(FILES.iter().all(|name| ran.stderr.contains(name)), "{}", ran.stderr);
+        assert!(
+            FILES.iter().all(|name| ran.stderr.contains(name)),
+            "{}",
+            ran.stderr
+        );
     }
 }
 
