@@ -60,6 +60,7 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
         from: args.from.unwrap_or(CaptureTime::MIN),
         to: args.to.unwrap_or(CaptureTime::MAX),
         sequences: args.sequence.map_or(0..=u64::MAX, Span::range),
+        ..Selection::default()
     };
     pipeline.analysis.nodes = named.known.clone();
     pipeline.analysis.ports = pipeline.ports.clone();
@@ -74,19 +75,4 @@ impl Settings {
     pub(crate) fn into_pipeline(self) -> Arc<PipelineOptions> {
         Arc::new(self.pipeline)
     }
-}
-
-/// What part was asked for, in words; `None` for everything.
-pub(crate) fn describe_selection(args: &InputArgs) -> Option<String> {
-    let mut parts = Vec::new();
-    if let Some(from) = args.from {
-        parts.push(format!("from {from}"));
-    }
-    if let Some(to) = args.to {
-        parts.push(format!("to {to}"));
-    }
-    if let Some(sequence) = args.sequence {
-        parts.push(format!("heights {sequence}"));
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -137,6 +137,8 @@ pub(crate) fn tell(level: Level, text: &str) {
         let line = safe(line);
         let written = if number == 0 {
             writeln!(stderr, "bftap: {}{line}", level.prefix())
+        } else if line.is_empty() {
+            writeln!(stderr)
         } else {
             writeln!(stderr, "       {line}")
         };

@@ -99,7 +99,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
         unopened,
         length,
         read,
-    } = inputs::open(&args.capture);
+    } = inputs::open(&args.capture)?;
     if opened == 0 {
         return Err(anyhow!("there is no capture to read"));
     }
@@ -124,7 +124,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
     for capture in &analysis.facts.captures {
         if let Some(problem) = &capture.problem {
             complete = false;
-            if !unopened.contains(&capture.path) {
+            if !unopened.contains_key(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }

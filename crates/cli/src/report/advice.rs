@@ -6,6 +6,7 @@ use bftap_model::MacState;
 use super::page::{Page, count, counted};
 use super::sessions::is_joined_in_the_middle;
 use super::{Report, bytes};
+use crate::inputs::NOT_OPENED;
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
@@ -78,10 +79,14 @@ impl Advices {
 fn unread_captures(report: &Report<'_>, advice: &mut Advices) {
     for capture in &report.facts.captures {
         if let Some(problem) = &capture.problem {
-            advice.bad(format!(
-                "{} was not read to its end: {problem}. What came before is in this report.",
-                capture.path
-            ));
+            advice.bad(if problem.starts_with(NOT_OPENED) {
+                format!("{} {problem}. Nothing of it is in this report.", capture.path)
+            } else {
+                format!(
+                    "{} was not read to its end: {problem}. What came before is in this report.",
+                    capture.path
+                )
+            });
         }
     }
 }

@@ -4,5 +4,6 @@ mod analyze;
 mod common;
 mod messages;
 mod other_commands;
-mod simulate;
 mod secrets;
+mod simulate;
+mod usage;
