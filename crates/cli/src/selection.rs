@@ -1,5 +1,6 @@
 //! The part of the captures that was asked for (`--from`, `--to`, `--sequence`, `--port`), as it is told.
 
+use bftap_model::CaptureTime;
 use serde::Serialize;
 
 use crate::args::InputArgs;
@@ -42,8 +43,8 @@ impl Part {
             words.push(format!("ports {}", ports.join(" ")));
         }
         (!words.is_empty()).then(|| Self {
-            from_ns: args.from.map(|time| time.nanos()),
-            to_ns: args.to.map(|time| time.nanos()),
+            from_ns: args.from.map(CaptureTime::nanos),
+            to_ns: args.to.map(CaptureTime::nanos),
             first_sequence: args.sequence.map(|span| span.first),
             last_sequence: args
                 .sequence

@@ -6,4 +6,5 @@ mod messages;
 mod other_commands;
 mod secrets;
 mod simulate;
+mod stored;
 mod usage;
