@@ -4,6 +4,7 @@ mod analyze;
 mod common;
 mod messages;
 mod other_commands;
+mod readme;
 mod secrets;
 mod simulate;
 mod stored;
