@@ -12,7 +12,7 @@ pub(crate) struct Part {
     from_ns: Option<i64>,
     /// Messages seen at or before this time.
     to_ns: Option<i64>,
-    /// Lowest height.
+    /// Lowest height; `None` when all lower ones are meant too.
     first_sequence: Option<u64>,
     /// Highest height; `None` when it has no end.
     last_sequence: Option<u64>,
@@ -45,7 +45,7 @@ impl Part {
         (!words.is_empty()).then(|| Self {
             from_ns: args.from.map(CaptureTime::nanos),
             to_ns: args.to.map(CaptureTime::nanos),
-            first_sequence: args.sequence.map(|span| span.first),
+            first_sequence: args.sequence.map(|span| span.first).filter(|first| *first > 0),
             last_sequence: args
                 .sequence
                 .map(|span| span.last)

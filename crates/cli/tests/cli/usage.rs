@@ -165,6 +165,26 @@ fn what_is_read_in_part_does_not_replace_the_whole_run() {
     );
 }
 
+#[test]
+fn a_selection_without_an_end_says_so() {
+    let folder = scratch();
+    let report = run(
+        folder.path(),
+        &format!(
+            "analyze {} {} --json - --sequence ..3 --port 32324 --port 32323",
+            network_capture(),
+            network_options()
+        ),
+    )
+    .json();
+    assert_eq!(
+        report["selection"],
+        serde_json::json!({
+            "from_ns": null, "to_ns": null, "first_sequence": null, "last_sequence": 3, "ports": [32323, 32324]
+        })
+    );
+}
+
 /// Of a height that a span of time cuts, less is counted than was seen.
 #[test]
 fn heights_that_a_span_of_time_cuts_are_lower_bounds() {
