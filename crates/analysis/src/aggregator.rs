@@ -465,6 +465,7 @@ impl Aggregator {
                 recipient: end.info.ends[1],
                 state: end.state,
                 attached: end.attached,
+                opened_by: end.opened_by,
                 mac: end.mac,
                 frames_from_initiator: end.frames[0],
                 frames_from_recipient: end.frames[1],

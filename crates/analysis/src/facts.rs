@@ -220,6 +220,10 @@ pub struct SessionFact {
     pub state: SessionState,
     /// `handshake` or `midstream`; `None` when it was never opened.
     pub attached: Option<&'static str>,
+    /// Where the secret that opened it comes from, in words that may be shown. Not in reports: the same secrets from other files
+    /// give the same report.
+    #[serde(skip)]
+    pub opened_by: Option<Arc<str>>,
     /// The worst MAC state of its frames; `None` when it was never opened.
     #[serde(serialize_with = "optional_mac")]
     pub mac: Option<MacState>,

@@ -85,6 +85,8 @@ pub struct SessionEnd {
     pub candidate: bool,
     /// `handshake` or `midstream`.
     pub attached: Option<&'static str>,
+    /// Where the secret that opened it comes from, in words that may be shown.
+    pub opened_by: Option<Arc<str>>,
     /// Worst state of its MACs.
     pub mac: Option<MacState>,
     /// Whole frames from the initiator and from the recipient.

@@ -43,7 +43,9 @@ pub(crate) enum Command {
 /// The report goes to standard output, problems go to standard error.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: bftap analyze tap1.pcap --keylog sessions.keylog --nodes nodes.json --json run.json"
+    after_help = "Example: bftap analyze tap1.pcap --keylog sessions.keylog --nodes nodes.json --json run.json",
+    // The one that is made up on the spot lists options of the mistake as if they were required.
+    override_usage = "bftap analyze [OPTIONS] <CAPTURE>..."
 )]
 pub(crate) struct AnalyzeArgs {
     #[command(flatten)]
@@ -57,7 +59,7 @@ pub(crate) struct AnalyzeArgs {
     pub(crate) json: Option<PathBuf>,
 
     /// Worker threads; the answer is the same for any number [default: processors]
-    #[arg(long, value_name = "N", help_heading = "Work")]
+    #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
     pub(crate) jobs: Option<NonZeroUsize>,
 
     /// These nodes' own ports are captured: their coverage is full [default: inferred from the captures]
@@ -176,7 +178,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub(crate) store_file: Option<PathBuf>,
 
-    /// Name of the run in the store; a run of the same name is replaced [default: hash of the captures' content]
+    /// Name of the run in the store; a run of the same name is replaced [default: hash of the captures' content, and of the part that was asked for]
     #[arg(long, value_name = "NAME", value_parser = parse::run_name, help_heading = "Output")]
     pub(crate) run: Option<String>,
 }

@@ -1,14 +1,16 @@
 //! Captures as the user names them: opened, measured, and watched while they are read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bftap_analysis::facts::CaptureFact;
 use bftap_pipeline::Input;
 
+use crate::exit::Usage;
 use crate::term::{Level, safe_display, tell};
 
 /// Captures ready to be read.
@@ -17,8 +19,8 @@ pub(crate) struct Inputs {
     pub(crate) inputs: Vec<Input>,
     /// How many could be opened.
     pub(crate) opened: usize,
-    /// Paths of those that could not, and that was told.
-    pub(crate) unopened: BTreeSet<String>,
+    /// Paths of those that could not, and why; that was told.
+    pub(crate) unopened: BTreeMap<String, String>,
     /// Bytes in all files; `None` when one of them has no known length (standard input, a pipe).
     pub(crate) length: Option<u64>,
     /// Bytes read from all files so far.
@@ -26,11 +28,19 @@ pub(crate) struct Inputs {
 }
 
 /// Opens captures. What cannot be opened is told at once; reading goes on with the others.
-pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
+///
+/// # Errors
+/// When standard input is named twice: wrong usage.
+pub(crate) fn open(paths: &[PathBuf]) -> Result<Inputs, Usage> {
+    if paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Usage(
+            "standard input (-) is named more than once; it can be read only once".to_owned(),
+        ));
+    }
     let read = Arc::new(AtomicU64::new(0));
     let mut length = Some(0);
     let mut opened = 0;
-    let mut unopened = BTreeSet::new();
+    let mut unopened = BTreeMap::new();
     let mut inputs = Vec::with_capacity(paths.len());
     for path in paths {
         let content: Box<dyn Read + Send> = if path == Path::new("-") {
@@ -55,7 +65,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
                         Level::Error,
                         &format!("cannot open {}: {error}", safe_display(path.display())),
                     );
-                    unopened.insert(path.to_string_lossy().into_owned());
+                    unopened.insert(path.to_string_lossy().into_owned(), error.to_string());
                     Box::new(Broken(Some(error)))
                 }
             }
@@ -65,14 +75,26 @@ pub(crate) fn open(paths: &[PathBuf]) -> Inputs {
             read: content,
         });
     }
-    Inputs {
+    Ok(Inputs {
         inputs,
         opened,
         unopened,
         length,
         read,
+    })
+}
+
+/// Says of captures that could not be opened just that: for the reader they failed behind their packet 0.
+pub(crate) fn name_unopened(captures: &mut [CaptureFact], unopened: &BTreeMap<String, String>) {
+    for capture in captures {
+        if let Some(why) = unopened.get(&capture.path) {
+            capture.problem = Some(format!("{NOT_OPENED}{why}"));
+        }
     }
 }
+
+/// How the problem of a capture begins that could not be opened.
+pub(crate) const NOT_OPENED: &str = "could not be opened: ";
 
 /// A file and its length, if it is a plain one.
 fn open_file(path: &Path) -> io::Result<(File, Option<u64>)> {
@@ -121,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.pcap");
         std::fs::write(&file, b"12345").unwrap();
-        let mut inputs = open(&[file, folder.path().join("missing"), folder.path().to_owned()]);
+        let mut inputs = open(&[file, folder.path().join("missing"), folder.path().to_owned()]).unwrap();
         assert_eq!(inputs.opened, 1);
         assert_eq!(inputs.length, Some(5));
         let mut buffer = Vec::new();

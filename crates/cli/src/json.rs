@@ -9,6 +9,8 @@ use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use bftap_analysis::facts::{HeightFacts, RunFacts};
 use serde::Serialize;
 
+use crate::selection::Part;
+
 /// A JSON report that grows.
 pub(crate) struct JsonReport<W: Write> {
     out: W,
@@ -18,15 +20,16 @@ pub(crate) struct JsonReport<W: Write> {
 }
 
 impl<W: Write> JsonReport<W> {
-    /// Begins a report.
+    /// Begins a report of this part of the captures; `None` for all of it.
     ///
     /// # Errors
     /// When it, or the temporary file for rounds, cannot be written.
-    pub(crate) fn begin(mut out: W) -> io::Result<Self> {
+    pub(crate) fn begin(mut out: W, part: Option<&Part>) -> io::Result<Self> {
         write!(
             out,
-            "{{\n\"version\": {},\n\"counts\": [",
-            serde_json::to_string(env!("CARGO_PKG_VERSION"))?
+            "{{\n\"version\": {},\n\"selection\": {},\n\"counts\": [",
+            serde_json::to_string(env!("CARGO_PKG_VERSION"))?,
+            serde_json::to_string(&part)?
         )?;
         let rounds = BufWriter::new(tempfile::tempfile()?);
         Ok(Self {
@@ -95,7 +98,7 @@ mod tests {
     use crate::report::sample;
 
     fn report(heights: &[HeightFacts], facts: &RunFacts) -> String {
-        let mut report = JsonReport::begin(Vec::new()).unwrap();
+        let mut report = JsonReport::begin(Vec::new(), None).unwrap();
         heights.iter().for_each(|height| report.height(height).unwrap());
         String::from_utf8(report.finish(facts).unwrap()).unwrap()
     }
@@ -191,6 +194,6 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(JsonReport::begin(Full).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        assert!(JsonReport::begin(Full, None).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The original tool puts the key into a file's name, so no path is shown as it is: see [`shown`].
 
+mod labels;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,8 +14,10 @@ use bftap_decrypt::legacy::{LegacyError, legacy_label, parse_legacy};
 use bftap_decrypt::secret_store::{AddReport, SecretStore};
 use zeroize::Zeroizing;
 
+use labels::{Labels, is_nearly_ours};
+
 use crate::report::{count, counted};
-use crate::term::safe;
+use crate::term::{Level, safe, tell};
 
 /// What was found under the given paths; the secrets themselves went into the store.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct KeySources {
     pub(crate) skipped: u64,
     /// Paths that could not be read, for a person.
     pub(crate) unreadable: Vec<String>,
+    /// Given paths under which there is no secret, and what was looked for, for a person.
+    pub(crate) without: Vec<String>,
 }
 
 /// One file with secrets.
@@ -39,6 +45,8 @@ pub(crate) struct KeyFile {
     pub(crate) problems: Vec<String>,
     /// All problems.
     pub(crate) problem_count: u64,
+    /// Lines that are not ours.
+    pub(crate) labels: Labels,
     /// Mode bits, if others than the owner may read it.
     pub(crate) open_to_others: Option<u32>,
 }
@@ -56,8 +64,6 @@ pub(crate) enum Format {
         aes_named: u64,
         /// `RLPX-AES` lines to be found by trial.
         aes_only: u64,
-        /// Lines with a label that is not known here.
-        unknown_labels: u64,
     },
     /// One AES key a file, as the original tool wrote them.
     Legacy,
@@ -67,6 +73,7 @@ impl KeySources {
     /// Problems worth a warning each, and what is the same for many files once.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.unreadable.clone();
+        warnings.extend_from_slice(&self.without);
         for file in &self.files {
             for problem in file.problems.iter().take(SHOWN_PROBLEMS) {
                 warnings.push(format!("{}: {problem}", file.shown));
@@ -81,6 +88,8 @@ impl KeySources {
                     counted(more, "more problem", "more problems")
                 ));
             }
+            let unknown = file.labels.warnings();
+            warnings.extend(unknown.iter().map(|text| format!("{}: {text}", file.shown)));
             if file.added.dropped > 0 {
                 warnings.push(format!(
                     "{}: {} not kept: too many for one session, or in all",
@@ -116,7 +125,26 @@ impl KeySources {
         warnings
     }
 
+    /// What is there and of no use, but nothing to worry about.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.files
+            .iter()
+            .filter_map(|file| Some(format!("{}: {}", file.shown, file.labels.note()?)))
+            .collect()
+    }
+
+    /// Tells on standard error what is odd.
+    pub(crate) fn tell(&self) {
+        for warning in self.warnings() {
+            tell(Level::Warning, &warning);
+        }
+        for note in self.notes() {
+            tell(Level::Note, &note);
+        }
+    }
+
     /// Secrets that were new to the store.
+    #[cfg(test)]
     pub(crate) fn new_secrets(&self) -> u64 {
         self.files.iter().map(|file| file.added.new).sum()
     }
@@ -148,7 +176,9 @@ pub(crate) fn load(paths: &[PathBuf], store: &SecretStore) -> Result<KeySources,
             shown: shown(path),
             source,
         };
-        if fs::metadata(path).map_err(failed)?.is_dir() {
+        let (files, skipped) = (sources.files.len(), sources.skipped);
+        let is_folder = fs::metadata(path).map_err(failed)?.is_dir();
+        if is_folder {
             load_directory(path, store, &mut sources).map_err(failed)?;
         } else {
             match load_file(path, store).map_err(failed)? {
@@ -156,8 +186,33 @@ pub(crate) fn load(paths: &[PathBuf], store: &SecretStore) -> Result<KeySources,
                 None => return Err(KeySourceError::NoSecrets { shown: shown(path) }),
             }
         }
+        let files = &sources.files[files..];
+        if files.iter().all(|file| file.added == AddReport::default()) {
+            let looked_at = files.len() as u64 + (sources.skipped - skipped);
+            sources.without.push(without(path, is_folder, looked_at));
+        }
     }
     Ok(sources)
+}
+
+/// Says that there is no secret under a path, and what one looks like.
+fn without(path: &Path, is_folder: bool, looked_at: u64) -> String {
+    let shown = shown(path);
+    if is_folder {
+        let held = match looked_at {
+            0 => "the folder is empty".to_owned(),
+            number => format!("of its {} none holds any", counted(number, "entry", "entries")),
+        };
+        format!(
+            "no session secret in {shown}: {held}. Looked for key logs (lines that begin with RLPX or RLPX-AES) and for files \
+             with one AES key in hex; folders in it are not searched. docs/exporting-secrets.md shows how nodes write them"
+        )
+    } else {
+        format!(
+            "no session secret in {shown}: looked for lines that begin with RLPX or RLPX-AES \
+             (docs/exporting-secrets.md shows how nodes write them)"
+        )
+    }
 }
 
 fn load_directory(path: &Path, store: &SecretStore, sources: &mut KeySources) -> io::Result<()> {
@@ -199,6 +254,7 @@ fn load_file(path: &Path, store: &SecretStore) -> io::Result<Option<KeyFile>> {
         added: AddReport::default(),
         problems: Vec::new(),
         problem_count: 0,
+        labels: Labels::default(),
         open_to_others,
     };
     if kind == Kind::Legacy {
@@ -212,7 +268,7 @@ fn load_file(path: &Path, store: &SecretStore) -> io::Result<Option<KeyFile>> {
         }
         return Ok(Some(found));
     }
-    let (mut whole, mut aes_named, mut aes_only, mut unknown_labels, mut lines) = (0, 0, 0, 0, 0);
+    let (mut whole, mut aes_named, mut aes_only, mut lines) = (0, 0, 0, 0);
     loop {
         let at_end = filled < buffer.len();
         let last = if at_end {
@@ -233,8 +289,10 @@ fn load_file(path: &Path, store: &SecretStore) -> io::Result<Option<KeyFile>> {
             }
             found.added.count(store.add(entry, &found.shown));
         }
+        if log.unknown_labels > 0 {
+            found.labels.scan(&buffer[..log.consumed], lines + 1);
+        }
         lines += log.lines;
-        unknown_labels += log.unknown_labels;
         take_problems(&mut found, &log);
         if at_end {
             break;
@@ -248,7 +306,6 @@ fn load_file(path: &Path, store: &SecretStore) -> io::Result<Option<KeyFile>> {
         whole,
         aes_named,
         aes_only,
-        unknown_labels,
     };
     Ok(Some(found))
 }
@@ -286,8 +343,9 @@ fn recognise(head: &[u8]) -> Option<Kind> {
         Ok(_) => Some(Kind::Legacy),
         // A damaged key is worth a word, a short word of hex digits is not.
         Err(LegacyError::Length { digits }) if digits >= 32 => Some(Kind::Legacy),
-        Err(_) => lines
-            .any(|line| line.starts_with(b"RLPX"))
+        Err(_) => std::iter::once(first)
+            .chain(lines)
+            .any(|line| line.starts_with(b"RLPX") || is_nearly_ours(line))
             .then_some(Kind::KeyLog),
     }
 }
@@ -355,19 +413,18 @@ pub(crate) fn describe(file: &KeyFile) -> String {
             whole,
             aes_named,
             aes_only,
-            unknown_labels,
         } => {
             let mut parts = vec![counted(lines, "line", "lines")];
             for (number, what) in [
                 (whole, "RLPX"),
                 (aes_named, "RLPX-AES with a session"),
                 (aes_only, "RLPX-AES to be tried"),
-                (unknown_labels, "with other labels"),
             ] {
                 if number > 0 {
                     parts.push(format!("{} {what}", count(number)));
                 }
             }
+            parts.extend(file.labels.describe());
             parts.join(", ")
         }
     }
@@ -467,7 +524,15 @@ mod tests {
         assert_eq!(file.added.new, 2);
         assert_eq!(file.problem_count, 1);
         assert!(file.problems[0].starts_with("line 2: "), "{:?}", file.problems);
-        assert_eq!(describe(file), "5 lines, 2 RLPX, 1 with other labels");
+        assert_eq!(describe(file), "5 lines, 2 RLPX, 1 with unknown labels");
+        assert!(
+            sources
+                .warnings()
+                .iter()
+                .any(|warning| warning.contains("k: line 4: unknown label NEW")),
+            "{:?}",
+            sources.warnings()
+        );
         assert!(
             sources
                 .warnings()
@@ -519,8 +584,40 @@ mod tests {
             load(&[missing], &store),
             Err(KeySourceError::Read { .. })
         ));
-        let empty = write(folder.path(), "empty.keylog", b"");
-        assert_eq!(load(&[empty], &store).unwrap().new_secrets(), 0);
+    }
+
+    #[test]
+    fn a_source_without_a_secret_is_told_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SecretStore::new();
+        let told = |path: &Path| load(&[path.to_owned()], &store).unwrap().warnings().join("\n");
+        let logs = folder.path().join("logs");
+        fs::create_dir(&logs).unwrap();
+        let text = told(&logs);
+        assert!(
+            text.starts_with("no session secret in ") && text.contains("logs: the folder is empty"),
+            "{text}"
+        );
+        assert!(
+            text.contains("RLPX-AES") && text.contains("AES key in hex"),
+            "{text}"
+        );
+        write(&logs, "notes.txt", b"hello\n");
+        write(&logs, "new.keylog", b"");
+        let text = told(&logs);
+        assert!(text.contains("of its 2 entries none holds any"), "{text}");
+        for content in ["", "# nothing yet\n", "RLXP 1 2 3\n", "RLPX 12\n"] {
+            let path = write(folder.path(), "one.keylog", content.as_bytes());
+            let text = told(&path);
+            assert!(
+                text.contains("one.keylog: looked for lines that begin with RLPX"),
+                "{content}: {text}"
+            );
+        }
+        // The other end's line, or a secret that stands in another source too, is a secret.
+        let path = write(folder.path(), "full.keylog", line(1).as_bytes());
+        load(std::slice::from_ref(&path), &store).unwrap();
+        assert!(!told(&path).contains("no session secret"));
     }
 
     #[test]

@@ -7,12 +7,16 @@ mod exit;
 #[cfg(test)]
 mod golden;
 mod inputs;
+mod interrupt;
 mod json;
+mod json_out;
 mod key_sources;
+mod nearest;
 mod nodes;
 mod progress;
 mod report;
 mod run_name;
+mod selection;
 mod settings;
 mod term;
 
@@ -25,7 +29,11 @@ use exit::Status;
 use term::{Level, is_closed_pipe, tell};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    match run(cli) {
         Ok(status) => status.into(),
         // Whoever read our output has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -44,4 +52,14 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
     }
+}
+
+/// Help and version go where they belong; what cannot be parsed is told like every other problem.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    match error.render().to_string().strip_prefix("error: ") {
+        Some(text) => tell(Level::Error, text.trim_end()),
+        // A closed standard output is nobody's problem here.
+        None => drop(error.print()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }

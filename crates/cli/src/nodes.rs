@@ -3,7 +3,7 @@
 //! A JSON list of objects with `name`, and what is known of `ip`, `port`, `node_id` (64 bytes of public key, hex) and
 //! `address` (20 bytes, hex).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::net::IpAddr;
@@ -11,6 +11,9 @@ use std::path::Path;
 
 use bftap_analysis::KnownNode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::nearest::nearest;
 
 /// Names of nodes, and what was odd about the file.
 #[derive(Debug, Default)]
@@ -35,7 +38,7 @@ pub(crate) enum NodesError {
     Shape { path: String, source: serde_json::Error },
 }
 
-/// One entry as it is written. Keys that other tools put beside ours are ignored.
+/// One entry as it is written. Keys that other tools put beside ours are ignored, unless they look like one of ours.
 #[derive(Debug, Deserialize)]
 struct Entry {
     name: String,
@@ -47,7 +50,11 @@ struct Entry {
     node_id: Option<String>,
     #[serde(default)]
     address: Option<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
+
+const KEYS: &[&str] = &["name", "ip", "port", "node_id", "address"];
 
 /// Reads a nodes file.
 ///
@@ -83,6 +90,11 @@ fn parse(text: &[u8]) -> Result<Nodes, serde_json::Error> {
     for (index, entry) in entries.into_iter().enumerate() {
         let number = index + 1;
         let mut problems = Vec::new();
+        for key in entry.others.keys() {
+            if let Some(meant) = nearest(key, KEYS) {
+                problems.push(format!("there is no key {key}: is {meant} meant? It is not used"));
+            }
+        }
         let mut known = KnownNode {
             name: entry.name.trim().to_owned(),
             ..KnownNode::default()
@@ -238,6 +250,21 @@ mod tests {
              entry 4 (d): node_id: 2 characters where 128 hex digits belong; it is not used"
         );
         assert_eq!(nodes.known.len(), 3);
+    }
+
+    #[test]
+    fn misspelt_keys_are_told_with_what_is_meant() {
+        let text = format!(
+            r#"[{{"name": "a", "nodeid": "{ID}", "adress": "0x00", "IP": "10.0.0.1", "comment": 1, "enode": "x"}}]"#
+        );
+        assert_eq!(
+            parse(text.as_bytes()).unwrap().problems,
+            [
+                "entry 1 (a): there is no key IP: is ip meant? It is not used",
+                "entry 1 (a): there is no key adress: is address meant? It is not used",
+                "entry 1 (a): there is no key nodeid: is node_id meant? It is not used",
+            ]
+        );
     }
 
     #[test]

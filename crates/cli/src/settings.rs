@@ -21,8 +21,6 @@ pub(crate) struct Settings {
     pub(crate) pipeline: PipelineOptions,
     /// Names of nodes.
     pub(crate) nodes: Vec<KnownNode>,
-    /// Secrets from key sources.
-    pub(crate) secrets: usize,
 }
 
 /// Reads configuration, names and secrets, and tells what is odd about them.
@@ -43,13 +41,10 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
     }
     let secrets = SecretStore::with_limits(config.secret_limits());
     let sources = key_sources::load(&args.keys.keylog, &secrets).map_err(|error| Usage(error.to_string()))?;
-    for warning in sources.warnings() {
-        tell(Level::Warning, &warning);
-    }
+    sources.tell();
     if args.from.zip(args.to).is_some_and(|(from, to)| from > to) {
         return Err(Usage("--from is later than --to: nothing lies between".to_owned()).into());
     }
-    let number = sources.new_secrets() as usize;
     let mut pipeline = config.pipeline(secrets);
     pipeline.ports = args.ports.iter().copied().collect();
     if let Some(name) = args.dialect {
@@ -65,13 +60,13 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
         from: args.from.unwrap_or(CaptureTime::MIN),
         to: args.to.unwrap_or(CaptureTime::MAX),
         sequences: args.sequence.map_or(0..=u64::MAX, Span::range),
+        ..Selection::default()
     };
     pipeline.analysis.nodes = named.known.clone();
     pipeline.analysis.ports = pipeline.ports.clone();
     Ok(Settings {
         pipeline,
         nodes: named.known,
-        secrets: number,
     })
 }
 
@@ -80,19 +75,4 @@ impl Settings {
     pub(crate) fn into_pipeline(self) -> Arc<PipelineOptions> {
         Arc::new(self.pipeline)
     }
-}
-
-/// What part was asked for, in words; `None` for everything.
-pub(crate) fn describe_selection(args: &InputArgs) -> Option<String> {
-    let mut parts = Vec::new();
-    if let Some(from) = args.from {
-        parts.push(format!("from {from}"));
-    }
-    if let Some(to) = args.to {
-        parts.push(format!("to {to}"));
-    }
-    if let Some(sequence) = args.sequence {
-        parts.push(format!("heights {sequence}"));
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
 }

@@ -137,6 +137,8 @@ pub(crate) fn tell(level: Level, text: &str) {
         let line = safe(line);
         let written = if number == 0 {
             writeln!(stderr, "bftap: {}{line}", level.prefix())
+        } else if line.is_empty() {
+            writeln!(stderr)
         } else {
             writeln!(stderr, "       {line}")
         };
@@ -149,6 +151,8 @@ pub(crate) fn tell(level: Level, text: &str) {
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// Said in passing.
+    Note,
     /// The answer may not be what the user expects.
     Warning,
     /// Something could not be done.
@@ -158,6 +162,7 @@ pub(crate) enum Level {
 impl Level {
     const fn prefix(self) -> &'static str {
         match self {
+            Self::Note => "note: ",
             Self::Warning => "warning: ",
             Self::Error => "error: ",
         }

@@ -427,12 +427,17 @@ impl Walker {
         }
         self.derived("validity", message.validity.as_str());
         match message.commit_seal {
-            Some(CommitSeal::Recovered { signer, .. }) => self.derived("commit seal signer", signer),
+            Some(CommitSeal::Recovered { signer, .. }) => {
+                self.derived("commit seal signer", signer);
+                if let Some(author) = message.author().filter(|author| *author != signer) {
+                    self.wrong_seal(format!("it recovers to {signer}, not to {author} who made the message"));
+                }
+            }
             Some(CommitSeal::Unrecoverable { .. }) => {
-                self.derived("commit seal signer", "cannot be recovered");
+                self.wrong_seal("nobody's key can be recovered from it".to_owned());
             }
             Some(CommitSeal::WrongLength { len }) => {
-                self.derived("commit seal signer", format!("none: {len} bytes where 65 belong"));
+                self.wrong_seal(format!("it has {len} bytes where 65 belong"));
             }
             Some(CommitSeal::NotChecked { .. }) => self.derived("commit seal signer", "not checked"),
             None => {}
@@ -457,6 +462,10 @@ impl Walker {
             let place = error.offset..error.offset;
             self.push(0, "extra data", place, describe(&error), FieldSource::Problem);
         }
+    }
+
+    fn wrong_seal(&mut self, why: String) {
+        self.push(0, "commit seal is wrong", 0..0, why, FieldSource::Problem);
     }
 
     fn derived(&mut self, name: &str, value: impl ToString) {

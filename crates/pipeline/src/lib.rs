@@ -13,6 +13,6 @@ mod session;
 mod taps;
 mod worker;
 
-pub use options::{PipelineOptions, Selection};
+pub use options::{CutHeights, PipelineOptions, Selection};
 pub use reading::Progress;
 pub use run::{Analysis, Input, PipelineError, analyze, messages};

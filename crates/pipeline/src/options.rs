@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bftap_analysis::AnalysisOptions;
 use bftap_capture::flow_table::FlowLimits;
@@ -19,6 +20,33 @@ pub struct Selection {
     pub to: CaptureTime,
     /// Of these heights.
     pub sequences: RangeInclusive<u64>,
+    /// Heights of which messages were seen that are too early or too late to count.
+    pub cut: Arc<CutHeights>,
+}
+
+/// Heights at the edges of a span of time: of them, and of those beyond, only a part may be counted.
+#[derive(Debug)]
+pub struct CutHeights {
+    /// One more than the highest height of a message that came too early.
+    early: AtomicU64,
+    /// The lowest height of a message that came too late.
+    late: AtomicU64,
+}
+
+impl Default for CutHeights {
+    fn default() -> Self {
+        Self {
+            early: AtomicU64::new(0),
+            late: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl CutHeights {
+    /// Whether messages of this height may have been left out; final when everything was read.
+    pub fn contains(&self, sequence: u64) -> bool {
+        sequence < self.early.load(Ordering::Relaxed) || sequence >= self.late.load(Ordering::Relaxed)
+    }
 }
 
 impl Default for Selection {
@@ -27,15 +55,29 @@ impl Default for Selection {
             from: CaptureTime::MIN,
             to: CaptureTime::MAX,
             sequences: 0..=u64::MAX,
+            cut: Arc::default(),
         }
     }
 }
 
 impl Selection {
-    /// Whether a message of this height, seen at this time, counts.
+    /// Whether a message of this height, seen at this time, counts. If only its time is wrong, its height is noted as cut.
     #[inline]
     pub fn covers(&self, seen: CaptureTime, sequence: u64) -> bool {
-        self.from <= seen && seen <= self.to && self.sequences.contains(&sequence)
+        if !self.sequences.contains(&sequence) {
+            return false;
+        }
+        if seen < self.from {
+            self.cut
+                .early
+                .fetch_max(sequence.saturating_add(1), Ordering::Relaxed);
+            return false;
+        }
+        if seen > self.to {
+            self.cut.late.fetch_min(sequence, Ordering::Relaxed);
+            return false;
+        }
+        true
     }
 }
 
@@ -84,5 +126,31 @@ impl Default for PipelineOptions {
             payload_cache: 32 << 20,
             analysis: AnalysisOptions::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_at_the_edges_of_a_span_of_time_are_noted_as_cut() {
+        let at = CaptureTime::from_nanos;
+        let selection = Selection {
+            from: at(100),
+            to: at(200),
+            sequences: 1..=50,
+            ..Selection::default()
+        };
+        assert!(selection.covers(at(100), 1) && selection.covers(at(200), 50));
+        assert!((0..60).all(|sequence| !selection.cut.contains(sequence)));
+        assert!(!selection.covers(at(99), 10) && !selection.covers(at(99), 9));
+        assert!(!selection.covers(at(201), 30) && !selection.covers(at(201), 31));
+        // Heights that were not asked for say nothing about those that were.
+        assert!(!selection.covers(at(99), 51) && !selection.covers(at(150), 0));
+        let cut: Vec<_> = (8..33)
+            .filter(|&sequence| selection.cut.contains(sequence))
+            .collect();
+        assert_eq!(cut, [8, 9, 10, 30, 31, 32]);
     }
 }

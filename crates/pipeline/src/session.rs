@@ -400,6 +400,7 @@ impl Session {
                 Attached::Handshake => "handshake",
                 Attached::Midstream => "midstream",
             }),
+            opened_by: summary.secret_source,
             mac: summary.mac,
             frames: summary.frames,
             gaps: summary.gaps,

@@ -20,7 +20,9 @@ pub mod prng;
 pub mod rlpx;
 
 pub use capture::{CaptureFormat, SecretsPlace};
-pub use network::{SimulateError, Sinks, Summary, simulate};
+pub use network::{
+    LoggedFrame, LoggedMessage, SimulateError, Sinks, Summary, simulate, simulate_with_frames,
+};
 pub use options::{
     CaptureLayout, ClockStep, Ending, Fault, FaultKind, Gossip, MAX_NODES, MIN_NODES, OptionsError,
     SimulateOptions, Taps,

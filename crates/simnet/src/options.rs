@@ -227,11 +227,13 @@ pub enum OptionsError {
     #[error("say when to stop: a number of sequences, a duration, or both")]
     NoEnd,
     /// A tap or a fault at a node that is not there.
-    #[error("there is no node {node}: nodes are numbered from 0 to {last}")]
+    ///
+    /// The text counts from 1, as the names of the nodes do (`cn1`).
+    #[error("there is no node {}: nodes are numbered from 1 to {}", node.saturating_add(1), last.saturating_add(1))]
     NoSuchNode {
-        /// The number.
+        /// Its number, counted from 0.
         node: usize,
-        /// The highest number.
+        /// The highest number, counted from 0.
         last: usize,
     },
     /// Nothing is captured.
@@ -455,6 +457,11 @@ mod tests {
         assert_eq!(
             refused(|o| o.taps = Taps::Only(vec![7])),
             OptionsError::NoSuchNode { node: 7, last: 6 }
+        );
+        assert_eq!(
+            refused(|o| o.taps = Taps::Only(vec![7])).to_string(),
+            "there is no node 8: nodes are numbered from 1 to 7",
+            "node 0 is called cn1"
         );
         assert_eq!(
             refused(|o| o.channels = 3),

@@ -1,6 +1,7 @@
-//! Test helpers: seeded impairments, golden files, shared captures.
+//! Test helpers: captures written and damaged, what survives the damage, golden files, shared captures.
 
 pub mod capture_file;
+pub mod damage;
 pub mod impair;
 pub mod packet;
 mod shared;

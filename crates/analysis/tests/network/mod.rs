@@ -293,6 +293,7 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         state,
         candidate: false,
         attached: Some("handshake"),
+        opened_by: None,
         mac: Some(MacState::Verified),
         frames: [3, 3],
         gaps: 0,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -90,6 +91,16 @@ impl FromStr for NodeFilter {
             None if text.is_empty() => Err("a name, an address or an IP address belongs here".to_owned()),
             None => Ok(Self::Name(text.to_owned())),
         }
+    }
+}
+
+/// A number of worker threads.
+pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse() {
+        Ok(number) => NonZeroUsize::new(number).ok_or_else(|| {
+            "at least one worker is needed; without --jobs there is one a processor".to_owned()
+        }),
+        Err(_) => Err("a whole number of workers belongs here".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be typed behind `bftap simulate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bftap_model::{CaptureTime, Nanos};
@@ -17,7 +17,8 @@ use super::parse;
 ///
 /// Validators with real keys dial each other, agree on real session secrets, and send signed Istanbul messages as real
 /// clients do. The same options give the same bytes. Beside FILE stand FILE's name with .truth.json (what the nodes
-/// decided and what passed the taps), .keylog (session secrets) and .nodes.json (names).
+/// decided and what passed the taps), .keylog (session secrets) and .nodes.json (names). Files that are there already stay
+/// as they are unless --force is given.
 ///
 /// Times are written with a unit: 150us, 20ms, 10s, 5min, 1h. Nodes are numbered from 1; node 1 is called cn1.
 #[derive(Args, Debug)]
@@ -29,6 +30,10 @@ pub(crate) struct SimulateArgs {
     /// Capture to write; with --per-tap the name of each file gets the node's name
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     pub(crate) output: PathBuf,
+
+    /// Write over files that are there already, FILE and those beside it
+    #[arg(long)]
+    pub(crate) force: bool,
 
     /// Everything random follows from this
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -128,9 +133,9 @@ pub(crate) struct SimulateArgs {
     #[arg(long, help_heading = "Capture")]
     per_tap: bool,
 
-    /// Format of the capture
-    #[arg(long, value_enum, default_value_t = FormatWord::Pcapng, help_heading = "Capture")]
-    format: FormatWord,
+    /// Format of the capture [default: as FILE ends, .pcap or .pcapng; pcapng if it has no ending]
+    #[arg(long, value_enum, help_heading = "Capture")]
+    format: Option<FormatWord>,
 
     /// Put the session secrets into the capture too (pcapng only)
     #[arg(long, help_heading = "Capture")]
@@ -216,9 +221,22 @@ struct FaultWord(Fault);
 struct ClockStepWord(ClockStep);
 
 impl SimulateArgs {
-    /// What the options mean.
-    pub(crate) fn options(&self) -> SimulateOptions {
-        SimulateOptions {
+    /// What the options mean; the error is for the user.
+    pub(crate) fn options(&self) -> Result<SimulateOptions, String> {
+        let format = self.capture_format()?;
+        if self.taps.contains(&0) || self.faults.iter().any(|fault| fault.0.node == usize::MAX) {
+            return Err(format!(
+                "there is no node 0: nodes are numbered from 1 to {}",
+                self.nodes
+            ));
+        }
+        if self.secrets_in_capture && format != CaptureFormat::Pcapng {
+            return Err(
+                "a pcap file cannot hold secrets: leave out --secrets-in-capture, or write a .pcapng file"
+                    .to_owned(),
+            );
+        }
+        Ok(SimulateOptions {
             seed: self.seed,
             nodes: self.nodes,
             clients: self.clients.clone(),
@@ -257,19 +275,14 @@ impl SimulateArgs {
             taps: if self.taps.is_empty() {
                 Taps::All
             } else {
-                // Node 0 does not exist for the user; what underflows is refused as a node that is not there.
-                Taps::Only(self.taps.iter().map(|node| node.wrapping_sub(1)).collect())
+                Taps::Only(self.taps.iter().map(|node| node - 1).collect())
             },
             layout: if self.per_tap {
                 CaptureLayout::PerTap
             } else {
                 CaptureLayout::Together
             },
-            format: match self.format {
-                FormatWord::Pcap => CaptureFormat::Pcap,
-                FormatWord::PcapNanos => CaptureFormat::PcapNanos,
-                FormatWord::Pcapng => CaptureFormat::Pcapng,
-            },
+            format,
             secrets: if self.secrets_in_capture {
                 SecretsPlace::KeyLogAndCapture
             } else {
@@ -281,21 +294,32 @@ impl SimulateArgs {
             reinitialize: self.reinitialize,
             clock_steps: self.clock_steps.iter().map(|step| step.0).collect(),
             other_flows: self.other_flows,
-        }
-    }
-
-    /// Options that do not go together, beyond what the simulator itself refuses.
-    pub(crate) fn conflict(&self) -> Option<String> {
-        if self.taps.contains(&0) || self.faults.iter().any(|fault| fault.0.node == usize::MAX) {
-            return Some(format!(
-                "there is no node 0: nodes are numbered from 1 to {}",
-                self.nodes
-            ));
-        }
-        (self.secrets_in_capture && !matches!(self.format, FormatWord::Pcapng)).then(|| {
-            "only pcapng can hold secrets: leave out --secrets-in-capture, or use --format pcapng".to_owned()
         })
     }
+
+    /// What the user asks for, else what the file's name promises: readers believe a name.
+    fn capture_format(&self) -> Result<CaptureFormat, String> {
+        let ending = ending(&self.output);
+        if matches!(ending.as_deref(), Some("gz" | "zst")) {
+            return Err("simulate does not compress what it writes: leave out the ending, then run gzip or zstd on the file, \
+                        or write to a name ending in .pcap or .pcapng"
+                .to_owned());
+        }
+        match (self.format, ending.as_deref()) {
+            (Some(FormatWord::Pcap), _) | (None, Some("pcap")) => Ok(CaptureFormat::Pcap),
+            (Some(FormatWord::PcapNanos), _) => Ok(CaptureFormat::PcapNanos),
+            (Some(FormatWord::Pcapng), _) | (None, Some("pcapng") | None) => Ok(CaptureFormat::Pcapng),
+            (None, Some(other)) => Err(format!(
+                "which format is .{other}? End FILE in .pcap or .pcapng, or say --format"
+            )),
+        }
+    }
+}
+
+/// What stands behind the name's last dot, in lower case.
+fn ending(path: &Path) -> Option<String> {
+    path.extension()
+        .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
 }
 
 fn client(text: &str) -> Result<Client, String> {
@@ -382,14 +406,18 @@ mod tests {
         args: SimulateArgs,
     }
 
-    fn args(line: &str) -> Result<SimulateArgs, clap::Error> {
-        Only::try_parse_from(["x", "-o", "a.pcapng"].into_iter().chain(line.split_whitespace()))
+    fn args_for(output: &str, line: &str) -> Result<SimulateArgs, clap::Error> {
+        Only::try_parse_from(["x", "-o", output].into_iter().chain(line.split_whitespace()))
             .map(|only| only.args)
+    }
+
+    fn args(line: &str) -> Result<SimulateArgs, clap::Error> {
+        args_for("a.pcapng", line)
     }
 
     #[test]
     fn the_defaults_are_those_of_the_simulator() {
-        let ours = args("").unwrap().options();
+        let ours = args("").unwrap().options().unwrap();
         assert_eq!(format!("{ours:?}"), format!("{:?}", SimulateOptions::default()));
     }
 
@@ -400,7 +428,8 @@ mod tests {
              --fault 3:paused@10s..15s --fault 1:slow=20ms@0s --clock-step 5s:-1s --no-background --gossip direct",
         )
         .unwrap()
-        .options();
+        .options()
+        .unwrap();
         assert_eq!(options.check(), Ok(()));
         assert_eq!(options.sequences, None);
         assert_eq!(options.duration, Some(Nanos::from_secs(30)));
@@ -447,20 +476,43 @@ mod tests {
         ] {
             assert!(args(line).is_err(), "{line}");
         }
-        assert!(args("--tap 0").unwrap().conflict().unwrap().contains("no node 0"));
-        assert!(
-            args("--fault 0:paused@1s")
-                .unwrap()
-                .conflict()
-                .unwrap()
-                .contains("no node 0")
+        let refused = |line: &str| args(line).unwrap().options().unwrap_err();
+        assert!(refused("--tap 0").contains("no node 0"));
+        assert!(refused("--fault 0:paused@1s").contains("no node 0"));
+        assert!(refused("--secrets-in-capture --format pcap").contains("cannot hold secrets"));
+        assert!(args("--secrets-in-capture").unwrap().options().is_ok());
+    }
+
+    #[test]
+    fn the_format_is_what_the_name_promises() {
+        let format = |output: &str, line: &str| {
+            let options = args_for(output, line).unwrap().options();
+            options.map(|options| options.format)
+        };
+        assert_eq!(format("a.pcap", ""), Ok(CaptureFormat::Pcap));
+        assert_eq!(format("out.d/A.PCAP", ""), Ok(CaptureFormat::Pcap));
+        assert_eq!(format("a.b.pcapng", ""), Ok(CaptureFormat::Pcapng));
+        assert_eq!(format("out.d/a", ""), Ok(CaptureFormat::Pcapng));
+        // Whoever names a format gets it.
+        assert_eq!(format("a.pcap", "--format pcapng"), Ok(CaptureFormat::Pcapng));
+        assert_eq!(
+            format("a.pcap", "--format pcap-nanos"),
+            Ok(CaptureFormat::PcapNanos)
         );
+        assert_eq!(format("a.cap", "--format pcap"), Ok(CaptureFormat::Pcap));
+        assert!(format("a.cap", "").unwrap_err().contains(".cap?"));
+        for output in ["a.pcap.gz", "a.pcapng.zst", "a.GZ"] {
+            for line in ["", "--format pcap"] {
+                assert!(
+                    format(output, line).unwrap_err().contains("does not compress"),
+                    "{output}"
+                );
+            }
+        }
         assert!(
-            args("--secrets-in-capture --format pcap")
-                .unwrap()
-                .conflict()
-                .is_some()
+            format("a.pcap", "--secrets-in-capture")
+                .unwrap_err()
+                .contains("cannot hold secrets")
         );
-        assert!(args("--secrets-in-capture").unwrap().conflict().is_none());
     }
 }

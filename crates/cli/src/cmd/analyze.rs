@@ -1,24 +1,24 @@
 //! `bftap analyze`: captures in, report, JSON and rows out.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts};
-use bftap_pipeline::Progress;
+use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RunFacts};
+use bftap_pipeline::{CutHeights, Progress};
 use bftap_store::{NewRun, RunSource, StoreError, StoreUrl, StoreWriter};
-use tempfile::NamedTempFile;
 
 use crate::args::{AnalyzeArgs, StoreArgs};
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
-use crate::json::JsonReport;
+use crate::json_out::JsonOut;
 use crate::progress::Bar;
-use crate::report::{Asked, Report, Summary};
+use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::run_name;
-use crate::settings::{self, describe_selection};
+use crate::selection::Part;
+use crate::settings;
 use crate::term::{Level, Style, safe, safe_display, tell};
 
 /// Runs the command.
@@ -37,28 +37,32 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         unopened,
         length,
         read,
-    } = inputs::open(&args.input.captures);
+    } = inputs::open(&args.input.captures)?;
     if opened == 0 {
         return Err(anyhow!("there is no capture to read"));
     }
     let incomplete = opened < inputs.len();
 
     // Whatever cannot be written is found before anything is read.
-    let json = args.json.as_deref().map(JsonOut::create).transpose()?;
-    let (store, run_name) = open_store(&url, args)?;
+    let part = Part::of(&args.input);
+    let create = |path| JsonOut::create(path, part.as_ref());
+    let json = args.json.as_deref().map(create).transpose()?;
+    let (store, run_name) = open_store(&url, args, part.as_ref())?;
 
     let mut sinks = Sinks {
+        cut: Arc::clone(&settings.pipeline.selection.cut),
         summary: Summary::default(),
         json,
         store,
         store_failed: false,
     };
-    let secrets = settings.secrets;
+    let secrets = Arc::clone(&settings.pipeline.secrets);
     let progress = Arc::new(Progress::default());
     let bar = Bar::show(length, read, Arc::clone(&progress));
     let analysis = bftap_pipeline::analyze(inputs, settings.into_pipeline(), &progress, &mut sinks);
     drop(bar);
-    let analysis = analysis?;
+    let mut analysis = analysis?;
+    inputs::name_unopened(&mut analysis.facts.captures, &unopened);
 
     for problem in &analysis.problems {
         tell(Level::Warning, problem);
@@ -72,7 +76,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         if let Some(problem) = &capture.problem {
             status = Status::Incomplete;
             // Those that could not be opened were told when they were to be opened.
-            if !unopened.contains(&capture.path) {
+            if !unopened.contains_key(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }
@@ -88,20 +92,26 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     if let Some(json) = sinks.json.take() {
         json.finish(&analysis.facts)?;
     }
+    let counts = secrets.counts();
+    let asked = Asked {
+        secrets: counts.whole + counts.aes_named + counts.aes_only,
+        key_sources: !args.input.keys.keylog.is_empty(),
+        selection: part.as_ref().map(|part| part.words().to_owned()),
+        ports: !args.input.ports.is_empty(),
+        no_mac: args.input.no_mac,
+        no_signatures: args.input.no_signatures,
+        stored,
+    };
+    let report = Report {
+        facts: &analysis.facts,
+        summary: &sinks.summary,
+        asked: &asked,
+    };
+    // Standard error alone is seen where the report goes to a file, or JSON takes its place.
+    for problem in unread_sessions(&report) {
+        tell(Level::Warning, &problem);
+    }
     if !json_on_stdout {
-        let asked = Asked {
-            secrets,
-            selection: describe_selection(&args.input),
-            ports: !args.input.ports.is_empty(),
-            no_mac: args.input.no_mac,
-            no_signatures: args.input.no_signatures,
-            stored,
-        };
-        let report = Report {
-            facts: &analysis.facts,
-            summary: &sinks.summary,
-            asked: &asked,
-        };
         let mut out = io::stdout().lock();
         out.write_all(report.render(Style::of_stdout()).as_bytes())
             .context("cannot write the report")?;
@@ -117,6 +127,7 @@ pub(super) fn processors() -> usize {
 
 /// Everything that heights and minutes go to.
 struct Sinks {
+    cut: Arc<CutHeights>,
     summary: Summary,
     json: Option<JsonOut>,
     store: Option<StoreWriter>,
@@ -128,6 +139,9 @@ impl FactSink for Sinks {
     type Error = io::Error;
 
     fn height(&mut self, height: &HeightFacts) -> io::Result<()> {
+        let cut = sequence_of(height).is_some_and(|sequence| self.cut.contains(sequence));
+        let marked = cut.then(|| cut_height(height.clone()));
+        let height = marked.as_ref().unwrap_or(height);
         self.summary.add(height);
         if let Some(json) = &mut self.json {
             json.report().height(height)?;
@@ -140,6 +154,24 @@ impl FactSink for Sinks {
         self.store_rows(|store| store.minute(links));
         Ok(())
     }
+}
+
+fn sequence_of(height: &HeightFacts) -> Option<u64> {
+    let counted = height.counts.first().map(|count| count.sequence);
+    counted.or_else(|| height.rounds.first().map(|round| round.sequence))
+}
+
+/// A height at the edge of the span of time that was asked for: more of it was seen than is counted.
+fn cut_height(mut height: HeightFacts) -> HeightFacts {
+    for count in &mut height.counts {
+        count.lower_bound = true;
+    }
+    for round in &mut height.rounds {
+        if round.outcome == Outcome::Open {
+            round.outcome = Outcome::Unknown;
+        }
+    }
+    height
 }
 
 impl Sinks {
@@ -192,13 +224,29 @@ fn first_line(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The store, ready to be written, and the name of the run in it.
-fn open_store(url: &StoreUrl, args: &AnalyzeArgs) -> anyhow::Result<(Option<StoreWriter>, String)> {
+fn open_store(
+    url: &StoreUrl,
+    args: &AnalyzeArgs,
+    part: Option<&Part>,
+) -> anyhow::Result<(Option<StoreWriter>, String)> {
     if *url == StoreUrl::None {
         return Ok((None, String::new()));
     }
     let name = match &args.store.run {
-        Some(name) => name.clone(),
-        None => run_name::of_captures(&args.input.captures).context("cannot name the run by its captures")?,
+        Some(name) => {
+            if let Some(part) = part {
+                let text = format!(
+                    "the run {} will hold a part only ({}), also in place of a whole run of that name; without --run a part has \
+                     a name of its own",
+                    safe(name),
+                    part.words()
+                );
+                tell(Level::Warning, &text);
+            }
+            name.clone()
+        }
+        None => run_name::of_captures(&args.input.captures, part)
+            .context("cannot name the run by its captures")?,
     };
     let run = NewRun {
         name: name.clone(),
@@ -221,112 +269,10 @@ fn finish_store(store: StoreWriter, facts: &RunFacts, url: &StoreUrl, run: &str)
     }
 }
 
-/// Where the JSON report goes.
-enum JsonOut {
-    Stdout(JsonReport<BufWriter<io::Stdout>>),
-    /// Written beside its place and moved there when it is whole, so that nobody reads half a report.
-    File {
-        report: JsonReport<BufWriter<NamedTempFile>>,
-        path: PathBuf,
-    },
-    /// A pipe or a device: there is nothing to move.
-    Device {
-        report: JsonReport<BufWriter<File>>,
-        path: PathBuf,
-    },
-}
-
-impl JsonOut {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let out = Self::begin(path);
-        out.with_context(|| format!("cannot write the JSON report {}", safe_display(path.display())))
-    }
-
-    fn begin(path: &Path) -> io::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout(JsonReport::begin(BufWriter::new(io::stdout()))?));
-        }
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(io::Error::other("it is a directory")),
-            Ok(metadata) if !metadata.is_file() => {
-                let file = File::options().write(true).open(path)?;
-                return Ok(Self::Device {
-                    report: JsonReport::begin(BufWriter::new(file))?,
-                    path: path.to_owned(),
-                });
-            }
-            // A file that may not be written must not be replaced behind its owner's back.
-            Ok(_) => drop(File::options().append(true).open(path)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".bftap-").suffix(".json.part");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // As for any new file, less what the user's mask takes away.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder)?;
-        Ok(Self::File {
-            report: JsonReport::begin(BufWriter::new(file))?,
-            path: path.to_owned(),
-        })
-    }
-
-    const fn is_stdout(&self) -> bool {
-        matches!(self, Self::Stdout(_))
-    }
-
-    fn report(&mut self) -> &mut dyn TakesHeights {
-        match self {
-            Self::Stdout(report) => report,
-            Self::File { report, .. } => report,
-            Self::Device { report, .. } => report,
-        }
-    }
-
-    fn finish(self, facts: &RunFacts) -> anyhow::Result<()> {
-        let failed = |path: &Path| format!("cannot write the JSON report {}", safe_display(path.display()));
-        match self {
-            Self::Stdout(report) => {
-                report.finish(facts).context("cannot write the JSON report")?;
-            }
-            Self::Device { report, path } => {
-                report.finish(facts).with_context(|| failed(&path))?;
-            }
-            Self::File { report, path } => {
-                let file = report
-                    .finish(facts)
-                    .and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
-                let file = file.with_context(|| failed(&path))?;
-                file.persist(&path)
-                    .map_err(|error| error.error)
-                    .with_context(|| failed(&path))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A JSON report, whatever it is written to.
-trait TakesHeights {
-    fn height(&mut self, height: &HeightFacts) -> io::Result<()>;
-}
-
-impl<W: Write> TakesHeights for JsonReport<W> {
-    fn height(&mut self, height: &HeightFacts) -> io::Result<()> {
-        Self::height(self, height)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn store(store: Option<&str>, store_file: Option<PathBuf>) -> anyhow::Result<StoreUrl> {
@@ -367,27 +313,5 @@ mod tests {
             "{error}"
         );
         assert_eq!(store(Some("none"), None).unwrap(), StoreUrl::None);
-    }
-
-    #[test]
-    fn json_reports_replace_old_ones_only_when_they_are_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.json");
-        fs::write(&path, "old").unwrap();
-        let out = JsonOut::create(&path).unwrap();
-        drop(out);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        JsonOut::create(&path)
-            .unwrap()
-            .finish(&RunFacts::default())
-            .unwrap();
-        assert!(fs::read_to_string(&path).unwrap().starts_with("{\n\"version\""));
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "nothing is left lying about"
-        );
-        assert!(JsonOut::create(folder.path()).is_err());
-        assert!(JsonOut::create(&folder.path().join("no/such/folder.json")).is_err());
     }
 }

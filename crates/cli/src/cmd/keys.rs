@@ -15,7 +15,7 @@ use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::key_sources::{self, KeySources, describe};
 use crate::progress::Bar;
-use crate::report::{count, counted};
+use crate::report::{count, counted, is_joined_in_the_middle};
 use crate::term::{Ink, Level, Style, safe, tell};
 
 /// Runs the command.
@@ -27,9 +27,7 @@ pub(crate) fn check(args: &KeysCheckArgs) -> anyhow::Result<Status> {
     let style = Style::of_stdout();
     let mut out = io::stdout().lock();
     write_sources(&sources, &secrets, style, &mut out).context("cannot write")?;
-    for warning in sources.warnings() {
-        tell(Level::Warning, &warning);
-    }
+    sources.tell();
     let damaged = !sources.unreadable.is_empty() || sources.files.iter().any(|file| file.problem_count > 0);
     let mut status = if damaged {
         Status::Incomplete
@@ -101,7 +99,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
         unopened,
         length,
         read,
-    } = inputs::open(&args.capture);
+    } = inputs::open(&args.capture)?;
     if opened == 0 {
         return Err(anyhow!("there is no capture to read"));
     }
@@ -126,7 +124,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
     for capture in &analysis.facts.captures {
         if let Some(problem) = &capture.problem {
             complete = false;
-            if !unopened.contains(&capture.path) {
+            if !unopened.contains_key(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }
@@ -136,57 +134,111 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
 
 fn write_sessions(facts: &RunFacts, style: Style, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n{}", style.paint(Ink::Heading, "SESSIONS IN THE CAPTURES"))?;
-    let (opened, closed): (Vec<_>, Vec<_>) = facts.sessions.iter().partition(|session| is_open(session));
-    writeln!(
-        out,
-        "  {} opened, {} without a secret, {} that ended before keys were agreed",
-        counted(opened.len() as u64, "session", "sessions"),
-        count(
-            closed
-                .iter()
-                .filter(|session| session.state != SessionState::NoHandshake)
-                .count() as u64
-        ),
-        count(
-            closed
-                .iter()
-                .filter(|session| session.state == SessionState::NoHandshake)
-                .count() as u64
-        )
-    )?;
-    // What lacks a key is what the user came for.
-    let lacking = closed
-        .iter()
-        .filter(|session| session.state != SessionState::NoHandshake);
-    for (session, ink) in lacking
-        .map(|session| (*session, Ink::Bad))
-        .chain(opened.iter().map(|session| (*session, Ink::Good)))
-    {
-        let mac = session
-            .mac
-            .map_or_else(String::new, |mac| format!(", MACs {}", mac.as_str()));
-        let detail = session
-            .detail
-            .as_deref()
-            .map_or_else(String::new, |detail| format!(": {}", safe(detail)));
-        writeln!(
-            out,
-            "  {} {} → {}  {}{mac}{detail}",
-            style.paint(ink, &format!("{:<12}", session.state.as_str())),
-            session.initiator,
-            session.recipient,
-            counted(
-                session.frames_from_initiator + session.frames_from_recipient,
-                "frame",
-                "frames"
+    let sessions = &facts.sessions;
+    let findings: Vec<_> = Finding::ALL
+        .into_iter()
+        .map(|finding| {
+            (
+                finding,
+                sessions
+                    .iter()
+                    .filter(|session| Finding::of(session) == finding)
+                    .count(),
             )
-        )?;
+        })
+        .filter(|(finding, number)| *number > 0 || matches!(finding, Finding::Opened | Finding::NoSecret))
+        .map(|(finding, number)| format!("{} {}", count(number as u64), finding.words(number)))
+        .collect();
+    writeln!(out, "  {}", findings.join(", "))?;
+    // What lacks a key is what the user came for.
+    for finding in Finding::ALL
+        .into_iter()
+        .rev()
+        .filter(|finding| *finding != Finding::NoHandshake)
+    {
+        for session in sessions.iter().filter(|session| Finding::of(session) == finding) {
+            write_session(session, finding, style, out)?;
+        }
     }
     Ok(())
 }
 
-fn is_open(session: &SessionFact) -> bool {
-    matches!(session.state, SessionState::Decrypted | SessionState::Lost)
+fn write_session(
+    session: &SessionFact,
+    finding: Finding,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let ink = if finding == Finding::Opened {
+        Ink::Good
+    } else {
+        Ink::Bad
+    };
+    let mac = session
+        .mac
+        .map_or_else(String::new, |mac| format!(", MACs {}", mac.as_str()));
+    let source = session
+        .opened_by
+        .as_deref()
+        .map_or_else(String::new, |source| format!(", opened by {}", safe(source)));
+    let detail = session
+        .detail
+        .as_deref()
+        .map_or_else(String::new, |detail| format!(": {}", safe(detail)));
+    writeln!(
+        out,
+        "  {} {} → {}  {}{mac}{source}{detail}",
+        style.paint(ink, &format!("{:<12}", session.state.as_str())),
+        session.initiator,
+        session.recipient,
+        counted(
+            session.frames_from_initiator + session.frames_from_recipient,
+            "frame",
+            "frames"
+        )
+    )
+}
+
+/// What secrets did for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    Opened,
+    NoSecret,
+    Failed,
+    Midstream,
+    NoHandshake,
+}
+
+impl Finding {
+    /// What is listed last comes first.
+    const ALL: [Self; 5] = [
+        Self::Opened,
+        Self::NoSecret,
+        Self::Failed,
+        Self::Midstream,
+        Self::NoHandshake,
+    ];
+
+    fn of(session: &SessionFact) -> Self {
+        match session.state {
+            SessionState::Decrypted | SessionState::Lost => Self::Opened,
+            SessionState::NoSecret if is_joined_in_the_middle(session) => Self::Midstream,
+            SessionState::NoSecret => Self::NoSecret,
+            SessionState::Failed => Self::Failed,
+            SessionState::NoHandshake => Self::NoHandshake,
+        }
+    }
+
+    const fn words(self, number: usize) -> &'static str {
+        match self {
+            Self::Opened if number == 1 => "session opened",
+            Self::Opened => "sessions opened",
+            Self::NoSecret => "without a secret",
+            Self::Failed => "with a secret that does not open it",
+            Self::Midstream => "from before the capture, without a handshake to find a secret by",
+            Self::NoHandshake => "that ended before keys were agreed",
+        }
+    }
 }
 
 /// Takes heights and forgets them.

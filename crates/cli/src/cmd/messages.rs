@@ -33,7 +33,7 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
             .into());
         }
     }
-    let opened = inputs::open(&args.input.captures);
+    let opened = inputs::open(&args.input.captures)?;
     if opened.opened == 0 {
         return Err(anyhow!("there is no capture to read"));
     }
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
     for capture in captures {
         if let Some(problem) = capture.problem {
             status = Status::Incomplete;
-            if !opened.unopened.contains(&capture.path) {
+            if !opened.unopened.contains_key(&capture.path) {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }

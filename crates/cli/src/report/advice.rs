@@ -6,6 +6,7 @@ use bftap_model::MacState;
 use super::page::{Page, count, counted};
 use super::sessions::is_joined_in_the_middle;
 use super::{Report, bytes};
+use crate::inputs::NOT_OPENED;
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
@@ -36,7 +37,7 @@ struct Advice {
 fn all(report: &Report<'_>) -> Vec<Advice> {
     let mut advice = Advices::default();
     unread_captures(report, &mut advice);
-    unread_sessions(report, &mut advice);
+    advice.0.extend(of_unread_sessions(report));
     lost_bytes(report, &mut advice);
     coverage(report, &mut advice);
     authenticity(report, &mut advice);
@@ -78,15 +79,29 @@ impl Advices {
 fn unread_captures(report: &Report<'_>, advice: &mut Advices) {
     for capture in &report.facts.captures {
         if let Some(problem) = &capture.problem {
-            advice.bad(format!(
-                "{} was not read to its end: {problem}. What came before is in this report.",
-                capture.path
-            ));
+            advice.bad(if problem.starts_with(NOT_OPENED) {
+                format!("{} {problem}. Nothing of it is in this report.", capture.path)
+            } else {
+                format!(
+                    "{} was not read to its end: {problem}. What came before is in this report.",
+                    capture.path
+                )
+            });
         }
     }
 }
 
-fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
+/// What could not be opened or read of sessions, and what to do about it: for standard error, where the report may not be seen.
+pub(crate) fn unread_sessions(report: &Report<'_>) -> Vec<String> {
+    of_unread_sessions(report)
+        .into_iter()
+        .filter(|advice| advice.ink != Ink::Faint)
+        .map(|advice| advice.text)
+        .collect()
+}
+
+fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
+    let mut advice = Advices::default();
     let sessions = &report.facts.sessions;
     let number = |state| sessions.iter().filter(|session| session.state == state).count() as u64;
     let opened = number(SessionState::Decrypted) + number(SessionState::Lost);
@@ -112,6 +127,9 @@ fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
         }
     } else if opened == 0 && without > 0 {
         let had = match report.asked.secrets {
+            0 if report.asked.key_sources => {
+                "there is no secret in the key sources that were given".to_owned()
+            }
             0 => "no secrets were given".to_owned(),
             secrets => format!(
                 "none of the {} belongs to a session in this capture",
@@ -153,6 +171,27 @@ fn unread_sessions(report: &Report<'_>, advice: &mut Advices) {
             counted(lost, "session", "sessions")
         ));
     }
+    let before_keys = number(SessionState::NoHandshake);
+    if before_keys > 0 {
+        let gaps = sessions
+            .iter()
+            .any(|session| session.state == SessionState::NoHandshake && session.gaps > 0);
+        let text = format!(
+            "{} before keys were agreed{}",
+            counted(before_keys, "connection ended", "connections ended"),
+            if gaps {
+                ", or packets of its handshake are missing from the capture: what such a session carried is not counted."
+            } else {
+                ": refused, or one of two dials at once. No message can be in it."
+            }
+        );
+        if gaps {
+            advice.warning(text);
+        } else {
+            advice.note(text);
+        }
+    }
+    advice.0
 }
 
 fn lost_bytes(report: &Report<'_>, advice: &mut Advices) {

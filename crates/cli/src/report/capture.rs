@@ -5,6 +5,7 @@ use bftap_model::CaptureTime;
 
 use super::page::{Cell, Page, Table, bytes, count, counted, duration};
 use super::{Report, ink_of, left_out, short};
+use crate::inputs::NOT_OPENED;
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
@@ -24,10 +25,10 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
             bytes(capture.bytes).into(),
             // Not taken where nothing that is kept names the capture by it.
             capture.sha256.get(..12).unwrap_or("-").into(),
-            if capture.problem.is_some() {
-                Cell::from("not read to the end").ink(Ink::Bad)
-            } else {
-                Cell::default()
+            match &capture.problem {
+                Some(problem) if problem.starts_with(NOT_OPENED) => Cell::from("not opened").ink(Ink::Bad),
+                Some(_) => Cell::from("not read to the end").ink(Ink::Bad),
+                None => Cell::default(),
             },
         ]);
     }

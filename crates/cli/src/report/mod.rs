@@ -23,14 +23,18 @@ use bftap_analysis::facts::{Coverage, NodeFact, RunFacts};
 use crate::term::{Ink, Style};
 use page::Page;
 
+pub(crate) use advice::unread_sessions;
 pub(crate) use page::{bytes, count, counted, duration};
+pub(crate) use sessions::is_joined_in_the_middle;
 pub(crate) use summary::Summary;
 
 /// What was asked for, as far as it changes what the facts mean.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Session secrets that were there to try, those in the captures not included.
+    /// Session secrets that were there to try, those in the captures included.
     pub(crate) secrets: usize,
+    /// Key sources were given, with or without a secret in them.
+    pub(crate) key_sources: bool,
     /// Only a part was to be counted (`--from`, `--to`, `--sequence`), in words.
     pub(crate) selection: Option<String>,
     /// TCP ports were given.

@@ -113,6 +113,7 @@ fn session(client: u8, port: u16, server: u8, state: SessionState) -> SessionFac
         },
         state,
         attached: open.then_some("handshake"),
+        opened_by: None,
         mac: open.then_some(MacState::Verified),
         frames_from_initiator: if open { 1000 } else { 0 },
         frames_from_recipient: if open { 900 } else { 0 },

@@ -143,7 +143,7 @@ fn payload(session: &SessionFact) -> u64 {
 }
 
 /// Whether a session was there before the capture: its handshake is missing, so no secret can be tried on it.
-pub(super) fn is_joined_in_the_middle(session: &SessionFact) -> bool {
+pub(crate) fn is_joined_in_the_middle(session: &SessionFact) -> bool {
     session.state == SessionState::NoSecret && session.detail.as_deref() == Some(NO_HANDSHAKE_SEEN)
 }
 

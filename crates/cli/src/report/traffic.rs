@@ -89,8 +89,8 @@ fn per_round(receivers: &[Seen<'_>], page: &mut Page) {
     page.heading(
         "MESSAGES PER ROUND, BY RECEIVER",
         "mean, median and most over the rounds in which any arrived · ideal (│): each other validator's payload once, \
-         n-1; one preprepare · bound, the end of the bar: every neighbour hands on everything, n(n-1); n-1 preprepares \
-         · factor: messages / useful · echoes: its own coming back",
+         n-1, but one preprepare · bound, the end of the bar: every neighbour hands on everything, n(n-1), but n-1 \
+         preprepares · factor: messages / useful · echoes: its own coming back",
     );
     let mut table = Table::new()
         .long_words("receiver")

@@ -4,3 +4,8 @@ mod analyze;
 mod common;
 mod messages;
 mod other_commands;
+mod readme;
+mod secrets;
+mod simulate;
+mod stored;
+mod usage;

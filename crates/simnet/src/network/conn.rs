@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bftap_model::CaptureTime;
+
 use super::event::{NodeIndex, Time};
 use super::session::{Delivery, Session};
 use super::truth::{ChainIndex, SessionTruth};
@@ -23,6 +25,7 @@ pub(super) struct Conn {
     /// What the capture holds of it, once it holds something.
     pub(super) truth: Option<Box<SessionTruth>>,
     pub(super) chain: ChainIndex,
+    pub(super) dialled: CaptureTime,
 }
 
 pub(super) struct End {

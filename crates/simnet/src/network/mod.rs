@@ -7,6 +7,7 @@ mod blocks;
 mod conn;
 mod event;
 mod faults;
+mod frame_log;
 mod messages;
 mod node;
 mod session;
@@ -26,6 +27,7 @@ use hashbrown::HashMap;
 use self::blocks::{ChainBlock, ChainHead};
 use self::conn::{Conn, Latencies};
 use self::event::{ConnIndex, Event, NodeIndex, Queue, Time};
+pub use self::frame_log::{LoggedFrame, LoggedMessage};
 use self::node::Node;
 use self::session::Session;
 use self::setup::{NodeEntry, make_nodes, open_captures, other_host};
@@ -82,6 +84,27 @@ pub enum SimulateError {
 ///
 /// Memory does not grow with the length of the capture, but for about a hundred bytes a height and the list of sessions.
 pub fn simulate(options: &SimulateOptions, sinks: Sinks<'_>) -> Result<Summary, SimulateError> {
+    run(options, sinks, None)
+}
+
+/// [`simulate`], and tells of each whole frame on captured connections where in its stream it lies, as it is written.
+///
+/// What is simulated and captured does not depend on who listens.
+pub fn simulate_with_frames<'a>(
+    options: &'a SimulateOptions,
+    sinks: Sinks<'a>,
+    frames: &'a mut (dyn FnMut(LoggedFrame) + 'a),
+) -> Result<Summary, SimulateError> {
+    run(options, sinks, Some(frames))
+}
+
+type FrameLog<'a> = &'a mut (dyn FnMut(LoggedFrame) + 'a);
+
+fn run<'a>(
+    options: &'a SimulateOptions,
+    sinks: Sinks<'a>,
+    frame_log: Option<FrameLog<'a>>,
+) -> Result<Summary, SimulateError> {
     options.check()?;
     let names = options.capture_names();
     if names.len() != sinks.captures.len() {
@@ -92,6 +115,7 @@ pub fn simulate(options: &SimulateOptions, sinks: Sinks<'_>) -> Result<Summary, 
         .into());
     }
     let mut network = Network::new(options, sinks)?;
+    network.frame_log = frame_log;
     network.run()?;
     Ok(network.finish()?)
 }
@@ -120,6 +144,7 @@ struct Network<'a> {
     captures: Vec<CaptureWriter<'a>>,
     key_log: Box<dyn Write + 'a>,
     truth: TruthBook<'a>,
+    frame_log: Option<FrameLog<'a>>,
     frames: u64,
     refused: u64,
     other_flows: u64,
@@ -208,6 +233,7 @@ impl<'a> Network<'a> {
             captures,
             key_log: sinks.key_log,
             truth: TruthBook::new(sinks.truth, receivers)?,
+            frame_log: None,
             frames: 0,
             refused: 0,
             other_flows: 0,

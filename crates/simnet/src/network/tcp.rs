@@ -11,6 +11,7 @@ use bftap_model::{CaptureTime, Endpoint};
 use super::Network;
 use super::conn::{Bytes, Conn, End, EndState, FrameMark, Half, Written};
 use super::event::{ConnIndex, Event, NodeIndex, Time};
+use super::frame_log::LoggedFrame;
 use super::session::{Delivery, Session};
 use super::truth::SessionTruth;
 use crate::capture::packet::{self, Flags, Station};
@@ -76,6 +77,7 @@ impl Network<'_> {
             captured,
             truth: None,
             chain,
+            dialled: CaptureTime::from_nanos(self.capture_time(self.now)),
         };
         self.conns.push(Some(Box::new(conn)));
         self.depart_in(0, index, 0, SegmentKind::Syn);
@@ -131,6 +133,21 @@ impl Network<'_> {
         let latency = self
             .latencies
             .draw(conn.ends[side].node, conn.ends[1 - side].node, &mut conn.prng);
+        if let (Some(log), Some(_), Some((code, message))) = (&mut self.frame_log, &bytes, &what.frame) {
+            let endpoint = |end: &End| Endpoint {
+                ip: self.nodes[end.node].ip,
+                port: end.port,
+            };
+            log(LoggedFrame::of(
+                conn,
+                index,
+                [endpoint(&conn.ends[0]), endpoint(&conn.ends[1])],
+                side,
+                (*code, message.as_deref()),
+                len,
+                self.truth.chain_name(conn.chain),
+            ));
+        }
         let half = &mut conn.halves[side];
         let start = half.queued;
         half.queued += len as u64;

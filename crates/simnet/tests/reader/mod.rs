@@ -1,6 +1,7 @@
 //! A second, small reading of captures: nothing of bftap's analyzer is in it but the ciphers and the message decoders.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use bftap_decrypt::keystream::Keystream;
 use bftap_decrypt::mac::FrameMac;
@@ -17,11 +18,15 @@ pub(crate) struct Contents {
     pub(crate) packets: u64,
     /// Whole frames of each direction, the client's first, by client and server.
     pub(crate) frames: BTreeMap<(String, String), [u64; 2]>,
+    /// Where the frames of a stream lie, by client, server and side: bytes of the stream, code, hash of a consensus payload.
+    pub(crate) places: BTreeMap<(String, String, usize), Vec<Place>>,
     pub(crate) codes: BTreeMap<String, u64>,
     pub(crate) messages: Vec<Message>,
     /// Reasons of all Disconnect messages, as they stand on the wire.
     pub(crate) disconnects: Vec<Vec<u8>>,
 }
+
+pub(crate) type Place = (Range<u64>, u64, Option<[u8; 32]>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
@@ -141,7 +146,9 @@ fn decrypt(
             let mut keystream = Keystream::new(&AesSecret::new(*aes));
             let mut macs = FrameMac::new(&MacSecret::new(*mac), nonce, packets[side]);
             let mut rest = &streams[side][preamble + packets[side].len()..];
+            let mut places: Vec<Place> = Vec::new();
             while let Some((body, wire_len)) = frame(rest, &mut keystream, &mut macs) {
+                let start = (streams[side].len() - rest.len()) as u64;
                 rest = &rest[wire_len..];
                 let code = Item::first(&body, 0, "code").unwrap();
                 let mut payload = body[code.raw().len()..].to_vec();
@@ -150,6 +157,7 @@ fn decrypt(
                     payload = snap::raw::Decoder::new().decompress_vec(&payload).unwrap();
                 }
                 frames[side] += 1;
+                places.push((start..start + wire_len as u64, code, None));
                 *contents.codes.entry(code.to_string()).or_default() += 1;
                 if code == 1 {
                     contents.disconnects.push(payload);
@@ -164,9 +172,13 @@ fn decrypt(
                         client.0.clone()
                     };
                     message.bytes = wire_len as u64;
+                    places.last_mut().unwrap().2 = Some(message.payload);
                     contents.messages.push(message);
                 }
             }
+            contents
+                .places
+                .insert((shown(client), shown(server), side), places);
         }
         contents.frames.insert((shown(client), shown(server)), frames);
         return;

@@ -166,6 +166,7 @@ pub(crate) fn run_facts() -> RunFacts {
             recipient: endpoint(2, 32_323),
             state: SessionState::Lost,
             attached: Some("handshake"),
+            opened_by: None,
             mac: Some(MacState::Unverifiable),
             frames_from_initiator: 11,
             frames_from_recipient: 12,
