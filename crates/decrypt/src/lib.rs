@@ -18,6 +18,7 @@ pub mod legacy;
 pub mod locate;
 pub mod mac;
 pub mod problem;
+pub mod search;
 pub mod secret_store;
 pub mod secrets;
 pub mod session;

@@ -4,6 +4,7 @@
 //! stream. [`Windows`] keeps those of many places, of one stream or of many, and [`Windows::scan`] runs over a key stream once and
 //! names the places whose bytes it meets. A match is 104 bits, more than chance gives in any search that ends.
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
 use crate::frame::HEADER_TAIL;
@@ -105,6 +106,11 @@ impl Windows {
     pub fn retain(&mut self, keep: impl FnMut(&Window) -> bool) {
         self.windows.retain(keep);
         self.index = None;
+    }
+
+    /// Whose windows there are.
+    pub fn owners(&self) -> BTreeSet<u32> {
+        self.windows.iter().map(|window| window.owner).collect()
     }
 
     /// Prepares [`scan`](Self::scan), which may then run on several threads at once.

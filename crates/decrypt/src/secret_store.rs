@@ -207,6 +207,15 @@ impl SecretStore {
         ))
     }
 
+    /// All of them, in an order that depends on nothing but the secrets.
+    pub fn all(&self) -> Vec<Candidate> {
+        let inner = self.read();
+        let mut all: Vec<Candidate> = inner.by_mark.values().flatten().cloned().collect();
+        drop(inner);
+        all.sort_by_key(|candidate| (candidate.id(), candidate.session, candidate.secrets.mac.is_none()));
+        all
+    }
+
     /// How much is known.
     pub fn counts(&self) -> SecretCounts {
         self.read().counts
