@@ -174,9 +174,7 @@ impl Queue {
         } else {
             first_far?
         };
-        // The empty bucket's memory takes the place of the full one.
-        let mut entries = std::mem::take(&mut self.current).into_vec();
-        std::mem::swap(&mut entries, &mut self.near[(self.bucket % BUCKETS) as usize]);
+        let entries = std::mem::take(&mut self.near[(self.bucket % BUCKETS) as usize]);
         self.near_count -= entries.len();
         self.current = entries.into();
         while let Some(entry) = self.far.peek_mut() {
