@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
 use super::blocks::ChainBlock;
@@ -101,9 +102,20 @@ pub(super) enum Event {
 }
 
 /// The queue of events.
-#[derive(Default)]
+///
+/// Large networks have some hundred thousand events under way, most of them within the next milliseconds. Those wait in
+/// buckets of time, so that only the bucket whose time has come is sorted, and stays in the processor's cache.
 pub(super) struct Queue {
-    heap: BinaryHeap<Entry>,
+    /// The bucket under way, and what was pushed for times before it.
+    current: BinaryHeap<Entry>,
+    /// Its number: the time in units of a bucket.
+    bucket: u64,
+    /// The buckets behind it, by their number modulo [`BUCKETS`].
+    near: Vec<Vec<Entry>>,
+    /// Events in those.
+    near_count: usize,
+    /// Events behind those, until their bucket's time has come.
+    far: BinaryHeap<Entry>,
     pushed: u64,
 }
 
@@ -114,20 +126,70 @@ struct Entry {
     event: Event,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            current: BinaryHeap::new(),
+            bucket: 0,
+            near: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            near_count: 0,
+            far: BinaryHeap::new(),
+            pushed: 0,
+        }
+    }
+}
+
 impl Queue {
     pub(super) fn push(&mut self, time: Time, event: Event) {
         self.pushed += 1;
-        self.heap.push(Entry {
+        let entry = Entry {
             time,
             order: self.pushed,
             event,
-        });
+        };
+        match (time >> BUCKET_BITS).saturating_sub(self.bucket) {
+            0 => self.current.push(entry),
+            1..BUCKETS => {
+                self.near[((time >> BUCKET_BITS) % BUCKETS) as usize].push(entry);
+                self.near_count += 1;
+            }
+            _ => self.far.push(entry),
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<(Time, Event)> {
-        self.heap.pop().map(|entry| (entry.time, entry.event))
+        loop {
+            if let Some(entry) = self.current.pop() {
+                return Some((entry.time, entry.event));
+            }
+            self.next_bucket()?;
+        }
+    }
+
+    /// Goes on to the next bucket, which may be empty; `None` if nothing is left at all.
+    fn next_bucket(&mut self) -> Option<()> {
+        let first_far = self.far.peek().map(|entry| entry.time >> BUCKET_BITS);
+        self.bucket = if self.near_count > 0 {
+            self.bucket + 1
+        } else {
+            first_far?
+        };
+        let entries = std::mem::take(&mut self.near[(self.bucket % BUCKETS) as usize]);
+        self.near_count -= entries.len();
+        self.current = entries.into();
+        while let Some(entry) = self.far.peek_mut() {
+            if entry.time >> BUCKET_BITS > self.bucket {
+                break;
+            }
+            self.current.push(PeekMut::pop(entry));
+        }
+        Some(())
     }
 }
+
+/// A bucket is 16 microseconds, and all of them together are 67 milliseconds.
+const BUCKET_BITS: u32 = 14;
+const BUCKETS: u64 = 4096;
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
@@ -147,5 +209,53 @@ impl Ord for Entry {
     /// The earliest is the greatest, as the heap gives the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.time, other.order).cmp(&(self.time, self.order))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prng::Prng;
+
+    /// An event that can be told from others.
+    fn marked(number: u64) -> Event {
+        Event::Reap(number as ConnIndex)
+    }
+
+    fn mark(event: &Event) -> u64 {
+        match event {
+            Event::Reap(number) => (*number).into(),
+            _ => panic!("not one of ours"),
+        }
+    }
+
+    #[test]
+    fn events_happen_in_the_order_of_time_and_then_of_pushing() {
+        let mut prng = Prng::derive(1, "queue", 0);
+        let mut queue = Queue::default();
+        let mut waiting: Vec<(Time, u64)> = Vec::new();
+        let mut now = 0;
+        let mut number = 0;
+        // Grows, then runs dry several times; times from none to beyond all buckets, many of them the same.
+        for turn in 0..20_000 {
+            let grows = (turn / 2_000) % 2 == 0;
+            for _ in 0..if grows { 2 } else { 0 } {
+                let span = [1, 100, 20_000, 1_000_000, 80_000_000, 30_000_000_000][prng.below(6) as usize];
+                let time = now + prng.below(span);
+                queue.push(time, marked(number));
+                waiting.push((time, number));
+                number += 1;
+            }
+            let next = waiting.iter().min().copied();
+            waiting.retain(|entry| Some(*entry) != next);
+            let popped = queue.pop().map(|(time, event)| (time, mark(&event)));
+            assert_eq!(popped, next);
+            now = popped.map_or(now, |(time, _)| time);
+        }
+        assert!(waiting.is_empty() && queue.pop().is_none());
+        // After all that, an event for a time that is over comes first.
+        queue.push(now + 1, marked(1));
+        queue.push(0, marked(2));
+        assert_eq!(queue.pop().map(|(_, event)| mark(&event)), Some(2));
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) kind: SessionKind,
     pub(super) clients: [Client; 2],
     pub(super) agreed: Vec<AgreedCapability>,
+    /// First codes of the chain's and of the consensus protocol.
+    offsets: [u64; 2],
     pub(super) sides: [Side; 2],
     initiator: Option<Initiator>,
     secret: SecretState,
@@ -89,10 +91,19 @@ impl Session {
     }
 
     fn new(kind: SessionKind, clients: [Client; 2]) -> Self {
+        let agreed = devp2p::agree(clients[0], clients[1]);
+        let offset = |capability: Option<&AgreedCapability>| {
+            capability.map_or(devp2p::FIRST_OFFSET, |capability| capability.offset)
+        };
+        let offsets = [
+            offset(Client::chain_capability(&agreed)),
+            offset(Client::consensus_capability(&agreed)),
+        ];
         Self {
             kind,
             clients,
-            agreed: devp2p::agree(clients[0], clients[1]),
+            agreed,
+            offsets,
             sides: Default::default(),
             initiator: None,
             secret: SecretState::None,
@@ -129,13 +140,8 @@ impl Session {
         }
     }
 
-    pub(super) fn offset(&self, consensus: bool) -> u64 {
-        let capability = if consensus {
-            Client::consensus_capability(&self.agreed)
-        } else {
-            Client::chain_capability(&self.agreed)
-        };
-        capability.map_or(devp2p::FIRST_OFFSET, |capability| capability.offset)
+    pub(super) const fn offset(&self, consensus: bool) -> u64 {
+        self.offsets[consensus as usize]
     }
 }
 
