@@ -237,8 +237,12 @@ pub struct SessionFact {
     pub lost_bytes: u64,
     /// Bytes at the end of the capture that do not complete a frame.
     pub incomplete_bytes: u64,
-    /// Agreed capabilities, `istanbul/64`.
+    /// Frames that gaps cut or swallowed, from the initiator and from the recipient; those behind a lost place are not known.
+    pub frames_lost: [u64; 2],
+    /// Agreed capabilities, `istanbul/64`; `istanbul/?` where they were inferred.
     pub capabilities: Vec<String>,
+    /// Where no Hello told what codes mean: which dialect it is, and how sure that is, in words.
+    pub inferred: Option<String>,
     /// Chain, as Status tells it.
     pub chain: ChainName,
     /// Bytes of TCP payload from the initiator and from the recipient.
@@ -395,6 +399,10 @@ pub struct Totals {
     pub skipped_packets: std::collections::BTreeMap<String, u64>,
     /// Undecodable messages by reason.
     pub undecodable_reasons: std::collections::BTreeMap<String, u64>,
+    /// Frames that gaps cut or swallowed.
+    pub frames_lost: u64,
+    /// Bytes of key stream that were searched for sessions joined in their middle.
+    pub searched_bytes: u64,
     /// Limits that were reached, by name, and how often.
     pub limits_reached: std::collections::BTreeMap<String, u64>,
 }

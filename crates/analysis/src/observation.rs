@@ -97,8 +97,12 @@ pub struct SessionEnd {
     pub lost_bytes: u64,
     /// Bytes at the end that complete no frame.
     pub incomplete_bytes: u64,
+    /// Frames lost to gaps, from the initiator and from the recipient.
+    pub frames_lost: [u64; 2],
     /// Agreed capabilities.
     pub capabilities: Vec<String>,
+    /// Where no Hello told what codes mean: which dialect it is, and how sure that is.
+    pub inferred: Option<String>,
     /// TCP payload from the initiator and from the recipient.
     pub stream_bytes: [u64; 2],
     /// Roles from the connection type byte of the initiator and of the recipient.
@@ -129,12 +133,15 @@ pub struct WorkerTotals {
     pub limits: BTreeMap<String, u64>,
     /// Frames and bytes by code.
     pub codes: BTreeMap<CodeKey, (u64, u64)>,
+    /// Bytes of key stream that were searched for sessions joined in their middle.
+    pub searched_bytes: u64,
 }
 
 impl WorkerTotals {
     /// Adds what another worker counted; the flows of two workers cannot overlap.
     pub fn add(&mut self, other: Self) {
         self.refused += other.refused;
+        self.searched_bytes += other.searched_bytes;
         self.other_flows += other.other_flows;
         self.consensus_messages += other.consensus_messages;
         for (reason, count) in other.undecodable {

@@ -246,11 +246,7 @@ impl Pieces {
     }
 
     /// The windows of the next pass, of those that have no place yet; `None` when all are through.
-    fn next_pass(
-        &mut self,
-        requests: &[SearchRequest],
-        answers: &[Option<SearchAnswer>],
-    ) -> Option<Windows> {
+    fn next_pass(&mut self, requests: &[SearchRequest], answers: &[Option<SearchAnswer>]) -> Option<Windows> {
         self.left.retain(|&(owner, run, done)| {
             let (request, side) = ((owner / 2) as usize, (owner % 2) as usize);
             let (_, bytes) = &requests[request].runs[side][run];
@@ -340,8 +336,14 @@ mod tests {
             })
             .collect();
         for jobs in [1, 3] {
-            let outcome = search(&requests, &candidates, 0..1 << 20, SearchLimits { jobs, ..LIMITS });
-            for ((request, (sample, starts)), answer) in requests.iter().zip(&sessions).zip(&outcome.answers) {
+            let outcome = search(
+                &requests,
+                &candidates,
+                0..1 << 20,
+                SearchLimits { jobs, ..LIMITS },
+            );
+            for ((request, (sample, starts)), answer) in requests.iter().zip(&sessions).zip(&outcome.answers)
+            {
                 let answer = answer.as_ref().unwrap();
                 assert_eq!(answer.candidate.id(), candidate(sample).id());
                 for side in 0..2 {
@@ -351,7 +353,11 @@ mod tests {
                 }
             }
             assert!(!outcome.exhausted);
-            assert_eq!(outcome.spent, 46 << 16, "all are near, so the first step finds them");
+            assert_eq!(
+                outcome.spent,
+                46 << 16,
+                "all are near, so the first step finds them"
+            );
         }
         // Without their secrets nobody is found.
         let outcome = search(&requests, &candidates[6..], 0..1 << 18, LIMITS);
@@ -374,7 +380,12 @@ mod tests {
         assert_eq!(outcome.spent, (11 << 16) + (1 << 20) - (1 << 16));
 
         let budget = (11 << 16) + 1000;
-        let outcome = search(&requests, &candidates, 0..1 << 20, SearchLimits { budget, ..LIMITS });
+        let outcome = search(
+            &requests,
+            &candidates,
+            0..1 << 20,
+            SearchLimits { budget, ..LIMITS },
+        );
         assert!(outcome.exhausted && outcome.spent <= budget);
         let places = outcome.answers[0].as_ref().unwrap().places;
         assert!(places[0].is_some() && places[1].is_none());

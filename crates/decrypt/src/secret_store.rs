@@ -106,6 +106,13 @@ struct Inner {
     counts: SecretCounts,
 }
 
+impl SecretCounts {
+    /// Whether there is no secret at all.
+    pub fn is_empty(&self) -> bool {
+        self.whole + self.aes_named + self.aes_only == 0
+    }
+}
+
 impl SecretStore {
     /// An empty store with the usual limits.
     pub fn new() -> Self {

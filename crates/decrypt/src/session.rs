@@ -13,6 +13,7 @@ use crate::opened::OpenSession;
 use crate::opening::{Door, Opening};
 use crate::problem::{Problem, ProblemKind};
 use crate::secret_store::{Candidate, SecretStore};
+use crate::secrets::SecretId;
 
 mod seeking;
 mod summary;
@@ -246,6 +247,28 @@ impl SessionDecoder {
         self.problems.pop_front().map(SessionOutput::Problem)
     }
 
+    /// Where the streams are: one behind the last byte that came or is known to be missing; by [`Side::index`].
+    pub fn positions(&self) -> [u64; 2] {
+        self.positions
+    }
+
+    /// The port of the end that listened, and the secret, once the session is opened.
+    #[inline]
+    pub fn opened_by(&self) -> Option<(u16, SecretId)> {
+        match &self.phase {
+            Phase::Open(open) => Some((
+                self.key.endpoint(open.initiator.other()).port,
+                open.candidate.id(),
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known who opened the connection, so that positions count from its start.
+    pub fn saw_syn(&self) -> bool {
+        self.syn_from.is_some()
+    }
+
     /// What is known of the session so far.
     pub fn summary(&self) -> SessionSummary {
         summary::of(self)
@@ -354,6 +377,17 @@ impl SessionDecoder {
             {
                 self.phase = Phase::Closed {
                     looks_like_rlpx: false,
+                };
+                return;
+            }
+            // Nothing is missing, and neither end sent more than a handshake: there is no frame to be found.
+            Handshake::Unfinished
+                if self.syn_from.is_some()
+                    && self.gaps == 0
+                    && !streams.iter().any(|stream| goes_beyond_handshake(stream)) =>
+            {
+                self.phase = Phase::Closed {
+                    looks_like_rlpx: true,
                 };
                 return;
             }
@@ -498,6 +532,21 @@ impl Known {
         }
     }
 }
+
+/// Whether a stream that begins with auth or ack has more than that: its size stands in front of it (WIRE-FORMATS 2.1).
+fn goes_beyond_handshake(stream: &[u8]) -> bool {
+    let sized = |at: usize| match stream.get(at..at + 3) {
+        Some(&[high @ 1..=2, low, 0x04]) => Some(at + 2 + usize::from(u16::from_be_bytes([high, low]))),
+        _ => None,
+    };
+    match sized(0).or_else(|| sized(1)) {
+        Some(end) => stream.len() > end,
+        None => stream.len() > PLAIN_ACK,
+    }
+}
+
+/// Bytes of the smaller one of the two packets of a handshake before EIP-8, with a connection-type byte.
+const PLAIN_ACK: usize = 211;
 
 /// Who dialled, judged by the ports alone: listeners have the lower ones (Linux hands out 32768 and above to those who dial).
 fn likely_initiator(key: &FlowKey) -> Side {

@@ -31,6 +31,12 @@ pub trait Dialect: Sync + Debug {
     /// Whether a session with this capability speaks this dialect under it.
     fn applies(&self, capability: &Capability, family: Family) -> bool;
 
+    /// Codes at which its capability can begin (WIRE-FORMATS 4.2), the usual one first; for sessions without Hello.
+    fn offsets(&self) -> &'static [u64];
+
+    /// The family of the clients that speak it.
+    fn family(&self) -> Family;
+
     /// Whether a message of this code, the capability's offset taken off, is one of consensus.
     fn is_consensus(&self, local: u64) -> bool;
 

@@ -430,7 +430,9 @@ impl Walker {
             Some(CommitSeal::Recovered { signer, .. }) => {
                 self.derived("commit seal signer", signer);
                 if let Some(author) = message.author().filter(|author| *author != signer) {
-                    self.wrong_seal(format!("it recovers to {signer}, not to {author} who made the message"));
+                    self.wrong_seal(format!(
+                        "it recovers to {signer}, not to {author} who made the message"
+                    ));
                 }
             }
             Some(CommitSeal::Unrecoverable { .. }) => {

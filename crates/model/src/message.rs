@@ -19,10 +19,18 @@ pub struct Capability {
     pub len: Option<u64>,
 }
 
+impl Capability {
+    /// Version of a capability that was inferred from messages; no client offers it.
+    pub const UNKNOWN_VERSION: u32 = u32::MAX;
+}
+
 impl fmt::Display for Capability {
-    /// `istanbul/64`.
+    /// `istanbul/64`; `istanbul/?` where no Hello told the version.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name, self.version)
+        match self.version {
+            Self::UNKNOWN_VERSION => write!(f, "{}/?", self.name),
+            version => write!(f, "{}/{version}", self.name),
+        }
     }
 }
 

@@ -5,14 +5,17 @@
 
 mod batch;
 mod covered;
+mod inferred;
+mod meanings;
 mod options;
 mod payload_cache;
 mod reading;
 mod run;
+mod seek;
 mod session;
 mod taps;
 mod worker;
 
-pub use options::{CutHeights, PipelineOptions, Selection};
+pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
 pub use reading::Progress;
 pub use run::{Analysis, Input, PipelineError, analyze, messages};

@@ -11,6 +11,8 @@ use bftap_decrypt::{SecretStore, SessionOptions};
 use bftap_ibft_decode::{Dialect, SignatureCheck};
 use bftap_model::CaptureTime;
 
+use crate::seek::BLOCKS_A_SECOND;
+
 /// Which messages count.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -81,6 +83,34 @@ impl Selection {
     }
 }
 
+/// How far, and how long, places of sessions joined in their middle are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Blocks of 16 bytes of key stream behind which nobody looks.
+    pub reach: u64,
+    /// Blocks of key stream that all searches together may run through.
+    pub budget: u64,
+}
+
+impl AttachOptions {
+    /// From GiB of past traffic a direction, and seconds of one processor for all searches together.
+    ///
+    /// A second counts as 2 GiB of key stream, so that what is found does not depend on how busy the machine is.
+    pub fn new(reach_gib: u64, budget_seconds: u64) -> Self {
+        Self {
+            reach: reach_gib.saturating_mul(1 << 26),
+            budget: budget_seconds.saturating_mul(BLOCKS_A_SECOND),
+        }
+    }
+}
+
+impl Default for AttachOptions {
+    /// 64 GiB, and 600 seconds.
+    fn default() -> Self {
+        Self::new(64, 600)
+    }
+}
+
 /// Settings of one run of the pipeline.
 #[derive(Debug)]
 pub struct PipelineOptions {
@@ -104,6 +134,8 @@ pub struct PipelineOptions {
     pub flows: FlowLimits,
     /// Settings of decryption.
     pub sessions: SessionOptions,
+    /// How far places of sessions joined in their middle are looked for.
+    pub attach: AttachOptions,
     /// Bytes that the cache of decoded payloads may hold.
     pub payload_cache: usize,
     /// Settings of the analysis.
@@ -123,6 +155,7 @@ impl Default for PipelineOptions {
             secrets: Arc::default(),
             flows: FlowLimits::default(),
             sessions: SessionOptions::default(),
+            attach: AttachOptions::default(),
             payload_cache: 32 << 20,
             analysis: AnalysisOptions::default(),
         }

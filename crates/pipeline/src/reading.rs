@@ -32,6 +32,8 @@ pub(crate) struct Dealer {
     shards: usize,
     hasher: hashbrown::DefaultHashBuilder,
     taps: TapEnds,
+    /// Captured bytes in the last batch.
+    dealt: u64,
     limits: BTreeMap<&'static str, u64>,
     problems: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl Dealer {
             shards,
             hasher: hashbrown::DefaultHashBuilder::default(),
             taps: TapEnds::default(),
+            dealt: 0,
             limits: BTreeMap::new(),
             problems: Vec::new(),
         }
@@ -102,11 +105,17 @@ impl Dealer {
             shard.now = now;
             shard.several_taps = several_taps;
         }
+        self.dealt = bytes;
         progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         progress
             .packets
             .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
         shards
+    }
+
+    /// Captured bytes in the batch that was dealt out last.
+    pub(crate) fn dealt(&self) -> u64 {
+        self.dealt
     }
 
     fn learn_secrets(&mut self, lines: &[u8]) {

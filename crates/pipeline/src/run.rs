@@ -13,6 +13,7 @@ use crate::batch::SegmentBatch;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
 use crate::reading::{Dealer, Progress};
+use crate::seek::{Answers, Known, Reply, Seeker};
 use crate::worker::Worker;
 
 /// One capture to read.
@@ -68,11 +69,12 @@ pub fn analyze<S: FactSink>(
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut aggregator = Aggregator::new(options.analysis.clone());
     let mut dealer = Dealer::new(Arc::clone(&options), jobs);
+    let mut seeker = Seeker::new(Arc::clone(&options));
 
     let totals = std::thread::scope(|scope| -> io::Result<WorkerTotals> {
         let (observed, observations) = bounded(QUEUED_OBSERVATIONS);
         let aggregation = scope.spawn(|| aggregate(&mut aggregator, observations));
-        let mut queues: Vec<Sender<SegmentBatch>> = Vec::with_capacity(jobs);
+        let mut queues: Vec<Sender<Work>> = Vec::with_capacity(jobs);
         let workers: Vec<_> = (0..jobs)
             .map(|index| {
                 let (queue, batches) = bounded(QUEUED_BATCHES);
@@ -87,11 +89,16 @@ pub fn analyze<S: FactSink>(
         'reading: while let Some(batch) = captures.merged.next_batch() {
             for (shard, queue) in dealer.deal(&batch, progress).into_iter().zip(&queues) {
                 // A worker is gone only if the aggregation failed; its error is told below.
-                if queue.send(shard).is_err() {
+                if queue.send(Work::Segments(shard)).is_err() {
                     break 'reading;
                 }
             }
+            if seeker.is_due(dealer.dealt()) && seek(&mut seeker, &queues, false).is_none() {
+                break;
+            }
         }
+        // As above: a worker that is gone tells nothing new.
+        let _ = seek(&mut seeker, &queues, true);
         drop(queues);
         let mut totals = WorkerTotals::default();
         for worker in workers {
@@ -107,6 +114,7 @@ pub fn analyze<S: FactSink>(
         Ok(totals)
     });
     let mut totals = totals?;
+    note_search(seeker, &mut totals);
     let (mut read, limits, problems) = dealer.finish();
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
@@ -130,22 +138,73 @@ fn aggregate(aggregator: &mut Aggregator, observations: Receiver<Vec<Observation
     Ok(())
 }
 
-fn work(
-    mut worker: Worker,
-    batches: &Receiver<SegmentBatch>,
-    observed: &Sender<Vec<Observation>>,
-) -> WorkerTotals {
+fn work(mut worker: Worker, work: &Receiver<Work>, observed: &Sender<Vec<Observation>>) -> WorkerTotals {
     let mut out = Vec::new();
-    for batch in batches {
-        worker.push(&batch, &mut out);
+    for work in work {
+        match work {
+            Work::Segments(batch) => worker.push(&batch, &mut out),
+            Work::Close => worker.close(&mut out),
+            Work::Show(known, reply) => {
+                // The reader waits for it; if it does not, the run is over.
+                let _ = reply.send(worker.wanted(&known, &mut out));
+            }
+            Work::Attach(answers) => worker.attach(answers, &mut out),
+        }
         if !out.is_empty() && observed.send(std::mem::take(&mut out)).is_err() {
             return worker.into_totals();
         }
     }
-    worker.finish(&mut out);
-    // Nobody listens only if the aggregation failed; its error is told by its own thread.
-    let _ = observed.send(out);
     worker.into_totals()
+}
+
+/// What a worker is told to do.
+enum Work {
+    /// Segments of its flows.
+    Segments(SegmentBatch),
+    /// The capture is over.
+    Close,
+    /// Say which sessions have no place.
+    Show(Arc<Known>, Sender<Reply>),
+    /// Places that were found.
+    Attach(Answers),
+}
+
+/// Stops all workers, and looks for places until nobody has anything to look for; `None` if a worker is gone.
+fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], last: bool) -> Option<()> {
+    if last {
+        for queue in queues {
+            queue.send(Work::Close).ok()?;
+        }
+    }
+    loop {
+        let known = Arc::new(seeker.known());
+        let replies: Vec<Receiver<Reply>> = queues
+            .iter()
+            .map(|queue| {
+                let (reply, replies) = bounded(1);
+                queue.send(Work::Show(Arc::clone(&known), reply)).ok()?;
+                Some(replies)
+            })
+            .collect::<Option<_>>()?;
+        let replies = replies
+            .into_iter()
+            .map(|reply| reply.recv().ok())
+            .collect::<Option<_>>()?;
+        let Some(answers) = seeker.answer(replies) else {
+            return Some(());
+        };
+        for (queue, answers) in queues.iter().zip(answers) {
+            queue.send(Work::Attach(answers)).ok()?;
+        }
+    }
+}
+
+fn note_search(seeker: Seeker, totals: &mut WorkerTotals) {
+    let (searched, exhausted) = seeker.finish();
+    totals.searched_bytes = searched;
+    if exhausted {
+        *totals.limits.entry("attach_budget".to_owned()).or_default() += 1;
+    }
 }
 
 /// Reads captures on this thread and hands over every observation as soon as it is made, in capture order.
@@ -159,6 +218,7 @@ pub fn messages(
     let mut captures = Captures::open(inputs, false);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
+    let mut seeker = Seeker::new(Arc::clone(&options));
     let mut worker = Worker::new(0, options, cache, false);
     let progress = Progress::default();
     let mut out = Vec::new();
@@ -167,18 +227,36 @@ pub fn messages(
         for shard in dealer.deal(&batch, &progress) {
             worker.push(&shard, &mut out);
         }
+        if seeker.is_due(dealer.dealt()) {
+            seek_alone(&mut seeker, &mut worker, &mut out);
+        }
         going = out.drain(..).all(&mut take);
     }
     if going {
-        worker.finish(&mut out);
+        worker.close(&mut out);
+        seek_alone(&mut seeker, &mut worker, &mut out);
         out.drain(..).all(&mut take);
     }
     let (_, limits, problems) = dealer.finish();
     let mut totals = worker.into_totals();
+    note_search(seeker, &mut totals);
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
     (captures.facts(), totals, problems)
+}
+
+/// As [`seek`], on the thread of the only worker.
+fn seek_alone(seeker: &mut Seeker, worker: &mut Worker, out: &mut Vec<Observation>) {
+    loop {
+        let reply = worker.wanted(&seeker.known(), out);
+        let Some(answers) = seeker.answer(vec![reply]) else {
+            return;
+        };
+        for answers in answers {
+            worker.attach(answers, out);
+        }
+    }
 }
 
 /// The inputs, opened.

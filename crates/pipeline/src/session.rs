@@ -12,14 +12,17 @@ use bftap_decrypt::hello::Family as HelloFamily;
 use bftap_decrypt::{
     Attached, Problem, ProblemKind, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
 };
-use bftap_ibft_decode::{DecodeError, Dialect, Family, dialect_for};
+use bftap_ibft_decode::{DecodeError, Family};
 use bftap_model::{
-    Capability, CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage,
+    CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage,
 };
 
 use crate::covered::{Covered, Place};
+use crate::inferred::Inferred;
+use crate::meanings::Meanings;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
+use crate::seek::SeekState;
 
 /// What a session needs of its worker.
 pub(crate) struct Surroundings<'w> {
@@ -64,13 +67,15 @@ pub(crate) struct Session {
     /// Hello or Status came since `told` was made.
     stale: bool,
     covered: Option<Place>,
-    family: Family,
-    /// The dialect of the capability that was looked up last.
-    dialect: Option<(Arc<Capability>, &'static dyn Dialect)>,
+    meanings: Meanings,
     codes: Vec<CodeCount>,
     pending: VecDeque<Pending>,
     /// Since when something may be missing.
     broken: Option<CaptureTime>,
+    /// Search for a place in the key stream.
+    pub(crate) seek: SeekState,
+    /// Its port and secret were told.
+    pub(crate) announced: bool,
 }
 
 impl Session {
@@ -87,11 +92,28 @@ impl Session {
             told: None,
             stale: true,
             covered: None,
-            family: Family::Unknown,
-            dialect: None,
+            meanings: Meanings::default(),
             codes: Vec::new(),
             pending: VecDeque::new(),
             broken: None,
+            seek: SeekState::default(),
+            announced: false,
+        }
+    }
+
+    pub(crate) fn flow(&self) -> FlowKey {
+        self.key
+    }
+
+    /// Blocks of key stream that it can have used at most, where the beginning of the connection was seen.
+    ///
+    /// With a margin: if one end's SYN is missing, its stream may have begun before its first byte here.
+    pub(crate) fn reach(&self) -> u64 {
+        if self.decoder.saw_syn() {
+            let end = self.decoder.positions().into_iter().max().unwrap_or(0);
+            end / 16 + REACH_MARGIN
+        } else {
+            u64::MAX
         }
     }
 
@@ -123,29 +145,22 @@ impl Session {
                 continue;
             }
             count_code(&mut self.codes, &message);
-            let decoded = match &message.meaning {
-                Meaning::Base { name: "Hello" } | Meaning::Sub { name: "Status", .. } => {
+            match &message.meaning {
+                Meaning::Base { name: "Hello" } => {
+                    self.stale = true;
+                    self.meanings.hellos += 1;
+                    continue;
+                }
+                Meaning::Sub { name: "Status", .. } => {
                     self.stale = true;
                     continue;
                 }
                 Meaning::Base { .. } => continue,
-                meaning => dialect_of(
-                    &mut self.dialect,
-                    meaning,
-                    self.family,
-                    message.code,
-                    around.options,
-                )
-                .map(|(dialect, local)| {
-                    let opened = dialect.open(local, message.payload);
-                    let offset = opened.as_ref().map_or(0, |envelope| envelope.offset);
-                    let decoded = match opened {
-                        Ok(envelope) => around.cache.decode(dialect, local, envelope.payload),
-                        Err(error) => Err(Arc::new(error)),
-                    };
-                    (decoded, offset)
-                }),
-            };
+                Meaning::Sub { .. } | Meaning::Unknown => {}
+            }
+            let decoded = self
+                .meanings
+                .decode(&message, around.options.dialect, around.cache);
             if self.stale {
                 self.refresh(around);
                 if let Some(place) = self.covered
@@ -169,12 +184,11 @@ impl Session {
         self.stale = false;
         let summary = self.decoder.summary();
         self.covered = summary.secret_id.map(|id| around.covered.place((self.key, id)));
-        self.family = match summary.hellos.iter().flatten().next().map(|hello| hello.family()) {
-            Some(HelloFamily::Klaytn) => Family::Klaytn,
-            Some(HelloFamily::Ethereum) => Family::Ethereum,
-            None => Family::Unknown,
-        };
-        self.dialect = None;
+        let hello = summary.hellos.iter().flatten().next();
+        self.meanings.refresh(hello.map(|hello| match hello.family() {
+            HelloFamily::Klaytn => Family::Klaytn,
+            HelloFamily::Ethereum => Family::Ethereum,
+        }));
         let info = session_info(self.key, &summary);
         if self.told.as_ref() != Some(&info) {
             around
@@ -340,7 +354,16 @@ impl Session {
     pub(crate) fn end(mut self, flow: &ConnectionSummary, around: &mut Surroundings<'_>) {
         let summary = self.decoder.summary();
         for count in std::mem::take(&mut self.codes) {
-            let (capability, name) = code_words(&count.meaning);
+            // What came before the first message that told what codes mean is told by it, too.
+            let inferred;
+            let meaning = match count.meaning {
+                Meaning::Unknown => {
+                    inferred = self.meanings.of_code(count.code);
+                    &inferred
+                }
+                ref known => known,
+            };
+            let (capability, name) = code_words(meaning);
             let sum = around
                 .totals
                 .codes
@@ -406,7 +429,15 @@ impl Session {
             gaps: summary.gaps,
             lost_bytes: summary.lost_bytes,
             incomplete_bytes: summary.incomplete_bytes,
-            capabilities: summary.capabilities.iter().map(ToString::to_string).collect(),
+            capabilities: match &self.meanings.inferred {
+                Some(inferred) if summary.capabilities.is_empty() => inferred.capabilities.as_slice(),
+                _ => summary.capabilities.as_slice(),
+            }
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+            inferred: self.meanings.inferred.as_ref().map(Inferred::words),
+            frames_lost: summary.frames_lost,
             stream_bytes: summary.stream_bytes,
             roles: summary.connection_types.map(role),
             detail: summary.detail,
@@ -416,6 +447,9 @@ impl Session {
         around.out.push(Observation::End(self.id, Box::new(end)));
     }
 }
+
+/// A mebibyte of stream.
+const REACH_MARGIN: u64 = 1 << 16;
 
 /// What is needed of a message when it is no longer borrowed.
 struct FrameFacts {
@@ -485,36 +519,6 @@ fn code_words(meaning: &Meaning) -> (String, &'static str) {
         Meaning::Sub { capability, name, .. } => (capability.to_string(), name),
         Meaning::Unknown => ("unknown".to_owned(), "unknown"),
     }
-}
-
-/// The dialect of a message that is one of consensus, and its local code.
-fn dialect_of(
-    recent: &mut Option<(Arc<Capability>, &'static dyn Dialect)>,
-    meaning: &Meaning,
-    family: Family,
-    code: u64,
-    options: &PipelineOptions,
-) -> Option<(&'static dyn Dialect, u64)> {
-    let Meaning::Sub {
-        capability, local, ..
-    } = meaning
-    else {
-        // Without Hello the user's word decides; the first capability starts behind the base protocol.
-        let local = code.checked_sub(0x10)?;
-        return options
-            .dialect
-            .filter(|dialect| dialect.is_consensus(local))
-            .map(|dialect| (dialect, local));
-    };
-    if let Some((known, dialect)) = recent
-        && Arc::ptr_eq(known, capability)
-        && dialect.is_consensus(*local)
-    {
-        return Some((*dialect, *local));
-    }
-    let dialect = dialect_for(capability, family, *local)?;
-    *recent = Some((Arc::clone(capability), dialect));
-    Some((dialect, *local))
 }
 
 fn session_info(key: FlowKey, summary: &SessionSummary) -> SessionInfo {

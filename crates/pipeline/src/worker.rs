@@ -3,11 +3,11 @@
 //! A worker owns its flows from reassembly to decoding, so nothing here is shared but the cache of decoded payloads and the
 //! secrets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bftap_analysis::{Observation, SessionKey, WorkerTotals};
-use bftap_capture::connection::FlowEvent;
+use bftap_capture::connection::{ConnectionSummary, FlowEvent};
 use bftap_capture::flow_table::{FlowLimits, FlowTable};
 use bftap_decrypt::SessionOptions;
 use bftap_model::{CaptureTime, ConnId, Nanos, SETTLE, StreamItem, StreamOffset};
@@ -18,6 +18,7 @@ use crate::batch::SegmentBatch;
 use crate::covered::Covered;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
+use crate::seek::{Answers, Known, Next, Reply};
 use crate::session::{Pushed, Session, Surroundings};
 
 /// See the module's documentation.
@@ -37,6 +38,10 @@ pub(crate) struct Worker {
     /// Messages may wait for a second sight, where there are several taps.
     may_hold: bool,
     hold: bool,
+    /// Sessions without a place whose connection is over; they end when all was tried.
+    lingering: BTreeMap<ConnId, (Session, Box<ConnectionSummary>)>,
+    /// Ports and secrets of sessions that were recognised, to be told at the next point.
+    recognised: Reply,
 }
 
 impl Worker {
@@ -58,6 +63,8 @@ impl Worker {
             unsettled: BTreeSet::new(),
             may_hold,
             hold: false,
+            lingering: BTreeMap::new(),
+            recognised: Reply::default(),
             options,
         }
     }
@@ -82,8 +89,8 @@ impl Worker {
         }
     }
 
-    /// The capture is over.
-    pub(crate) fn finish(&mut self, out: &mut Vec<Observation>) {
+    /// The capture is over: all connections are.
+    pub(crate) fn close(&mut self, out: &mut Vec<Observation>) {
         self.retry(out);
         let mut events = Vec::new();
         self.flows.finish(&mut events);
@@ -94,6 +101,78 @@ impl Worker {
             self.sessions.is_empty(),
             "the flow table closes every connection it opened"
         );
+    }
+
+    /// What is to be looked for at this point.
+    pub(crate) fn wanted(&mut self, known: &Known, out: &mut Vec<Observation>) -> Reply {
+        let mut reply = std::mem::take(&mut self.recognised);
+        let lingering: Vec<ConnId> = self.lingering.keys().copied().collect();
+        for id in lingering {
+            let Some((session, _)) = self.lingering.get_mut(&id) else {
+                continue;
+            };
+            match next_of(id, session, true, known, &self.options) {
+                Next::Search(wanted) => reply.wanted.push(wanted),
+                Next::Wait | Next::Nothing => self.end_lingering(id, out),
+            }
+        }
+        let mut open: Vec<(&ConnId, &mut Session)> = self.sessions.iter_mut().collect();
+        open.sort_unstable_by_key(|(id, _)| **id);
+        for (&id, session) in open {
+            match next_of(id, session, known.pressed, known, &self.options) {
+                Next::Search(wanted) => reply.wanted.push(wanted),
+                Next::Wait => {}
+                Next::Nothing => {
+                    session.decoder.give_up(self.options.secrets.generation());
+                    session.decoder.forget_before(session.seek.done());
+                }
+            }
+        }
+        reply
+    }
+
+    /// Takes what was found.
+    pub(crate) fn attach(&mut self, answers: Answers, out: &mut Vec<Observation>) {
+        for (id, answer) in answers {
+            let Some(answer) = answer else { continue };
+            let lingering = self.lingering.get_mut(&id).map(|(session, _)| session);
+            let Some(session) = lingering.or_else(|| self.sessions.get_mut(&id)) else {
+                continue;
+            };
+            session.decoder.attach(&answer.candidate, answer.places);
+            announce(session, &mut self.recognised);
+            session.drain(
+                None,
+                false,
+                &mut Surroundings {
+                    options: &self.options,
+                    cache: &self.cache,
+                    covered: &mut self.covered,
+                    totals: &mut self.totals,
+                    out,
+                },
+            );
+        }
+    }
+
+    fn end_lingering(&mut self, id: ConnId, out: &mut Vec<Observation>) {
+        if let Some((session, summary)) = self.lingering.remove(&id) {
+            self.end(session, &summary, out);
+        }
+    }
+
+    fn end(&mut self, mut session: Session, summary: &ConnectionSummary, out: &mut Vec<Observation>) {
+        let mut around = Surroundings {
+            options: &self.options,
+            cache: &self.cache,
+            covered: &mut self.covered,
+            totals: &mut self.totals,
+            out,
+        };
+        session.decoder.abandon();
+        session.drain(None, false, &mut around);
+        session.settle(None, around.out);
+        session.end(summary, &mut around);
     }
 
     /// What was counted.
@@ -201,6 +280,7 @@ impl Worker {
                 };
                 session.decoder.push(side, item, &self.options.secrets);
                 session.drain(pushed, self.hold, &mut around);
+                announce(session, &mut self.recognised);
                 if session.is_unsettled() {
                     self.unsettled.insert(id);
                 }
@@ -211,10 +291,40 @@ impl Worker {
                 };
                 session.decoder.finish(&self.options.secrets);
                 session.drain(None, false, &mut around);
-                session.settle(None, around.out);
-                session.end(&summary, &mut around);
+                announce(&mut session, &mut self.recognised);
+                if session.decoder.sought().is_some() {
+                    self.lingering.insert(id, (session, summary));
+                } else {
+                    self.end(session, &summary, out);
+                }
             }
         }
+    }
+}
+
+/// What to do about a session's place; most have one.
+fn next_of(
+    id: ConnId,
+    session: &mut Session,
+    urgent: bool,
+    known: &Known,
+    options: &PipelineOptions,
+) -> Next {
+    let mut seek = std::mem::take(&mut session.seek);
+    let next = seek.next(id, session, urgent, known, options);
+    session.seek = seek;
+    next
+}
+
+/// Notes the port and the secret of a session once it is opened.
+#[inline]
+fn announce(session: &mut Session, recognised: &mut Reply) {
+    if !session.announced
+        && let Some((port, secret)) = session.decoder.opened_by()
+    {
+        session.announced = true;
+        recognised.ports.push(port);
+        recognised.used.push((secret, session.flow()));
     }
 }
 

@@ -5,5 +5,7 @@ pub mod damage;
 pub mod impair;
 pub mod packet;
 mod shared;
+mod shared_damage;
 
 pub use shared::shared_captures;
+pub use shared_damage::{SharedDamage, damage_shared};

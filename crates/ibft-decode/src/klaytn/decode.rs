@@ -40,6 +40,15 @@ impl Dialect for Klaytn {
         local == LOCAL_CODE
     }
 
+    fn offsets(&self) -> &'static [u64] {
+        // One capability has it all, and it is the first one.
+        &[0x10]
+    }
+
+    fn family(&self) -> Family {
+        Family::Klaytn
+    }
+
     fn open<'a>(&self, _local: u64, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
         let envelope = Item::first(message, 0, "ConsensusMsg")?;
         let [parent, payload] = envelope.exactly("ConsensusMsg")?;

@@ -37,6 +37,15 @@ impl Dialect for QuorumIbft {
         local == LOCAL_CODE
     }
 
+    fn offsets(&self) -> &'static [u64] {
+        // Behind eth/63 to 68; alone (99 and 64); behind eth/69, 71, 72 and 62.
+        &[0x21, 0x10, 0x22, 0x24, 0x26, 0x18]
+    }
+
+    fn family(&self) -> Family {
+        Family::Ethereum
+    }
+
     fn open<'a>(&self, _local: u64, message: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
         let envelope = Item::first(message, 0, "wire payload")?;
         Ok(Envelope {

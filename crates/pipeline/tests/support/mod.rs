@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{self, File};
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -114,9 +115,28 @@ impl Case {
     }
 }
 
+/// Messages by receiver's IP address, sequence, round and kind.
+pub(crate) type Counts = BTreeMap<(String, u64, u64, String), u64>;
+
+/// Analyses captures in memory, as one.
+pub(crate) fn analyze_bytes(files: Vec<Vec<u8>>, options: PipelineOptions) -> Found {
+    let inputs = files
+        .into_iter()
+        .enumerate()
+        .map(|(index, file)| Input {
+            path: index.to_string(),
+            read: Box::new(Cursor::new(file)),
+        })
+        .collect();
+    let mut found = Found::default();
+    let analysis = analyze(inputs, Arc::new(options), &Progress::default(), &mut found).unwrap();
+    found.facts = analysis.facts;
+    found
+}
+
 impl Found {
     /// Messages by receiver's IP address, sequence, round and kind.
-    pub(crate) fn counts(&self) -> BTreeMap<(String, u64, u64, String), u64> {
+    pub(crate) fn counts(&self) -> Counts {
         let mut sums = BTreeMap::new();
         for count in self.heights.iter().flat_map(|height| &height.counts) {
             let key = (

@@ -1,0 +1,289 @@
+//! Joining sessions in their middle: when the workers stop, and what is looked for then.
+//!
+//! At fixed points of the capture every worker shows which of its sessions have no place in their key stream; one search serves all of
+//! them, with all threads, and the workers go on with the answers. The points depend on nothing but the input, and so does what is found.
+//!
+//! Searching is cheap near the start of a key stream and dear far from it, so it goes by levels: at first a few bytes of each session
+//! and [`SHALLOW`] blocks, then all its bytes, and only when its bytes cannot be kept any longer (the connection or the capture
+//! ends, or memory is short) as far as the user allows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bftap_decrypt::search::{SearchAnswer, SearchLimits, SearchRequest, search};
+use bftap_decrypt::secret_store::Candidate;
+use bftap_decrypt::secrets::SecretId;
+use bftap_model::{ConnId, FlowKey, StreamOffset};
+
+use crate::options::PipelineOptions;
+use crate::session::Session;
+
+/// Blocks that are searched for every session: 256 MiB of key stream, a tenth of a second for each secret.
+const SHALLOW: u64 = 1 << 24;
+
+/// Bytes of each side that are looked at first: frames of consensus are small, so some of them begin there.
+const FIRST_BYTES: usize = 32 << 10;
+
+/// Blocks of key stream that count as a second of a processor: what one core of a small machine runs through.
+pub(crate) const BLOCKS_A_SECOND: u64 = 1 << 27;
+
+/// Captured bytes up to the first point where workers stop, and between later ones.
+const FIRST_POINT: u64 = 1 << 20;
+const POINT: u64 = 16 << 20;
+
+/// What is known at a point of the capture.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Waiting bytes fill much of what they may.
+    pub(crate) pressed: bool,
+    /// Ports on which sessions were recognised.
+    pub(crate) ports: BTreeSet<u16>,
+}
+
+/// How far the search for a session's place has come.
+#[derive(Debug, Default)]
+pub(crate) struct SeekState {
+    generation: u64,
+    level: Level,
+    /// Stream offsets up to which windows were looked at on this level.
+    done: [u64; 2],
+    /// How many bytes that were.
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Level {
+    #[default]
+    First,
+    All,
+    Deep,
+}
+
+/// A session's bytes, and where they are looked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) connection: ConnId,
+    flow: FlowKey,
+    request: SearchRequest,
+    deep: bool,
+}
+
+/// What a worker says at a point.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    pub(crate) wanted: Vec<Wanted>,
+    /// Ports of sessions that were recognised since the last time.
+    pub(crate) ports: Vec<u16>,
+    /// Secrets that opened sessions, and whose.
+    pub(crate) used: Vec<(SecretId, FlowKey)>,
+}
+
+/// Places for a worker's sessions.
+pub(crate) type Answers = Vec<(ConnId, Option<SearchAnswer>)>;
+
+/// What becomes of a session that has no place.
+pub(crate) enum Next {
+    /// Nothing now.
+    Wait,
+    /// A search.
+    Search(Wanted),
+    /// All was tried.
+    Nothing,
+}
+
+impl SeekState {
+    /// What to do about this session now. `urgent` if its bytes cannot be kept.
+    pub(crate) fn next(
+        &mut self,
+        connection: ConnId,
+        session: &mut Session,
+        urgent: bool,
+        known: &Known,
+        options: &PipelineOptions,
+    ) -> Next {
+        let generation = options.secrets.generation();
+        let flow = session.flow();
+        let reach = session.reach();
+        let Some(sought) = session.decoder.sought() else {
+            return Next::Wait;
+        };
+        if self.generation != generation {
+            *self = Self {
+                generation,
+                ..Self::default()
+            };
+        }
+        if options.secrets.counts().is_empty() {
+            return Next::Nothing;
+        }
+        let total: u64 = sought
+            .runs
+            .iter()
+            .flatten()
+            .map(|(_, run)| run.len() as u64)
+            .sum();
+        if self.level == Level::First {
+            self.level = Level::All;
+        } else if urgent && self.bytes >= total {
+            let port_fits = [flow.low.port, flow.high.port]
+                .iter()
+                .any(|port| known.ports.contains(port) || options.ports.contains(port));
+            // Elsewhere it may be anything: what is no RLPx is not worth a search of many gigabytes.
+            let worth = port_fits || known.ports.is_empty() || sought.only.is_some();
+            if self.level == Level::Deep || !worth || reach.min(options.attach.reach) <= SHALLOW {
+                return Next::Nothing;
+            }
+            self.level = Level::Deep;
+            self.done = [0; 2];
+            self.bytes = 0;
+        } else if !urgent && total < 2 * self.bytes.max(FIRST_BYTES as u64) {
+            return Next::Wait;
+        }
+        let most = match self.bytes {
+            0 if self.level == Level::All => FIRST_BYTES,
+            _ => usize::MAX,
+        };
+        let mut request = SearchRequest {
+            only: sought.only.as_ref().map(Candidate::id),
+            reach,
+            ..SearchRequest::default()
+        };
+        let mut bytes = 0;
+        for (side, runs) in sought.runs.iter().enumerate() {
+            let mut room = most;
+            for (start, run) in runs {
+                // Windows that reach into what was looked at are new if they end behind it.
+                let skip = self.done[side].saturating_sub(start.0 + 15).min(run.len() as u64) as usize;
+                let piece = &run[skip..run.len().min(skip.saturating_add(room))];
+                room -= piece.len();
+                bytes += piece.len() as u64;
+                let offset = StreamOffset(start.0 + skip as u64);
+                if !piece.is_empty() {
+                    request.runs[side].push((offset, piece.to_vec()));
+                    self.done[side] = self.done[side].max(offset.0 + piece.len() as u64);
+                }
+            }
+        }
+        self.bytes = if most == usize::MAX { total } else { bytes };
+        Next::Search(Wanted {
+            connection,
+            flow,
+            request,
+            deep: self.level == Level::Deep,
+        })
+    }
+
+    /// Windows up to these offsets were looked at in vain.
+    pub(crate) fn done(&self) -> [StreamOffset; 2] {
+        self.done.map(|done| StreamOffset(done.saturating_sub(15)))
+    }
+}
+
+/// Decides when to stop, and searches.
+pub(crate) struct Seeker {
+    options: Arc<PipelineOptions>,
+    next_point: u64,
+    bytes: u64,
+    ports: BTreeSet<u16>,
+    used: HashMap<SecretId, FlowKey>,
+    budget: u64,
+    spent: u64,
+    exhausted: bool,
+}
+
+impl Seeker {
+    pub(crate) fn new(options: Arc<PipelineOptions>) -> Self {
+        Self {
+            budget: options.attach.budget,
+            options,
+            next_point: FIRST_POINT,
+            bytes: 0,
+            ports: BTreeSet::new(),
+            used: HashMap::new(),
+            spent: 0,
+            exhausted: false,
+        }
+    }
+
+    /// Whether the workers are to stop behind a batch of so many bytes.
+    pub(crate) fn is_due(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        let due = self.bytes >= self.next_point;
+        if due {
+            self.next_point = self.bytes + self.bytes.min(POINT);
+        }
+        due
+    }
+
+    /// What the workers have to know.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            pressed: self.options.sessions.waiting.is_pressed(),
+            ports: self.ports.clone(),
+        }
+    }
+
+    /// Takes what all workers say, in any order; their answers come in the same order, `None` if there was nothing to look for.
+    pub(crate) fn answer(&mut self, mut replies: Vec<Reply>) -> Option<Vec<Answers>> {
+        for reply in &mut replies {
+            self.ports.extend(reply.ports.drain(..));
+            self.used.extend(reply.used.drain(..));
+        }
+        if replies.iter().all(|reply| reply.wanted.is_empty()) {
+            return None;
+        }
+        let candidates = self.options.secrets.all();
+        let mut answers: Vec<Answers> = replies.iter().map(|_| Vec::new()).collect();
+        let mut all: Vec<(usize, Wanted)> = replies
+            .into_iter()
+            .enumerate()
+            .flat_map(|(worker, reply)| reply.wanted.into_iter().map(move |wanted| (worker, wanted)))
+            .collect();
+        // What the budget still allows must not depend on which worker has which flow.
+        all.sort_by_key(|(_, wanted)| (wanted.flow, wanted.connection));
+        for deep in [false, true] {
+            let (group, rest): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|(_, wanted)| wanted.deep == deep);
+            all = rest;
+            let limits = SearchLimits {
+                jobs: self.options.jobs,
+                budget: self.budget - self.spent,
+            };
+            let (requests, owners): (Vec<_>, Vec<_>) = group
+                .into_iter()
+                .map(|(worker, wanted)| (wanted.request, (worker, wanted.connection, wanted.flow)))
+                .unzip();
+            if requests.is_empty() {
+                continue;
+            }
+            let outcome = if deep {
+                // A secret that opened another connection is not this one's.
+                let flows: BTreeSet<FlowKey> = owners.iter().map(|(_, _, flow)| *flow).collect();
+                let free: Vec<Candidate> = candidates
+                    .iter()
+                    .filter(|candidate| {
+                        self.used
+                            .get(&candidate.id())
+                            .is_none_or(|flow| flows.contains(flow))
+                    })
+                    .cloned()
+                    .collect();
+                search(&requests, &free, SHALLOW..self.options.attach.reach, limits)
+            } else {
+                let blocks = 0..SHALLOW.min(self.options.attach.reach);
+                search(&requests, &candidates, blocks, limits)
+            };
+            self.spent += outcome.spent;
+            self.exhausted |= outcome.exhausted;
+            for ((worker, connection, _), answer) in owners.into_iter().zip(outcome.answers) {
+                answers[worker].push((connection, answer));
+            }
+        }
+        Some(answers)
+    }
+
+    /// Bytes of key stream that were searched, and whether the budget was used up.
+    pub(crate) fn finish(self) -> (u64, bool) {
+        (self.spent.saturating_mul(16), self.exhausted)
+    }
+}
