@@ -12,10 +12,17 @@ use crate::observation::SessionEnd;
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     spans: BTreeMap<IpAddr, Vec<(CaptureTime, CaptureTime)>>,
+    /// Where something was lost, and not only not read yet.
+    lossy: BTreeSet<IpAddr>,
 }
 
 impl Losses {
     pub(crate) fn add(&mut self, ip: IpAddr, from: CaptureTime, to: CaptureTime) {
+        self.lossy.insert(ip);
+        self.add_blind(ip, from, to);
+    }
+
+    fn add_blind(&mut self, ip: IpAddr, from: CaptureTime, to: CaptureTime) {
         self.spans
             .entry(ip)
             .or_default()
@@ -27,6 +34,11 @@ impl Losses {
         for &(from, to) in &end.losses {
             for endpoint in end.info.ends {
                 self.add(endpoint.ip, from, to);
+            }
+        }
+        for &(from, to) in &end.blind {
+            for endpoint in end.info.ends {
+                self.add_blind(endpoint.ip, from, to);
             }
         }
     }
@@ -55,7 +67,7 @@ impl Losses {
     }
 
     pub(crate) fn any(&self, ip: IpAddr) -> bool {
-        self.spans.contains_key(&ip)
+        self.lossy.contains(&ip)
     }
 
     /// Whether something may be missing anywhere between two times.

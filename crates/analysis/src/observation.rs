@@ -113,6 +113,9 @@ pub struct SessionEnd {
     pub span: (CaptureTime, CaptureTime),
     /// Spans of time in which messages may have passed unread.
     pub losses: Vec<(CaptureTime, CaptureTime)>,
+    /// Spans of time in which it was there and not yet read, since it was joined in its middle. Nothing was lost then, but counts
+    /// of that time are incomplete.
+    pub blind: Vec<(CaptureTime, CaptureTime)>,
 }
 
 /// Frames of one message code: capability, name, wire code.

@@ -252,6 +252,15 @@ impl SessionDecoder {
         self.positions
     }
 
+    /// Which direction a side's stream is, once the session is opened.
+    #[inline]
+    pub fn direction(&self, side: Side) -> Option<Direction> {
+        match &self.phase {
+            Phase::Open(open) => Some(open.direction(side)),
+            _ => None,
+        }
+    }
+
     /// The port of the end that listened, and the secret, once the session is opened.
     #[inline]
     pub fn opened_by(&self) -> Option<(u16, SecretId)> {

@@ -145,6 +145,9 @@ mod tests {
         let quorum = Inferred::of(&guesses(0x32, None).next().unwrap(), true);
         assert_eq!(name(&quorum, 0x12), "eth/? Transactions");
         assert_eq!(name(&quorum, 0x32), "istanbul/? IstanbulMsg");
-        assert_eq!(quorum.words(), "quorum-ibft, as told: 0 of 0 consensus messages decode");
+        assert_eq!(
+            quorum.words(),
+            "quorum-ibft, as told: 0 of 0 consensus messages decode"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! merges what they observe. Channels are bounded and carry batches. The answer does not depend on the number of workers.
 
 mod batch;
+mod breaks;
 mod covered;
 mod inferred;
 mod meanings;

@@ -40,7 +40,9 @@ impl Meanings {
             return self.decode_unknown(message, told, cache);
         };
         let dialect = match &self.dialect {
-            Some((known, dialect)) if Arc::ptr_eq(known, capability) && dialect.is_consensus(*local) => *dialect,
+            Some((known, dialect)) if Arc::ptr_eq(known, capability) && dialect.is_consensus(*local) => {
+                *dialect
+            }
             _ => {
                 let dialect = dialect_for(capability, self.family.unwrap_or(Family::Unknown), *local)?;
                 self.dialect = Some((Arc::clone(capability), dialect));

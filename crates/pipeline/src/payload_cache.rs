@@ -143,6 +143,14 @@ mod tests {
         fn applies(&self, _: &Capability, _: Family) -> bool {
             true
         }
+        fn offsets(&self) -> &'static [u64] {
+            &[]
+        }
+
+        fn family(&self) -> Family {
+            Family::Unknown
+        }
+
         fn is_consensus(&self, _: u64) -> bool {
             true
         }

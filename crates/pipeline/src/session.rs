@@ -13,10 +13,9 @@ use bftap_decrypt::{
     Attached, Problem, ProblemKind, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
 };
 use bftap_ibft_decode::{DecodeError, Family};
-use bftap_model::{
-    CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage,
-};
+use bftap_model::{CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage};
 
+use crate::breaks::Breaks;
 use crate::covered::{Covered, Place};
 use crate::inferred::Inferred;
 use crate::meanings::Meanings;
@@ -70,8 +69,8 @@ pub(crate) struct Session {
     meanings: Meanings,
     codes: Vec<CodeCount>,
     pending: VecDeque<Pending>,
-    /// Since when something may be missing.
-    broken: Option<CaptureTime>,
+    /// When something may be missing.
+    breaks: Breaks,
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -95,7 +94,7 @@ impl Session {
             meanings: Meanings::default(),
             codes: Vec::new(),
             pending: VecDeque::new(),
-            broken: None,
+            breaks: Breaks::default(),
             seek: SeekState::default(),
             announced: false,
         }
@@ -117,9 +116,9 @@ impl Session {
         }
     }
 
-    /// Bytes are missing from here on.
-    pub(crate) fn gap(&mut self, seen: CaptureTime) {
-        self.broken = Some(self.broken.map_or(seen, |known| known.min(seen)));
+    /// Bytes of this side are missing from here on.
+    pub(crate) fn gap(&mut self, side: Side, seen: CaptureTime) {
+        self.breaks.gap(self.decoder.direction(side), seen);
     }
 
     /// Takes everything that the decoder has ready.
@@ -135,6 +134,7 @@ impl Session {
                 }
             };
             let frame = FrameFacts::of(&message);
+            self.breaks.read(frame.direction, frame.origin.seen);
             // Until the secret is named, which Hello brings about, nothing can have been read before.
             if !self.stale
                 && let Some(place) = self.covered
@@ -259,11 +259,11 @@ impl Session {
         let rule = match &problem.kind {
             ProblemKind::Mac(_) => "mac_mismatch",
             ProblemKind::BadHeader => {
-                self.gap(problem.origin.seen);
+                self.breaks.gap(problem.direction, problem.origin.seen);
                 "bad_header"
             }
             ProblemKind::PlaceLost(_) => {
-                self.gap(problem.origin.seen);
+                self.breaks.gap(problem.direction, problem.origin.seen);
                 "place_lost"
             }
             ProblemKind::NoCode { .. } => {
@@ -410,10 +410,11 @@ impl Session {
             {
                 vec![whole]
             }
-            SessionState::Decrypted | SessionState::Lost => {
-                let since = self.broken.or((summary.gaps > 0).then_some(flow.first_seen));
-                since.map(|since| (since, flow.last_seen)).into_iter().collect()
-            }
+            SessionState::Decrypted | SessionState::Lost => self.breaks.spans(flow.last_seen),
+        };
+        let blind = match summary.attached {
+            Some(Attached::Midstream) => self.breaks.before_first(whole),
+            Some(Attached::Handshake) | None => Vec::new(),
         };
         let end = SessionEnd {
             info: session_info(self.key, &summary),
@@ -443,6 +444,7 @@ impl Session {
             detail: summary.detail,
             span: whole,
             losses,
+            blind,
         };
         around.out.push(Observation::End(self.id, Box::new(end)));
     }

@@ -273,7 +273,7 @@ impl Worker {
                         return;
                     }
                     StreamItem::Gap(gap) => {
-                        session.gap(gap.seen);
+                        session.gap(side, gap.seen);
                         None
                     }
                     StreamItem::End { .. } => None,

@@ -299,6 +299,8 @@ pub(crate) fn run_totals(facts: &RunFacts) -> [(&'static str, Option<i64>); 15] 
         skipped_packets: _,
         undecodable_reasons: _,
         limits_reached: _,
+        frames_lost: _,
+        searched_bytes: _,
     } = &facts.totals;
     let number = |number: &u64| Some(stored(*number));
     [

@@ -305,6 +305,9 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         detail: None,
         span: (CaptureTime::from_nanos(span.0), CaptureTime::from_nanos(span.1)),
         losses: Vec::new(),
+        blind: Vec::new(),
+        frames_lost: [0; 2],
+        inferred: None,
     }
 }
 

@@ -120,6 +120,8 @@ fn session(client: u8, port: u16, server: u8, state: SessionState) -> SessionFac
         gaps: 0,
         lost_bytes: 0,
         incomplete_bytes: if open { 16 } else { 0 },
+        frames_lost: [0; 2],
+        inferred: None,
         capabilities: if open {
             vec!["istanbul/64".to_owned()]
         } else {

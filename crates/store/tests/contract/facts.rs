@@ -173,6 +173,8 @@ pub(crate) fn run_facts() -> RunFacts {
             gaps: 13,
             lost_bytes: 14,
             incomplete_bytes: 15,
+            frames_lost: [0; 2],
+            inferred: None,
             capabilities: vec!["istanbul/64".into(), "klay/65".into()],
             chain: "1001/0xbb".into(),
             stream_bytes: [16, 17],
@@ -229,6 +231,8 @@ pub(crate) fn run_facts() -> RunFacts {
             bad_checksums: 63,
             skipped_packets: counted("not IP", 64),
             undecodable_reasons: counted("bad RLP", 65),
+            frames_lost: 0,
+            searched_bytes: 0,
             limits_reached: counted("reorder buffer", 66),
         },
     }

@@ -1,12 +1,10 @@
 //! Traffic of real nodes gives exactly the answers of the independent decoder, for any number of workers.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{Case, Found};
 use bftap_analysis::facts::SessionState;
 use bftap_model::MacState;
-use support::{Case, Found};
 
 /// The answers in `expected` (a file of the shared captures) against what was found.
 fn check(case: &Case, found: &Found) {

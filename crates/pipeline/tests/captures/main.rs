@@ -1,0 +1,5 @@
+//! Traffic of real nodes, whole and damaged.
+
+mod exact;
+mod lossy;
+mod support;
