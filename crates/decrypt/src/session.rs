@@ -380,9 +380,9 @@ impl SessionDecoder {
         let split = match delimit(streams, &hints) {
             Handshake::NeedMore => return,
             Handshake::Split(split) => split,
-            // Behind a SYN everything is there to see, unless the capture lacks it: this speaks something else.
+            // Behind a SYN everything is there to see, and nothing is missing: this speaks something else.
             Handshake::NotRlpx
-                if self.syn_from.is_some() && streams.iter().any(|stream| !stream.is_empty()) =>
+                if self.syn_from.is_some() && self.gaps == 0 =>
             {
                 self.phase = Phase::Closed {
                     looks_like_rlpx: false,
