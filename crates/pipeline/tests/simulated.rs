@@ -203,8 +203,6 @@ fn large_frames_at_the_cut() {
         options.transactions = 12_000;
         options.taps = Taps::Only(vec![0]);
     });
-    let size = network.capture.len();
-    println!("{size} {:?}", network.summary);
     let largest = network
         .frames
         .iter()
@@ -213,7 +211,7 @@ fn large_frames_at_the_cut() {
     assert!(largest > Some(1 << 20), "{largest:?}");
     let cuts: Vec<_> = (0..12)
         .map(|step| {
-            let before = Nanos::from_millis(2_000 + step * 333);
+            let before = Nanos::from_millis(1_400 + step * 210);
             ("large frames", vec![Harm::Cut { before }])
         })
         .collect();
