@@ -68,8 +68,10 @@ const STEPS: [u64; 8] = [
     1 << 40,
 ];
 
-/// Windows that are looked for in one pass; more of them cost memory and leave the caches.
+/// Windows that are looked for in one pass; more of them cost memory and leave the caches, which long key streams feel.
 const WINDOWS_A_PASS: usize = 1 << 22;
+const WINDOWS_A_LONG_PASS: usize = 1 << 20;
+const LONG: u64 = 1 << 26;
 
 /// Blocks that a thread runs through at a time.
 const BLOCKS_A_TASK: u64 = 1 << 22;
@@ -88,7 +90,12 @@ pub fn search(
         ..SearchOutcome::default()
     };
     let mut pieces = Pieces::of(requests);
-    while let Some(windows) = pieces.next_pass(requests, &outcome.answers) {
+    let most = if blocks.end.saturating_sub(blocks.start) > LONG {
+        WINDOWS_A_LONG_PASS
+    } else {
+        WINDOWS_A_PASS
+    };
+    while let Some(windows) = pieces.next_pass(requests, &outcome.answers, most) {
         pass(requests, candidates, &blocks, windows, limits, &mut outcome);
         if outcome.exhausted {
             break;
@@ -246,7 +253,12 @@ impl Pieces {
     }
 
     /// The windows of the next pass, of those that have no place yet; `None` when all are through.
-    fn next_pass(&mut self, requests: &[SearchRequest], answers: &[Option<SearchAnswer>]) -> Option<Windows> {
+    fn next_pass(
+        &mut self,
+        requests: &[SearchRequest],
+        answers: &[Option<SearchAnswer>],
+        most: usize,
+    ) -> Option<Windows> {
         self.left.retain(|&(owner, run, done)| {
             let (request, side) = ((owner / 2) as usize, (owner % 2) as usize);
             let (_, bytes) = &requests[request].runs[side][run];
@@ -258,7 +270,7 @@ impl Pieces {
         if self.left.is_empty() {
             return None;
         }
-        let share = (WINDOWS_A_PASS / self.left.len()).max(1);
+        let share = (most / self.left.len()).max(1);
         let mut windows = Windows::new();
         for (owner, run, done) in &mut self.left {
             let (offset, bytes) = &requests[(*owner / 2) as usize].runs[(*owner % 2) as usize][*run];
@@ -346,9 +358,9 @@ mod tests {
             {
                 let answer = answer.as_ref().unwrap();
                 assert_eq!(answer.candidate.id(), candidate(sample).id());
-                for side in 0..2 {
+                for (side, starts) in starts.iter().enumerate() {
                     let from = request.runs[side][0].0.0;
-                    let first = starts[side].iter().copied().find(|&start| start >= from).unwrap();
+                    let first = starts.iter().copied().find(|&start| start >= from).unwrap();
                     assert_eq!(answer.places[side].unwrap().offset.0, first);
                 }
             }

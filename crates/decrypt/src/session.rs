@@ -381,9 +381,7 @@ impl SessionDecoder {
             Handshake::NeedMore => return,
             Handshake::Split(split) => split,
             // Behind a SYN everything is there to see, and nothing is missing: this speaks something else.
-            Handshake::NotRlpx
-                if self.syn_from.is_some() && self.gaps == 0 =>
-            {
+            Handshake::NotRlpx if self.syn_from.is_some() && self.gaps == 0 => {
                 self.phase = Phase::Closed {
                     looks_like_rlpx: false,
                 };

@@ -22,7 +22,7 @@ use crate::session::Session;
 const SHALLOW: u64 = 1 << 24;
 
 /// Bytes of each side that are looked at first: frames of consensus are small, so some of them begin there.
-const FIRST_BYTES: usize = 32 << 10;
+const FIRST_BYTES: usize = 8 << 10;
 
 /// Blocks of key stream that count as a second of a processor: what one core of a small machine runs through.
 pub(crate) const BLOCKS_A_SECOND: u64 = 1 << 27;
