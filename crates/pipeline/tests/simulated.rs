@@ -9,10 +9,12 @@ use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
 use bftap_model::Nanos;
-use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
+use bftap_pipeline::{AttachOptions, Input, PipelineOptions, Progress, analyze};
 use bftap_simnet::client::Client;
 use bftap_simnet::{Fault, FaultKind, Gossip, SimulateOptions, Taps};
 use bftap_testkit::damage::{Harm, Simulated, damage, recoverable, scenarios, simulated};
+use bftap_testkit::impair::pcap;
+use bftap_testkit::packet::Tcp;
 
 /// Messages by receiver's IP address, kind, sequence and round.
 type Counts = BTreeMap<(String, &'static str, u64, u64), u64>;
@@ -42,10 +44,20 @@ impl FactSink for Sums {
 }
 
 fn found(capture: Vec<u8>, network: &Simulated, jobs: usize) -> (Counts, RunFacts) {
+    found_with(capture, network, jobs, AttachOptions::default())
+}
+
+fn found_with(
+    capture: Vec<u8>,
+    network: &Simulated,
+    jobs: usize,
+    attach: AttachOptions,
+) -> (Counts, RunFacts) {
     let secrets = SecretStore::new();
     secrets.add_key_log(&network.key_log, 1, LastLine::Whole, &"simulated".into());
     let options = PipelineOptions {
         jobs,
+        attach,
         secrets: Arc::new(secrets),
         ..PipelineOptions::default()
     };
@@ -216,4 +228,66 @@ fn large_frames_at_the_cut() {
         })
         .collect();
     check_all("large frames", &network, &cuts, 1..=1);
+}
+
+/// Connections that are made to look as if they could be joined: noise, the same sixteen bytes again and again, pieces of real
+/// sessions, on the nodes' own port. They change nothing of what is found in others, and what is searched for them is bounded.
+#[test]
+fn hostile_connections_leave_others_as_they_are() {
+    let network = network(|options| options.taps = Taps::Only(vec![0]));
+    let cut = Harm::Cut {
+        before: Nanos::from_secs(4),
+    };
+    let calm = damage(&network.capture, &[cut], 1).unwrap();
+    let (expected, alone) = found(calm.clone(), &network, 2);
+    assert_eq!(expected, truth(&calm, &network));
+
+    let mut packets = bftap_testkit::damage::packets(&calm).unwrap();
+    let honest = packets.clone();
+    for number in 0..1000_usize {
+        let payload: Vec<u8> = match number % 4 {
+            0 => (0..40_u32)
+                .flat_map(|part| bftap_model::keccak256(&(number as u32 * 64 + part).to_be_bytes()).0)
+                .collect(),
+            1 => [number as u8; 16].repeat(90),
+            2 => vec![0; 1400],
+            // Ciphertext of the network itself, in a connection where it does not belong.
+            _ => {
+                let (_, bytes, _) = &honest[number * 7 % honest.len()];
+                bytes[54.min(bytes.len())..]
+                    .repeat(8)
+                    .into_iter()
+                    .take(1400)
+                    .collect()
+            }
+        };
+        let source = format!("10.9.{}.{}:{}", number / 250, number % 250 + 1, 20_000 + number);
+        for part in 0..3_u32 {
+            let bytes = Tcp::new(&source, "10.0.0.1:30303")
+                .seq(1_000_000 + part * payload.len() as u32)
+                .payload(&payload)
+                .ethernet();
+            let at = number * 3 + part as usize * 5;
+            let (time, ..) = honest[at % honest.len()];
+            let len = bytes.len() as u32;
+            packets.push((time, bytes, len));
+        }
+    }
+    packets.sort_by_key(|(time, ..)| *time);
+    let attach = AttachOptions::new(1, 1);
+    let (counts, facts) = found_with(pcap(&packets), &network, 2, attach);
+    let of_network: Counts = counts
+        .into_iter()
+        .filter(|((receiver, ..), _)| !receiver.starts_with("10.9."))
+        .collect();
+    assert_eq!(of_network, expected);
+    // The budget, and what is always searched at each of the few points of so small a capture.
+    let budget = attach.budget * 16;
+    let always = 30 * (16 << 20) * network.key_log.split(|byte| *byte == b'\n').count() as u64;
+    assert!(
+        facts.totals.searched_bytes < budget + always,
+        "{}",
+        facts.totals.searched_bytes
+    );
+    assert!(facts.totals.searched_bytes > alone.totals.searched_bytes);
 }
