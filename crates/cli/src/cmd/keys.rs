@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionFact, SessionState};
 use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::SignatureCheck;
-use bftap_pipeline::{PipelineOptions, Progress};
+use bftap_pipeline::{AttachOptions, PipelineOptions, Progress};
 
 use super::analyze::processors;
 use crate::args::KeysCheckArgs;
@@ -109,6 +109,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
         ports: args.ports.iter().copied().collect(),
         signatures: SignatureCheck::Claimed,
         secrets: Arc::new(secrets),
+        attach: AttachOptions::new(ATTACH_SEARCH_GIB, ATTACH_BUDGET_SECONDS),
         ..PipelineOptions::default()
     };
     options.analysis.ports = options.ports.clone();
@@ -255,6 +256,10 @@ impl FactSink for Nowhere {
         Ok(())
     }
 }
+
+/// How far, and how long, sessions joined in the middle are looked for: enough for most, and no wait that a check is not worth.
+const ATTACH_SEARCH_GIB: u64 = 1;
+const ATTACH_BUDGET_SECONDS: u64 = 60;
 
 /// Files listed one by one; the original tool's layout has one a session.
 const MOST_FILES: usize = 50;
