@@ -15,7 +15,7 @@ use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::key_sources::{self, KeySources, describe};
 use crate::progress::Bar;
-use crate::report::{count, counted, is_joined_in_the_middle};
+use crate::report::{ATTACH_BUDGET, began_unseen, count, counted};
 use crate::term::{Ink, Level, Style, safe, tell};
 
 /// Runs the command.
@@ -151,6 +151,13 @@ fn write_sessions(facts: &RunFacts, style: Style, out: &mut impl Write) -> io::R
         .map(|(finding, number)| format!("{} {}", count(number as u64), finding.words(number)))
         .collect();
     writeln!(out, "  {}", findings.join(", "))?;
+    if facts.totals.limits_reached.contains_key(ATTACH_BUDGET) {
+        writeln!(
+            out,
+            "  more sessions from before the capture may be found by `bftap analyze`: a minute of processor time is all that \
+             this check takes for them"
+        )?;
+    }
     // What lacks a key is what the user came for.
     for finding in Finding::ALL
         .into_iter()
@@ -206,7 +213,7 @@ enum Finding {
     Opened,
     NoSecret,
     Failed,
-    Midstream,
+    Unseen,
     NoHandshake,
 }
 
@@ -216,14 +223,14 @@ impl Finding {
         Self::Opened,
         Self::NoSecret,
         Self::Failed,
-        Self::Midstream,
+        Self::Unseen,
         Self::NoHandshake,
     ];
 
     fn of(session: &SessionFact) -> Self {
         match session.state {
             SessionState::Decrypted | SessionState::Lost => Self::Opened,
-            SessionState::NoSecret if is_joined_in_the_middle(session) => Self::Midstream,
+            SessionState::NoSecret if began_unseen(session) => Self::Unseen,
             SessionState::NoSecret => Self::NoSecret,
             SessionState::Failed => Self::Failed,
             SessionState::NoHandshake => Self::NoHandshake,
@@ -236,7 +243,7 @@ impl Finding {
             Self::Opened => "sessions opened",
             Self::NoSecret => "without a secret",
             Self::Failed => "with a secret that does not open it",
-            Self::Midstream => "from before the capture, without a handshake to find a secret by",
+            Self::Unseen => "from before the capture, and no secret opens it at a place within the first GiB",
             Self::NoHandshake => "that ended before keys were agreed",
         }
     }
