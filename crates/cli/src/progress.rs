@@ -9,7 +9,7 @@ use std::time::Duration;
 use bftap_pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::count;
+use crate::report::{binary, count};
 
 /// A bar that follows the reading until it is dropped.
 pub(crate) struct Bar {
@@ -33,10 +33,7 @@ impl Bar {
             bar.set_draw_target(ProgressDrawTarget::stderr());
             while !watch.load(Ordering::Acquire) {
                 bar.set_position(read.load(Ordering::Relaxed));
-                bar.set_message(format!(
-                    "{} packets",
-                    count(progress.packets.load(Ordering::Relaxed))
-                ));
+                bar.set_message(message(&progress));
                 std::thread::park_timeout(EVERY);
             }
             bar.finish_and_clear();
@@ -61,6 +58,21 @@ impl Drop for Bar {
     }
 }
 
+/// What is being done: a long search would look like standing still.
+fn message(progress: &Progress) -> String {
+    let packets = count(progress.packets.load(Ordering::Relaxed));
+    if !progress.searching.load(Ordering::Relaxed) {
+        return format!("{packets} packets");
+    }
+    match progress.searched.load(Ordering::Relaxed) {
+        0 => format!("{packets} packets; looking for sessions without a handshake"),
+        searched => format!(
+            "{packets} packets; looking for sessions without a handshake, {} of key stream so far",
+            binary(searched)
+        ),
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -73,6 +85,19 @@ const EVERY: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn searches_are_shown() {
+        let progress = Progress::default();
+        progress.packets.store(1234, Ordering::Relaxed);
+        assert_eq!(message(&progress), "1,234 packets");
+        progress.searching.store(true, Ordering::Relaxed);
+        progress.searched.store(3 << 30, Ordering::Relaxed);
+        assert_eq!(
+            message(&progress),
+            "1,234 packets; looking for sessions without a handshake, 3.0 GiB of key stream so far"
+        );
+    }
 
     #[test]
     fn templates_are_valid() {

@@ -282,8 +282,13 @@ impl Seeker {
         Some(answers)
     }
 
+    /// Bytes of key stream that were searched so far.
+    pub(crate) fn searched(&self) -> u64 {
+        self.spent.saturating_mul(16)
+    }
+
     /// Bytes of key stream that were searched, and whether the budget was used up.
     pub(crate) fn finish(self) -> (u64, bool) {
-        (self.spent.saturating_mul(16), self.exhausted)
+        (self.searched(), self.exhausted)
     }
 }

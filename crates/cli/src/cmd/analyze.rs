@@ -98,6 +98,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         key_sources: !args.input.keys.keylog.is_empty(),
         selection: part.as_ref().map(|part| part.words().to_owned()),
         ports: !args.input.ports.is_empty(),
+        attach: (args.input.attach_search, args.input.attach_budget),
         no_mac: args.input.no_mac,
         no_signatures: args.input.no_signatures,
         stored,
