@@ -253,6 +253,7 @@ fn open_store(
         name: name.clone(),
         source: RunSource::Analyze,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        selection: part.map(Part::json),
     };
     let writer = StoreWriter::open(url, &run).with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")
