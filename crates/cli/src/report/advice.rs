@@ -229,6 +229,21 @@ fn lost_bytes(report: &Report<'_>, advice: &mut Advices) {
             if went_on { " Behind each gap reading went on." } else { "" }
         ));
     }
+    let one_way = sessions
+        .iter()
+        .filter(|session| {
+            matches!(session.state, SessionState::Decrypted | SessionState::Lost)
+                && session.stream_bytes.contains(&0)
+                && session.stream_bytes != [0, 0]
+        })
+        .count() as u64;
+    if one_way > 0 {
+        advice.warning(format!(
+            "Of {} only one direction is in the capture. Nothing is known of the other: its messages are missing from all \
+             counts, and from the share of the traffic in SESSIONS. Does the mirror show both directions?",
+            counted(one_way, "session", "sessions")
+        ));
+    }
     let nameless = sessions
         .iter()
         .filter(|session| session.attached == Some(MIDSTREAM) && session.node_ids == [None, None])

@@ -111,6 +111,8 @@ fn joined(sessions: &[SessionFact], page: &mut Page) {
         page.paragraph(Ink::Warning, "", &text);
     }
     found.sort_by_key(|session| Reverse(frames(session)));
+    let day = |session: &SessionFact| clock(session.first_seen_ns)[..DAY].to_owned();
+    let one_day = found.iter().all(|session| day(session) == day(found[0]));
     let mut table = Table::new()
         .long_words("session")
         .words("read from")
@@ -128,7 +130,12 @@ fn joined(sessions: &[SessionFact], page: &mut Page) {
         table.row([
             ends(session),
             if session.attached == Some(MIDSTREAM) {
-                clock(session.first_seen_ns)
+                let clock = clock(session.first_seen_ns);
+                if one_day {
+                    clock[DAY..].trim_start().to_owned()
+                } else {
+                    clock
+                }
             } else {
                 "its handshake".to_owned()
             }
@@ -216,6 +223,9 @@ pub(super) const MIDSTREAM: &str = "midstream";
 const DECODE: &str = " consensus messages decode";
 
 const MOST_SESSIONS: usize = 10;
+
+/// Characters of the day in a time, `2026-11-21`.
+const DAY: usize = 10;
 
 /// Sessions that are there when a capture begins show themselves within a second or so; in nanoseconds.
 const SOON: i64 = 5_000_000_000;

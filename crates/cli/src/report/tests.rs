@@ -130,6 +130,7 @@ fn losses_and_sessions_without_handshake_are_told_by_session() {
         session.lost_bytes = 5000 + number as u64;
         session.frames_lost = [3, number as u64];
     }
+    facts.sessions[1].stream_bytes[0] = 0;
     facts.sessions[2].state = SessionState::Lost;
     facts.sessions[2].detail =
         Some("the place is lost for good from byte 77 of the initiator's stream on".to_owned());
