@@ -247,7 +247,7 @@ impl Seeker {
             all = rest;
             let limits = SearchLimits {
                 jobs: self.options.jobs,
-                budget: self.budget - self.spent,
+                budget: self.budget.saturating_sub(self.spent),
             };
             let (requests, owners): (Vec<_>, Vec<_>) = group
                 .into_iter()

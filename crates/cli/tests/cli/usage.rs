@@ -87,7 +87,8 @@ fn an_interrupt_leaves_no_half_report_behind() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It waits for standard input, with its report begun.
+    // It waits for standard input, with its report begun; waiting for its end would close that.
+    let _stdin = child.stdin.take();
     let parts = || fs::read_dir(folder.path()).unwrap().count();
     while parts() == 0 {
         assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
