@@ -26,12 +26,23 @@ impl Bar {
         }
         let watch = Arc::clone(&done);
         let follow = move || {
-            let bar = match length {
-                Some(length) => ProgressBar::new(length).with_style(style(BAR)),
-                None => ProgressBar::new_spinner().with_style(style(SPINNER)),
+            let (bar, reading) = match length {
+                Some(length) => (ProgressBar::new(length), BAR),
+                None => (ProgressBar::new_spinner(), SPINNER),
             };
+            bar.set_style(style(reading));
             bar.set_draw_target(ProgressDrawTarget::stderr());
+            let mut was_searching = false;
             while !watch.load(Ordering::Acquire) {
+                // While nothing is read, its speed says nothing.
+                let searching = progress.searching.load(Ordering::Relaxed);
+                if searching != was_searching {
+                    bar.set_style(style(if searching { SEARCH } else { reading }));
+                    was_searching = searching;
+                }
+                if searching {
+                    bar.tick();
+                }
                 bar.set_position(read.load(Ordering::Relaxed));
                 bar.set_message(message(&progress));
                 std::thread::park_timeout(EVERY);
@@ -80,6 +91,8 @@ fn style(template: &str) -> ProgressStyle {
 const BAR: &str = "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {msg}  {eta} left";
 const SPINNER: &str = "{spinner} {bytes}  {bytes_per_sec}  {msg}";
 
+const SEARCH: &str = "{spinner} {msg}  {elapsed}";
+
 const EVERY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -101,7 +114,7 @@ mod tests {
 
     #[test]
     fn templates_are_valid() {
-        for template in [BAR, SPINNER] {
+        for template in [BAR, SPINNER, SEARCH] {
             ProgressStyle::with_template(template).unwrap();
         }
     }
