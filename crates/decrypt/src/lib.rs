@@ -37,6 +37,7 @@ mod opening;
 pub use problem::{Problem, ProblemKind};
 pub use secret_store::SecretStore;
 pub use session::{
-    Attached, Chain, FoundPlace, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
-    Sought, WaitingPool,
+    Attached, Chain, FoundPlace, Recognised, Remembered, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+    Sought, Told, WaitingPool,
 };
+pub use frame::RememberedPlace;

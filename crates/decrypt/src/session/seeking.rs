@@ -86,42 +86,7 @@ impl SessionDecoder {
     pub fn attach(&mut self, candidate: &Candidate, places: [Option<FoundPlace>; 2]) {
         if let Phase::Seeking(seeking) = &mut self.phase {
             let backlogs = std::mem::take(&mut seeking.backlogs);
-            let initiator = self.syn_from.unwrap_or_else(|| likely_initiator(&self.key));
-            let readers = [initiator, initiator.other()].map(|side| {
-                let backlog = &backlogs[side.index()];
-                let mac = if self.options.verify_mac {
-                    MacCheck::Unverifiable
-                } else {
-                    MacCheck::Skipped
-                };
-                let keystream = Keystream::new(&candidate.secrets.aes);
-                let mut reader = FrameReader::unplaced(keystream, StreamOffset(backlog.start()), mac);
-                for part in backlog.parts_from(0) {
-                    match part {
-                        Part::Data(bytes, seen) => reader.push(bytes, seen),
-                        Part::Gap(len) => reader.gap(len),
-                    }
-                }
-                reader
-            });
-            let mut messages = OpenSession::new(readers, self.options.waiting_limit);
-            messages.hold_unplaced(self.options.seeking_limit / 2);
-            self.phase = Phase::Open(Box::new(Opened {
-                handshake: None,
-                initiator,
-                attached: Attached::Midstream,
-                candidate: candidate.clone(),
-                source: Arc::clone(&candidate.source),
-                unused_candidates: 0,
-                messages,
-            }));
-            self.charge.set(0);
-            if self.dropped_bytes > 0 {
-                let limit = self.options.seeking_limit;
-                self.problems
-                    .push_back(Problem::of_session(ProblemKind::WaitingLimit { limit }));
-            }
-            self.tell_ends();
+            self.open_midstream(candidate, &backlogs);
         }
         let Phase::Open(open) = &mut self.phase else {
             return;
@@ -132,6 +97,54 @@ impl SessionDecoder {
                 open.messages.attach(direction, place.offset, place.block);
             }
         }
+    }
+
+    /// Opens the session with a secret, both directions without a place.
+    pub(super) fn open_midstream(&mut self, candidate: &Candidate, backlogs: &[Backlog; 2]) {
+        let told = self.told_with(candidate);
+        let initiator = told.as_ref().map_or_else(
+            || self.syn_from.unwrap_or_else(|| likely_initiator(&self.key)),
+            |told| told.initiator,
+        );
+        let readers = [initiator, initiator.other()].map(|side| {
+            let backlog = &backlogs[side.index()];
+            let mac = if self.options.verify_mac {
+                MacCheck::Unverifiable
+            } else {
+                MacCheck::Skipped
+            };
+            let keystream = Keystream::new(&candidate.secrets.aes);
+            let mut reader = FrameReader::unplaced(keystream, StreamOffset(backlog.start()), mac);
+            for part in backlog.parts_from(0) {
+                match part {
+                    Part::Data(bytes, seen) => reader.push(bytes, seen),
+                    Part::Gap(len) => reader.gap(len),
+                }
+            }
+            reader
+        });
+        let mut messages = OpenSession::new(readers, self.options.waiting_limit);
+        messages.hold_unplaced(self.options.seeking_limit / 2);
+        if let Some(told) = &told {
+            messages.remember(told.hellos.clone());
+        }
+        self.phase = Phase::Open(Box::new(Opened {
+            handshake: None,
+            initiator,
+            attached: Attached::Midstream,
+            candidate: candidate.clone(),
+            source: Arc::clone(&candidate.source),
+            unused_candidates: 0,
+            messages,
+            told,
+        }));
+        self.charge.set(0);
+        if self.dropped_bytes > 0 {
+            let limit = self.options.seeking_limit;
+            self.problems
+                .push_back(Problem::of_session(ProblemKind::WaitingLimit { limit }));
+        }
+        self.tell_ends();
     }
 
     /// Tells that no frame starts before these offsets; by [`Side::index`]. What is held there can go, once a secret is known.
