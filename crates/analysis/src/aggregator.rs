@@ -132,6 +132,11 @@ impl Aggregator {
         Ok(())
     }
 
+    /// This run does not go on where the one before it ended: payloads that came before it are no concern of it.
+    pub fn forget_known(&mut self) {
+        self.options.known_payloads = Arc::default();
+    }
+
     fn limit(&mut self, name: &str) {
         *self.limits.entry(name.to_owned()).or_default() += 1;
     }

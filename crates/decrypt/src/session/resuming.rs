@@ -78,6 +78,14 @@ impl SessionDecoder {
         }
     }
 
+    /// Whether a remembered place of this side may still turn out right.
+    #[inline]
+    pub fn is_awaited(&self, side: Side) -> bool {
+        self.resuming
+            .as_ref()
+            .is_some_and(|resuming| resuming.places[side.index()].is_some())
+    }
+
     /// Whether remembered places may still turn out right, so that there is nothing to search for yet.
     pub fn is_resuming(&self) -> bool {
         let Some(resuming) = &self.resuming else {
