@@ -149,10 +149,7 @@ mod tests {
                     (chain.into(), sequence),
                     CaptureTime::from_nanos(seen),
                     ([10, 0, 0, 1].into(), Hash256([payload; 32])),
-                    KnownCopies {
-                        copies: 1,
-                        echoes: 0,
-                    },
+                    KnownCopies { copies: 1, echoes: 0 },
                 );
             }
         }

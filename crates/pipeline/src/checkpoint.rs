@@ -97,9 +97,10 @@ impl Checkpoint {
     /// long.
     pub(crate) fn carry_over(&mut self, earlier: &Self, touched: &BTreeSet<usize>, silence: Nanos) {
         let seen = self.seen;
-        let rest = earlier.sessions.iter().enumerate().filter(|(index, session)| {
-            !touched.contains(index) && seen.since(session.last_seen) <= silence
-        });
+        let rest =
+            earlier.sessions.iter().enumerate().filter(|(index, session)| {
+                !touched.contains(index) && seen.since(session.last_seen) <= silence
+            });
         self.sessions.extend(rest.map(|(_, session)| session.clone()));
     }
 }

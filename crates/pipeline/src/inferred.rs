@@ -92,9 +92,7 @@ impl Inferred {
 
     /// First code of the dialect's capability.
     pub(crate) fn offset(&self) -> u64 {
-        self.capabilities
-            .last()
-            .map_or(0, |capability| capability.offset)
+        self.capabilities.last().map_or(0, |capability| capability.offset)
     }
 
     /// Whether the user said which dialect it is.

@@ -125,11 +125,7 @@ impl Session {
 
     /// Tells the decoder what an earlier run left, as far as the sequence numbers of offset 0 are known.
     #[inline]
-    pub(crate) fn resume(
-        &mut self,
-        starts: impl FnOnce() -> [Option<SeqNumber>; 2],
-        secrets: &SecretStore,
-    ) {
+    pub(crate) fn resume(&mut self, starts: impl FnOnce() -> [Option<SeqNumber>; 2], secrets: &SecretStore) {
         if let Some(returning) = &mut self.returning
             && returning.is_untold()
         {

@@ -242,13 +242,13 @@ mod tests {
             let run = |from: usize, to: usize| {
                 (from < to).then(|| (StreamOffset((from - first) as u64), &stream[from..to]))
             };
-            let runs: Vec<_> = [
-                run(first, to.min(missing.start.max(first))),
-                run(missing.end.max(first), to),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
+            let pieces = if missing.is_empty() {
+                [run(first, to), None]
+            } else {
+                let before = run(first, to.min(missing.start.max(first)));
+                [before, run(missing.end.max(first), to)]
+            };
+            let runs: Vec<_> = pieces.into_iter().flatten().collect();
             let verdict = examination.look(&runs, &mut keystream, to == stream.len());
             if verdict != Verdict::Open {
                 return verdict;
@@ -274,7 +274,12 @@ mod tests {
         }
         // One block off, or a byte off, is another place.
         let (at, block) = places[3];
-        for wrong in [(at, block + 1), (at, block - 1), (at + 1, block), (at + 16, block)] {
+        for wrong in [
+            (at, block + 1),
+            (at, block - 1),
+            (at + 1, block),
+            (at + 16, block),
+        ] {
             assert_eq!(
                 look(&sample, wrong, places[2].0, 0..0, 100),
                 Verdict::Refuted,

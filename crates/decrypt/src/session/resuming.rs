@@ -37,6 +37,9 @@ pub struct Remembered {
     pub told: Told,
 }
 
+/// Bytes of a side that may come before a remembered place is taken for one that will not be confirmed soon: dozens of frames of consensus.
+const PATIENCE: usize = 64 << 10;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Resuming {
@@ -95,7 +98,9 @@ impl SessionDecoder {
         Side::BOTH.into_iter().all(|side| {
             let examined = resuming.places[side.index()].as_ref();
             let open = examined.is_some_and(|place| place.remembered().is_some());
-            sought.runs[side.index()].is_empty() || (open && !self.ended[side.index()])
+            let runs = &sought.runs[side.index()];
+            let held: usize = runs.iter().map(|(_, run)| run.len()).sum();
+            runs.is_empty() || (open && !self.ended[side.index()] && held < PATIENCE)
         })
     }
 
@@ -158,8 +163,7 @@ impl SessionDecoder {
         {
             let runs = self.unplaced(side);
             if !runs.is_empty()
-                && let Verdict::Found(offset, block) =
-                    examination.look(&runs, &mut resuming.keystream, ended)
+                && let Verdict::Found(offset, block) = examination.look(&runs, &mut resuming.keystream, ended)
             {
                 found = Some(FoundPlace { offset, block });
                 resuming.places[side.index()] = None;

@@ -36,7 +36,9 @@ pub enum CheckpointError {
     #[error("it is not a checkpoint of bftap")]
     NotACheckpoint,
     /// It was written by another version.
-    #[error("it is a checkpoint of version {found}, and this program reads version {VERSION}; start without it")]
+    #[error(
+        "it is a checkpoint of version {found}, and this program reads version {VERSION}; start without it"
+    )]
     Version {
         /// Its version.
         found: u64,
@@ -45,7 +47,9 @@ pub enum CheckpointError {
     #[error("its end is missing: it was cut; start without it")]
     Cut,
     /// It begins like a checkpoint, and then something does not belong there.
-    #[error("at line {line}, column {column} stands what does not belong into a checkpoint; start without it")]
+    #[error(
+        "at line {line}, column {column} stands what does not belong into a checkpoint; start without it"
+    )]
     Syntax {
         /// Where.
         line: usize,
@@ -199,7 +203,11 @@ mod tests {
             let loaded = Checkpoint::load(&path).unwrap();
             assert_eq!((loaded.checkpoint, loaded.exposed), (checkpoint, false));
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
     }
 
     #[cfg(unix)]
@@ -228,10 +236,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("content"), "x").unwrap();
         checkpoint().save(&path).unwrap_err();
-        assert!(matches!(
-            Checkpoint::load(&path),
-            Err(CheckpointError::NotAFile)
-        ));
+        assert!(matches!(Checkpoint::load(&path), Err(CheckpointError::NotAFile)));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -266,7 +271,10 @@ mod tests {
             ("Klaytn/v1.4.2", "Klaytn\\u001b[31m"),
             ("697374616e62756c", "zz"),
             ("10.0.0.1:40000", "10.0.0.200:32323"),
-            ("\"dialect\":\"klaytn", "\"dialect\":\"hostile__________________________________________________________________________________________________________________________________"),
+            (
+                "\"dialect\":\"klaytn",
+                "\"dialect\":\"hostile__________________________________________________________________________________________________________________________________",
+            ),
         ] {
             let text = whole.replace(from, to);
             assert_ne!(text, whole, "{from}");
