@@ -1,7 +1,8 @@
 //! Captures that are cut into files: with a checkpoint the next run goes on where the one before it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -18,18 +19,25 @@ use bftap_testkit::{SharedDamage, damage_shared};
 /// Messages, useful, repeats and echoes by receiver's IP address, sequence, round and kind.
 type Counts = BTreeMap<(String, u64, u64, String), [u64; 4]>;
 
-/// Times at which the capture is cut, in seconds: before, in the middle of and behind most of its heights.
-const CUTS: [f64; 4] = [17.0, 40.0, 51.3, 66.6];
+/// Times at which the capture is cut, in seconds; most are between two heights.
+const CUTS: [f64; 3] = [17.0, 40.0, 66.6];
+/// Heights in the middle of which it is cut besides.
+const CUT_HEIGHTS: [u64; 4] = [20, 45, 52, 70];
 
 struct Run {
     counts: Counts,
+    spans: BTreeMap<u64, (i64, i64)>,
     facts: RunFacts,
     problems: Vec<String>,
     checkpoint: Option<Checkpoint>,
 }
 
 #[derive(Default)]
-struct Sums(Counts);
+struct Sums {
+    counts: Counts,
+    /// Times of the earliest and the latest message of a height.
+    spans: BTreeMap<u64, (i64, i64)>,
+}
 
 impl FactSink for Sums {
     type Error = Infallible;
@@ -42,7 +50,10 @@ impl FactSink for Sums {
                 count.round,
                 count.kind.to_string(),
             );
-            let sum = self.0.entry(key).or_default();
+            let (first, last) = (count.first_seen.nanos(), count.last_seen.nanos());
+            let span = self.spans.entry(count.sequence).or_insert((first, last));
+            *span = (span.0.min(first), span.1.max(last));
+            let sum = self.counts.entry(key).or_default();
             let counts = [count.messages, count.useful, count.repeats, count.echoes];
             sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
@@ -87,6 +98,13 @@ impl Case {
         part
     }
 
+    /// Seconds since the start of the capture.
+    fn seconds(&self, nanos: i64) -> f64 {
+        let word = |at: usize| u32::from_le_bytes(self.capture[at..at + 4].try_into().unwrap());
+        let start = i64::from(word(24)) * 1_000_000_000 + i64::from(word(28)) * 1000;
+        (nanos - start) as f64 / 1e9
+    }
+
     fn tail(&self, from: f64) -> Vec<u8> {
         damage_shared(&self.capture, SharedDamage::Cut(from), 1)
     }
@@ -116,7 +134,8 @@ impl Case {
         let mut sums = Sums::default();
         let analysis = analyze(vec![input], Arc::new(options), &Progress::default(), &mut sums).unwrap();
         Run {
-            counts: sums.0,
+            counts: sums.counts,
+            spans: sums.spans,
             facts: analysis.facts,
             problems: analysis.problems,
             checkpoint: analysis.checkpoint,
@@ -138,6 +157,26 @@ fn again(checkpoint: &Checkpoint) -> Checkpoint {
     read
 }
 
+/// Says only what differs.
+fn same<K: Ord + Debug + Clone, V: PartialEq + Debug>(
+    found: &BTreeMap<K, V>,
+    expected: &BTreeMap<K, V>,
+    what: &str,
+) {
+    let keys: BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
+    let different: Vec<_> = keys
+        .into_iter()
+        .map(|key| (key, found.get(key), expected.get(key)))
+        .filter(|(_, found, expected)| found != expected)
+        .collect();
+    assert!(
+        different.is_empty(),
+        "{what}: {} rows differ (key, found, expected): {:?}",
+        different.len(),
+        &different[..different.len().min(8)]
+    );
+}
+
 fn messages(counts: &Counts) -> BTreeMap<&(String, u64, u64, String), u64> {
     counts.iter().map(|(key, counts)| (key, counts[0])).collect()
 }
@@ -153,14 +192,19 @@ fn add(all: &mut Counts, counts: &Counts) {
     }
 }
 
-/// Nothing is searched for, and codes, names and chains are known at once.
-fn goes_on(run: &Run, whole: &Run) {
+/// Nothing is searched for but what began while nobody looked, and codes, names and chains are known at once.
+fn goes_on(run: &Run, whole: &Run, checkpoint: &Checkpoint) {
     let totals = &run.facts.totals;
-    assert_eq!(totals.searched_bytes, 0);
     assert_eq!(totals.undecodable, 0);
-    let mut returned = 0;
+    let (mut returned, mut strangers) = (0, 0);
     for session in &run.facts.sessions {
         if session.attached != Some("midstream") {
+            continue;
+        }
+        let ends = (session.initiator, session.recipient);
+        let mut saved = checkpoint.sessions.iter();
+        if !saved.any(|saved| (saved.initiator, saved.recipient) == ends) {
+            strangers += 1;
             continue;
         }
         returned += 1;
@@ -168,7 +212,7 @@ fn goes_on(run: &Run, whole: &Run) {
             .facts
             .sessions
             .iter()
-            .find(|known| (known.initiator, known.recipient) == (session.initiator, session.recipient))
+            .find(|known| (known.initiator, known.recipient) == ends)
             .unwrap();
         assert_eq!(session.state, SessionState::Decrypted);
         assert_eq!(session.capabilities, known.capabilities);
@@ -179,15 +223,16 @@ fn goes_on(run: &Run, whole: &Run) {
             (known.node_ids, &known.clients)
         );
     }
-    assert!(returned >= 6, "{returned}");
+    assert!(returned >= 3, "{returned}");
+    assert_eq!(totals.searched_bytes > 0, strangers > 0);
     let nodes = |run: &Run| -> Vec<_> {
         let nodes = run.facts.nodes.iter();
         nodes
             .map(|node| (node.label.clone(), node.node_id, node.role))
             .collect()
     };
-    for node in nodes(run) {
-        assert!(nodes(whole).contains(&node), "{node:?}");
+    for node in nodes(run).iter().filter(|_| strangers == 0) {
+        assert!(nodes(whole).contains(node), "{node:?}");
     }
 }
 
@@ -196,7 +241,11 @@ fn two_runs_with_a_checkpoint_lose_only_what_straddles_the_cut() {
     let Some(case) = Case::new() else { return };
     let whole = case.run(case.capture.clone(), None);
     let mut straddling = 0;
-    for cut in CUTS {
+    let in_heights = CUT_HEIGHTS.map(|height| {
+        let (first, last) = whole.spans[&height];
+        case.seconds(first + (last - first) / 3)
+    });
+    for cut in CUTS.into_iter().chain(in_heights) {
         let first = case.run(case.part(0.0, cut), None);
         let plain = case.run(case.tail(cut), None);
         let checkpoint = again(first.checkpoint.as_ref().unwrap());
@@ -204,8 +253,12 @@ fn two_runs_with_a_checkpoint_lose_only_what_straddles_the_cut() {
         assert_eq!(second.problems, Vec::<String>::new());
         // What a search finds is all that is whole behind the cut; nothing more, and nothing less, is read without one.
         assert!(plain.facts.totals.searched_bytes > 0);
-        assert_eq!(messages(&second.counts), messages(&plain.counts), "cut at {cut}");
-        goes_on(&second, &whole);
+        same(
+            &messages(&second.counts),
+            &messages(&plain.counts),
+            &format!("cut at {cut}"),
+        );
+        goes_on(&second, &whole, &checkpoint);
 
         let mut both = first.counts.clone();
         add(&mut both, &second.counts);
@@ -225,23 +278,27 @@ fn two_runs_with_a_checkpoint_lose_only_what_straddles_the_cut() {
         }
         let mut without = first.counts.clone();
         add(&mut without, &plain.counts);
-        assert_eq!(messages(&without), messages(&both));
+        same(&messages(&without), &messages(&both), "without");
     }
-    assert!(straddling > 0, "no height is on both sides of any cut");
+    assert!(straddling > 5, "{straddling} rows are on both sides of a cut");
 }
 
 #[test]
 fn a_hole_between_two_runs_costs_nothing_but_itself() {
     let Some(case) = Case::new() else { return };
     let whole = case.run(case.capture.clone(), None);
-    let first = case.run(case.part(0.0, 30.0), None);
+    let first = case.run(case.part(0.0, 40.0), None);
     let checkpoint = again(first.checkpoint.as_ref().unwrap());
     for hole in [0.01, 1.0, 7.5, 30.0] {
-        let tail = case.tail(30.0 + hole);
+        let tail = case.tail(40.0 + hole);
         let plain = case.run(tail.clone(), None);
         let second = case.run(tail, Some(&checkpoint));
-        assert_eq!(messages(&second.counts), messages(&plain.counts), "{hole} s");
-        goes_on(&second, &whole);
+        same(
+            &messages(&second.counts),
+            &messages(&plain.counts),
+            &format!("{hole} s"),
+        );
+        goes_on(&second, &whole, &checkpoint);
     }
 }
 
@@ -326,7 +383,8 @@ fn checkpoints_that_are_wrong_change_nothing() {
             ..checkpoint
         };
         let run = case.run(tail.clone(), Some(&checkpoint));
-        assert_eq!(run.counts, plain.counts, "{name}");
+        // A session that is found under the secret that was remembered is that session, so its ends are known, and with them echoes.
+        same(&messages(&run.counts), &messages(&plain.counts), name);
         assert!(run.facts.totals.searched_bytes > 0, "{name}");
         let state = |run: &Run| -> Vec<_> {
             let sessions = run.facts.sessions.iter();
@@ -337,7 +395,7 @@ fn checkpoints_that_are_wrong_change_nothing() {
         assert_eq!(state(&run), state(&plain), "{name}");
     }
     // The ends are of another network altogether, and without its secrets nothing can be opened.
-    let none = case.run_with(tail, Some(&right), &Arc::default(), 2);
+    let none = case.run_with(case.part(40.0, 60.0), Some(&right), &Arc::default(), 2);
     assert_eq!(none.facts.totals.consensus_messages, 0);
     let left = none.checkpoint.unwrap();
     let open = |checkpoint: &Checkpoint| -> Vec<_> {
@@ -362,14 +420,14 @@ fn a_capture_from_before_the_checkpoint_does_not_go_on_there() {
     let Some(case) = Case::new() else { return };
     let first = case.run(case.capture.clone(), None);
     let second = case.run(case.capture.clone(), first.checkpoint.as_ref());
-    assert_eq!(second.counts, first.counts);
+    same(&second.counts, &first.counts, "once more");
     assert_eq!(second.problems.len(), 1);
     assert!(
         second.problems[0].contains("does not go on there"),
         "{:?}",
         second.problems
     );
-    assert_eq!(second.checkpoint, first.checkpoint);
+    assert!(second.checkpoint == first.checkpoint);
 }
 
 #[test]
