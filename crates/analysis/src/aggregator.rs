@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bftap_model::{Address, CaptureTime, Direction};
 use hashbrown::HashMap;
@@ -16,6 +17,7 @@ use crate::facts::{
 };
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
+use crate::known::KnownPayloads;
 use crate::minutes::{LinkKey, Minutes};
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
@@ -130,6 +132,11 @@ impl Aggregator {
         Ok(())
     }
 
+    /// This run does not go on where the one before it ended: payloads that came before it are no concern of it.
+    pub fn forget_known(&mut self) {
+        self.options.known_payloads = Arc::default();
+    }
+
     fn limit(&mut self, name: &str) {
         *self.limits.entry(name.to_owned()).or_default() += 1;
     }
@@ -189,10 +196,37 @@ impl Aggregator {
     /// # Errors
     /// The temporary file cannot be read, or the sink fails.
     pub fn finish<S: FactSink>(
+        self,
+        read: ReadFacts,
+        totals: WorkerTotals,
+        sink: &mut S,
+    ) -> Result<RunFacts, FinishError<S::Error>> {
+        self.judge(read, totals, sink, None)
+    }
+
+    /// As [`finish`](Self::finish), and gives what a later run has to know of the latest payloads, those from before this run
+    /// included.
+    ///
+    /// # Errors
+    /// As those of [`finish`](Self::finish).
+    pub fn finish_and_keep<S: FactSink>(
+        self,
+        read: ReadFacts,
+        totals: WorkerTotals,
+        sink: &mut S,
+    ) -> Result<(RunFacts, KnownPayloads), FinishError<S::Error>> {
+        let mut keep = KnownPayloads::clone(&self.options.known_payloads);
+        let facts = self.judge(read, totals, sink, Some(&mut keep))?;
+        keep.keep_latest();
+        Ok((facts, keep))
+    }
+
+    fn judge<S: FactSink>(
         mut self,
         read: ReadFacts,
         totals: WorkerTotals,
         sink: &mut S,
+        mut keep: Option<&mut KnownPayloads>,
     ) -> Result<RunFacts, FinishError<S::Error>> {
         let candidates = self.drop_candidates();
         for (end, _) in &self.ended {
@@ -205,6 +239,7 @@ impl Aggregator {
         let chains = self.chain_books(&names);
         let coverage = self.coverage(&read, &resolved, &ips, &names, &chains);
 
+        let known = Arc::clone(&self.options.known_payloads);
         let mut copies = Copies::new();
         let mut skipped_rounds = 0;
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
@@ -242,6 +277,7 @@ impl Aggregator {
                     fixed_validators: self.options.validators.as_deref(),
                     all_validators_covered: !validators.is_empty() && validators.iter().all(covered),
                     deliveries: self.options.deliveries,
+                    known: &known,
                 };
                 let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
                 let state = ChainState {
@@ -251,7 +287,17 @@ impl Aggregator {
                 judged = Some((context, state));
             }
             let (context, state) = judged.as_mut().expect("set above");
-            let facts = close(&height, sequence, context, state, &mut copies);
+            let facts = close(
+                &height,
+                sequence,
+                context,
+                state,
+                &mut copies,
+                keep.as_deref_mut(),
+            );
+            if let Some(keep) = &mut keep {
+                keep.keep_near_limits();
+            }
             skipped_rounds += std::mem::take(&mut state.skipped_rounds);
             sink.height(&facts).map_err(FinishError::Sink)?;
         }

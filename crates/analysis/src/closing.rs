@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, CountFact, Coverage, DeliveryFact, HeightFacts, Label};
 use crate::height::{Delivery, Height};
+use crate::known::{KnownCopies, KnownPayloads};
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
 use crate::round;
@@ -33,6 +34,8 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) all_validators_covered: bool,
     /// Rows per delivery are wanted.
     pub(crate) deliveries: bool,
+    /// What came before this run.
+    pub(crate) known: &'a KnownPayloads,
 }
 
 /// What one height leaves to the next one of its chain.
@@ -111,13 +114,14 @@ impl Default for Sums {
     }
 }
 
-/// Judges one height.
+/// Judges one height. What a later run has to know of it is added to `keep`.
 pub(crate) fn close(
     height: &Height,
     sequence: u64,
     chain: &ChainContext<'_>,
     state: &mut ChainState,
     copies: &mut Copies,
+    mut keep: Option<&mut KnownPayloads>,
 ) -> HeightFacts {
     let mut rows: Vec<(u32, u32, u32, Delivery)> = height
         .deliveries
@@ -135,6 +139,7 @@ pub(crate) fn close(
 
     let mut sums: HashMap<(u64, u32, Kind), Sums> = HashMap::new();
     let (mut from, mut to) = (CaptureTime::MAX, CaptureTime::MIN);
+    let before = chain.known.height(&chain.name, sequence);
     for group in rows.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
         let (payload, ip, ..) = group[0];
         let entry = &height.payloads[payload as usize];
@@ -152,16 +157,32 @@ pub(crate) fn close(
             sum.last_seen = sum.last_seen.max(delivery.last_seen);
         }
         let others = total - echoes;
+        let receiver_ip = chain.ips.ips[ip as usize];
+        let had_one = before
+            .and_then(|before| before.copies(receiver_ip, entry.hash))
+            .is_some_and(|before| before.copies > before.echoes);
+        let useful = if had_one { 0 } else { others.min(1) };
         sum.messages += total;
         sum.echoes += echoes;
-        sum.useful += others.min(1);
-        sum.repeats += others.saturating_sub(1);
+        sum.useful += useful;
+        sum.repeats += others - useful;
+        if let Some(keep) = &mut keep {
+            keep.add(
+                (chain.name.clone(), sequence),
+                sum.last_seen,
+                (receiver_ip, entry.hash),
+                KnownCopies {
+                    copies: total,
+                    echoes,
+                },
+            );
+        }
         if entry.invalid {
             sum.invalid += total;
         }
         from = from.min(sum.first_seen);
         to = to.max(sum.last_seen);
-        *copies.entry((chain.ips.ips[ip as usize], total)).or_default() += 1;
+        *copies.entry((receiver_ip, total)).or_default() += 1;
     }
 
     let mut counts: Vec<CountFact> = sums

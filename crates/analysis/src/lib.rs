@@ -10,6 +10,7 @@ mod coverage;
 pub mod facts;
 mod height;
 mod heights;
+mod known;
 mod minutes;
 mod observation;
 mod options;
@@ -20,6 +21,7 @@ mod spill;
 mod who;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
+pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
     ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
 };

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bftap_model::Address;
 
+use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
 use crate::who::KnownNode;
@@ -36,6 +38,8 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// Payloads that came before this run: their copies are no first ones.
+    pub known_payloads: Arc<KnownPayloads>,
 }
 
 impl Default for AnalysisOptions {
@@ -53,6 +57,7 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            known_payloads: Arc::default(),
         }
     }
 }

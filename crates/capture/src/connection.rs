@@ -1,6 +1,6 @@
 //! What the flow table tells about a TCP connection: that it began, its stream items, and how it went.
 
-use bftap_model::{CaptureTime, ConnId, FlowKey, Side, StreamItem};
+use bftap_model::{CaptureTime, ConnId, FlowKey, SeqNumber, Side, StreamItem};
 
 /// A TCP connection, as its first packet shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct ConnectionSummary {
     pub syn_from: Option<Side>,
     /// Whether a SYN (with or without ACK) of that side was captured.
     pub syn_seen: [bool; 2],
+    /// Sequence number of the byte at offset 0; `None` if nothing of that side's stream was seen.
+    pub starts: [Option<SeqNumber>; 2],
     /// A RST answered the SYN, and no payload was seen.
     pub refused: bool,
     /// Stream bytes given as [`StreamItem::Data`].

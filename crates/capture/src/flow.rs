@@ -449,11 +449,16 @@ impl Flow {
         }
     }
 
+    /// Sequence numbers of offset 0 of both streams, where they are settled.
+    pub(crate) fn starts(&self) -> [Option<SeqNumber>; 2] {
+        Side::BOTH.map(|side| self.directions[side.index()].start())
+    }
+
     /// What a late packet of this connection is known by.
     pub(crate) fn remains(&self) -> Remains {
         Remains {
             id: self.id,
-            starts: Side::BOTH.map(|side| self.directions[side.index()].start()),
+            starts: self.starts(),
             ends: Side::BOTH.map(|side| self.directions[side.index()].end()),
         }
     }
@@ -480,6 +485,7 @@ impl Flow {
             key: self.key,
             syn_from: self.syn_from,
             syn_seen: Side::BOTH.map(|side| self.directions[side.index()].has_syn()),
+            starts: self.starts(),
             // Payload may still have come after the reset.
             refused: self.refused && self.directions.iter().all(|direction| direction.delivered() == 0),
             payload_bytes: Side::BOTH.map(|side| self.directions[side.index()].delivered()),

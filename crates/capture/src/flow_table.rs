@@ -252,6 +252,22 @@ impl FlowTable {
         self.stats
     }
 
+    /// Sequence numbers of offset 0 of both streams of an open connection, by [`Side::index`]; `None` while nothing of the side's
+    /// stream was given, and for a connection that is over: see
+    /// [`ConnectionSummary::starts`](crate::connection::ConnectionSummary::starts).
+    pub fn starts(&self, id: ConnId, key: &FlowKey) -> [Option<SeqNumber>; 2] {
+        let is_it = |slot: u32| matches!(self.flows.get(slot as usize), Some(Some(flow)) if flow.id == id);
+        let slot = if is_it(self.latest) {
+            Some(self.latest)
+        } else {
+            self.index
+                .find(hash(&self.hasher, key), |&slot| is_it(slot))
+                .copied()
+        };
+        let flow = slot.and_then(|slot| self.flows[slot as usize].as_ref());
+        flow.map_or([None; 2], |flow| flow.starts())
+    }
+
     /// Connections open now.
     pub fn open_flows(&self) -> usize {
         self.index.len()

@@ -58,6 +58,13 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Go on where the run before this one ended, and leave here what the next one has to know; made if it is not there
+    ///
+    /// For a capture that is cut into files: sessions that are open at the end of one file are read on at once in the next, and copies
+    /// of payloads that came in an earlier file are repeats. It holds no secret, and only its owner can read it.
+    #[arg(long, value_name = "FILE", help_heading = "Part of the capture")]
+    pub(crate) checkpoint: Option<PathBuf>,
+
     /// Worker threads; the answer is the same for any number [default: processors]
     #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
     pub(crate) jobs: Option<NonZeroUsize>,

@@ -13,8 +13,11 @@ use bftap_model::{CaptureTime, MacState, Origin, StreamOffset};
 use crate::keystream::{BLOCK_LEN, Keystream};
 use crate::mac::{FrameMac, MAC_LEN};
 
+mod resume;
 mod resync;
 
+pub use resume::RememberedPlace;
+pub(crate) use resume::{Examination, Verdict};
 use resync::{Depth, Found, Place, Search};
 
 /// Cuts one direction of a session into frames.
@@ -158,7 +161,11 @@ enum State {
     /// No place is known yet; it comes with [`FrameReader::attach`].
     Unplaced,
     /// The place is lost for good: bytes are counted, not read.
-    Lost { since: StreamOffset },
+    Lost {
+        since: StreamOffset,
+        /// The last place that was known, if its distance still is.
+        base: Option<Place>,
+    },
 }
 
 impl FrameReader {
@@ -258,7 +265,10 @@ impl FrameReader {
     pub fn abandon(&mut self) {
         if self.is_unplaced() && self.end > self.offset {
             self.lost_bytes = self.lost_bytes.saturating_add(self.unread() as u64);
-            self.state = State::Lost { since: self.offset };
+            self.state = State::Lost {
+                since: self.offset,
+                base: None,
+            };
             self.buffer = Vec::new();
             self.start = 0;
             self.offset = self.end;
@@ -509,10 +519,28 @@ impl FrameReader {
         }
     }
 
+    /// The last place that is known: where the next frame starts, else a frame start behind which the next one is looked for, or was
+    /// looked for in vain.
+    pub fn known_place(&self) -> Option<(StreamOffset, u64)> {
+        let of = |place: Place| (StreamOffset(place.offset), place.block);
+        match self.state {
+            // Its size may be wrong, too.
+            State::Body {
+                offset,
+                block,
+                header_mac_failed: true,
+                ..
+            } => Some((offset, block)),
+            State::Search(search) => Some(of(search.base)),
+            State::Lost { base, .. } => base.map(of),
+            _ => self.place(),
+        }
+    }
+
     /// Start of the first frame that could not be read, once the place is lost for good.
     pub fn lost_since(&self) -> Option<StreamOffset> {
         match self.state {
-            State::Lost { since } => Some(since),
+            State::Lost { since, .. } => Some(since),
             _ => None,
         }
     }
@@ -684,7 +712,8 @@ impl FrameReader {
         let since = StreamOffset(search.base.offset);
         let seen = self.arrivals.latest();
         self.lost_bytes = self.lost_bytes.saturating_add(self.unread() as u64);
-        self.state = State::Lost { since };
+        let base = (!matches!(kind, FrameErrorKind::GapTooLarge { .. })).then_some(search.base);
+        self.state = State::Lost { since, base };
         self.buffer = Vec::new();
         self.start = 0;
         self.offset = self.end;
@@ -789,7 +818,7 @@ const FIRST_CREDIT: u64 = 1 << 27;
 const BYTES_PER_CREDIT: u64 = 4;
 
 /// TCP sequence numbers tell which of two places is the later one up to here.
-const MAX_GAP: u64 = 1 << 31;
+pub(crate) const MAX_GAP: u64 = 1 << 31;
 
 #[cfg(test)]
 mod tests {

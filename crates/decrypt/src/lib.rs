@@ -34,9 +34,10 @@ mod backlog;
 mod opened;
 mod opening;
 
+pub use frame::RememberedPlace;
 pub use problem::{Problem, ProblemKind};
 pub use secret_store::SecretStore;
 pub use session::{
-    Attached, Chain, FoundPlace, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
-    Sought, WaitingPool,
+    Attached, Chain, FoundPlace, Recognised, Remembered, SessionDecoder, SessionOptions, SessionOutput,
+    SessionSummary, Sought, Told, WaitingPool,
 };

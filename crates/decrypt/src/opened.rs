@@ -25,6 +25,8 @@ pub(crate) struct OpenSession {
     waiting_limit: usize,
     /// Bytes of a direction that may wait for its place.
     unplaced_limit: usize,
+    /// An earlier run read the first frames, so nobody has to wait for them.
+    goes_on: bool,
     counts: OpenCounts,
 }
 
@@ -84,6 +86,7 @@ impl OpenSession {
             snappy: SnappyReader::default(),
             waiting_limit,
             unplaced_limit: usize::MAX,
+            goes_on: false,
             counts: OpenCounts::default(),
         }
     }
@@ -100,6 +103,21 @@ impl OpenSession {
     /// Bounds what a direction without a place may hold.
     pub(crate) fn hold_unplaced(&mut self, limit: usize) {
         self.unplaced_limit = limit;
+    }
+
+    /// Takes what an earlier run read of the ends.
+    pub(crate) fn remember(&mut self, hellos: [Option<Arc<Hello>>; 2]) {
+        self.goes_on = true;
+        for (way, hello) in self.directions.iter_mut().zip(hellos) {
+            way.hello = hello;
+        }
+        self.agree();
+    }
+
+    fn agree(&mut self) {
+        if let [Some(one), Some(other)] = self.directions.each_ref().map(|way| way.hello.as_deref()) {
+            self.agreed = Agreed::between(one, other);
+        }
     }
 
     pub(crate) fn attach(&mut self, direction: Direction, offset: StreamOffset, block: u64) {
@@ -230,7 +248,8 @@ impl OpenSession {
     fn waits_for_other_hello(&self, direction: Direction) -> bool {
         let way = &self.directions[direction.index()];
         let other = &self.directions[direction.other().index()];
-        way.frames > 0
+        !self.goes_on
+            && way.frames > 0
             && other.frames == 0
             && !other.ended
             && !other.reader.has_lost_frames()
@@ -286,9 +305,7 @@ impl OpenSession {
             Meaning::Base { .. } if ready.code == HELLO && ready.place.block == 0 => {
                 let hello = Hello::parse(payload).map_err(ProblemKind::Hello)?;
                 self.directions[ready.direction.index()].hello = Some(Arc::new(hello));
-                if let [Some(one), Some(other)] = self.directions.each_ref().map(|way| way.hello.as_deref()) {
-                    self.agreed = Agreed::between(one, other);
-                }
+                self.agree();
             }
             Meaning::Base { .. } if ready.code == DISCONNECT => {
                 let disconnect = Disconnect::parse(payload);

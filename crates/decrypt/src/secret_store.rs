@@ -103,6 +103,8 @@ pub(crate) type StreamMark = [u8; 13];
 struct Inner {
     by_session: HashMap<Hash256, Vec<Candidate>>,
     by_mark: HashMap<StreamMark, Vec<Candidate>>,
+    /// The first one of each name.
+    by_id: HashMap<SecretId, Candidate>,
     counts: SecretCounts,
 }
 
@@ -140,6 +142,7 @@ impl SecretStore {
         let Inner {
             by_session,
             by_mark,
+            by_id,
             counts,
         } = &mut *inner;
 
@@ -173,6 +176,7 @@ impl SecretStore {
             source: Arc::clone(source),
         };
         same_mark.push(candidate.clone());
+        by_id.entry(candidate.id()).or_insert_with(|| candidate.clone());
         if let Some(session) = candidate.session {
             by_session.entry(session).or_default().push(candidate);
         }
@@ -236,6 +240,11 @@ impl SecretStore {
     /// Candidates whose line names this session.
     pub fn of_session(&self, session: &Hash256) -> Vec<Candidate> {
         self.read().by_session.get(session).cloned().unwrap_or_default()
+    }
+
+    /// The secret of this name.
+    pub fn with_id(&self, id: SecretId) -> Option<Candidate> {
+        self.read().by_id.get(&id).cloned()
     }
 
     /// Candidates whose key stream starts so.
@@ -343,6 +352,9 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].secrets.aes, AesSecret::new([42; 32]));
         assert!(store.of_mark(&[0; 13]).is_empty());
+        let id = found[0].id();
+        assert_eq!(store.with_id(id).map(|found| found.id()), Some(id));
+        assert!(store.with_id(SecretId(!id.0)).is_none());
     }
 
     #[test]

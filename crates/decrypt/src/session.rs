@@ -15,10 +15,13 @@ use crate::problem::{Problem, ProblemKind};
 use crate::secret_store::{Candidate, SecretStore};
 use crate::secrets::SecretId;
 
+mod resuming;
 mod seeking;
 mod summary;
 mod waiting_pool;
 
+use resuming::Resuming;
+pub use resuming::{Remembered, Told};
 use seeking::Seeking;
 pub use seeking::{FoundPlace, Sought};
 use waiting_pool::Charge;
@@ -64,6 +67,8 @@ pub struct SessionDecoder {
     /// Who sent more than a connection-type byte first.
     spoke_first: Option<Side>,
     phase: Phase,
+    /// What an earlier run remembers of the session.
+    resuming: Option<Box<Resuming>>,
     problems: VecDeque<Problem>,
     /// By [`Side::index`].
     ended: [bool; 2],
@@ -133,6 +138,8 @@ struct Opened {
     source: Arc<str>,
     unused_candidates: usize,
     messages: OpenSession,
+    /// What an earlier run was told, where this one was not.
+    told: Option<Told>,
 }
 
 /// What a session gives.
@@ -154,6 +161,7 @@ impl SessionDecoder {
             syn_from,
             spoke_first: None,
             phase: Phase::Handshake(Default::default()),
+            resuming: None,
             problems: VecDeque::new(),
             ended: [false; 2],
             positions: [0; 2],
@@ -183,6 +191,9 @@ impl SessionDecoder {
                     self.hold(side, Part::Data(&chunk.bytes, chunk.seen), secrets);
                 }
                 self.positions[side.index()] = chunk.offset.0 + chunk.bytes.len() as u64;
+                if self.resuming.is_some() {
+                    self.try_remembered(side);
+                }
             }
             StreamItem::Gap(gap) => {
                 self.gaps += 1;
@@ -205,6 +216,7 @@ impl SessionDecoder {
                 } else {
                     self.proceed(secrets);
                 }
+                self.try_remembered(side);
             }
         }
     }
@@ -220,6 +232,9 @@ impl SessionDecoder {
     /// No more will come on either side.
     pub fn finish(&mut self, secrets: &SecretStore) {
         self.ended = [true; 2];
+        for side in Side::BOTH {
+            self.try_remembered(side);
+        }
         self.proceed(secrets);
         self.tell_ends();
     }
@@ -525,6 +540,7 @@ impl SessionOptions {
             source: Arc::clone(&candidate.source),
             unused_candidates: unused,
             messages: OpenSession::new(readers, self.waiting_limit),
+            told: None,
         }
     }
 }

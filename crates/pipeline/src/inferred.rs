@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use bftap_decrypt::capability::{BASE_LEN, message_name};
 use bftap_decrypt::hello::Family as HelloFamily;
-use bftap_ibft_decode::{Dialect, Family, dialects};
+use bftap_ibft_decode::{Dialect, Family, dialect_named, dialects};
 use bftap_model::{Capability, Meaning};
+
+use crate::checkpoint::SavedInference;
 
 /// What was inferred for a session.
 #[derive(Clone, Debug)]
@@ -72,6 +74,30 @@ impl Inferred {
             decoded: 0,
             undecodable: 0,
         }
+    }
+
+    /// What an earlier run inferred; `None` if there is no such dialect, or it has no such place.
+    pub(crate) fn remembered(saved: &SavedInference) -> Option<Self> {
+        let dialect = dialect_named(&saved.dialect)?;
+        let guess = Guess {
+            dialect,
+            offset: saved.offset,
+            local: 0,
+        };
+        dialect
+            .offsets()
+            .contains(&saved.offset)
+            .then(|| Self::of(&guess, saved.told))
+    }
+
+    /// First code of the dialect's capability.
+    pub(crate) fn offset(&self) -> u64 {
+        self.capabilities.last().map_or(0, |capability| capability.offset)
+    }
+
+    /// Whether the user said which dialect it is.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Counts a message of a consensus code.

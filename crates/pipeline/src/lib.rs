@@ -5,18 +5,21 @@
 
 mod batch;
 mod breaks;
+pub mod checkpoint;
 mod covered;
 mod inferred;
 mod meanings;
 mod options;
 mod payload_cache;
 mod reading;
+mod returning;
 mod run;
 mod seek;
 mod session;
 mod taps;
 mod worker;
 
+pub use checkpoint::Checkpoint;
 pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
 pub use reading::Progress;
 pub use run::{Analysis, Input, PipelineError, analyze, messages};

@@ -58,6 +58,14 @@ impl Meanings {
         self.dialect = None;
     }
 
+    /// An earlier run read so many Hellos, and inferred this.
+    pub(crate) fn remember(&mut self, hellos: u8, inferred: Option<Inferred>) {
+        self.hellos = self.hellos.max(hellos);
+        if self.inferred.is_none() {
+            self.inferred = inferred;
+        }
+    }
+
     /// What a code means, if Hello does not tell.
     pub(crate) fn of_code(&self, code: u64) -> Meaning {
         match &self.inferred {

@@ -11,6 +11,7 @@ use bftap_decrypt::{SecretStore, SessionOptions};
 use bftap_ibft_decode::{Dialect, SignatureCheck};
 use bftap_model::CaptureTime;
 
+use crate::checkpoint::Checkpoint;
 use crate::seek::BLOCKS_A_SECOND;
 
 /// Which messages count.
@@ -138,6 +139,10 @@ pub struct PipelineOptions {
     pub attach: AttachOptions,
     /// Bytes that the cache of decoded payloads may hold.
     pub payload_cache: usize,
+    /// What an earlier run left, to go on where it ended.
+    pub checkpoint: Option<Arc<Checkpoint>>,
+    /// Whether this run leaves a checkpoint; see [`Analysis::checkpoint`](crate::Analysis::checkpoint).
+    pub keep_checkpoint: bool,
     /// Settings of the analysis.
     pub analysis: AnalysisOptions,
 }
@@ -157,6 +162,8 @@ impl Default for PipelineOptions {
             sessions: SessionOptions::default(),
             attach: AttachOptions::default(),
             payload_cache: 32 << 20,
+            checkpoint: None,
+            keep_checkpoint: false,
             analysis: AnalysisOptions::default(),
         }
     }

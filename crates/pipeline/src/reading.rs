@@ -10,7 +10,7 @@ use bftap_capture::packet::Batch;
 use bftap_capture::segment::{PayloadPlace, SegmentHead};
 use bftap_capture::slice::{SkipReason, SliceOptions, Sliced, Slicer};
 use bftap_decrypt::keylog::LastLine;
-use bftap_model::FlowKey;
+use bftap_model::{CaptureTime, FlowKey};
 
 use crate::batch::{Piece, REASSEMBLED, SegmentBatch};
 use crate::options::PipelineOptions;
@@ -38,6 +38,8 @@ pub(crate) struct Dealer {
     taps: TapEnds,
     /// Captured bytes in the last batch.
     dealt: u64,
+    /// Capture times of the earliest and the latest packet.
+    span: Option<(CaptureTime, CaptureTime)>,
     limits: BTreeMap<&'static str, u64>,
     problems: Vec<String>,
 }
@@ -54,6 +56,7 @@ impl Dealer {
             hasher: hashbrown::DefaultHashBuilder::default(),
             taps: TapEnds::default(),
             dealt: 0,
+            span: None,
             limits: BTreeMap::new(),
             problems: Vec::new(),
         }
@@ -75,6 +78,8 @@ impl Dealer {
         for record in &batch.records {
             bytes += u64::from(record.len);
             now = now.max(Some(record.seen));
+            let (first, last) = self.span.get_or_insert((record.seen, record.seen));
+            (*first, *last) = ((*first).min(record.seen), (*last).max(record.seen));
             match self.slicer.slice(&batch.packet(record)) {
                 Sliced::Segment(head, payload) => {
                     self.taps.note(head.tap, head.source.ip, head.destination.ip);
@@ -120,6 +125,11 @@ impl Dealer {
     /// Captured bytes in the batch that was dealt out last.
     pub(crate) fn dealt(&self) -> u64 {
         self.dealt
+    }
+
+    /// Capture times of the earliest and the latest packet so far.
+    pub(crate) fn span(&self) -> Option<(CaptureTime, CaptureTime)> {
+        self.span
     }
 
     fn learn_secrets(&mut self, lines: &[u8]) {

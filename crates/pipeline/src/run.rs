@@ -1,6 +1,6 @@
 //! Threads around the stages: whole analyses, and messages one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering;
 use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
 use bftap_analysis::{Aggregator, FinishError, Observation, WorkerTotals};
 use bftap_capture::source::{CaptureReader, ContentHash, HashingReader, MergedCapture, ReadLimits};
+use bftap_model::{CaptureTime, Nanos};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::batch::SegmentBatch;
+use crate::checkpoint::Checkpoint;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
 use crate::reading::{Dealer, Progress};
+use crate::returning::{Earlier, Left};
 use crate::seek::{Answers, Known, Reply, Seeker};
 use crate::worker::Worker;
 
@@ -30,8 +33,10 @@ pub struct Input {
 pub struct Analysis {
     /// The facts.
     pub facts: RunFacts,
-    /// Problems with secrets in the captures, for a person.
+    /// Problems with secrets in the captures and with the checkpoint, for a person.
     pub problems: Vec<String>,
+    /// What the next run has to know, if [`PipelineOptions::keep_checkpoint`] asks for it.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Why an analysis could not be finished. A capture that cannot be read is no such reason: its problem stands in
@@ -68,11 +73,16 @@ pub fn analyze<S: FactSink>(
     let mut captures = Captures::open(inputs, options.content_hashes);
     let jobs = options.jobs.max(1);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
-    let mut aggregator = Aggregator::new(options.analysis.clone());
+    let earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
+    let mut analysis = options.analysis.clone();
+    if let Some(earlier) = &earlier {
+        analysis.known_payloads = Arc::clone(&earlier.checkpoint.payloads);
+    }
+    let mut aggregator = Aggregator::new(analysis);
     let mut dealer = Dealer::new(Arc::clone(&options), jobs);
     let mut seeker = Seeker::new(Arc::clone(&options));
 
-    let totals = std::thread::scope(|scope| -> io::Result<WorkerTotals> {
+    let totals = std::thread::scope(|scope| -> io::Result<(WorkerTotals, Vec<Left>)> {
         let (observed, observations) = bounded(QUEUED_OBSERVATIONS);
         let aggregation = scope.spawn(|| aggregate(&mut aggregator, observations));
         let mut queues: Vec<Sender<Work>> = Vec::with_capacity(jobs);
@@ -80,7 +90,13 @@ pub fn analyze<S: FactSink>(
             .map(|index| {
                 let (queue, batches) = bounded(QUEUED_BATCHES);
                 queues.push(queue);
-                let worker = Worker::new(index as u16, Arc::clone(&options), Arc::clone(&cache), true);
+                let worker = Worker::new(
+                    index as u16,
+                    Arc::clone(&options),
+                    Arc::clone(&cache),
+                    true,
+                    earlier.clone(),
+                );
                 let observed = observed.clone();
                 scope.spawn(move || work(worker, &batches, &observed))
             })
@@ -102,28 +118,75 @@ pub fn analyze<S: FactSink>(
         let _ = seek(&mut seeker, &queues, progress, true);
         drop(queues);
         let mut totals = WorkerTotals::default();
+        let mut left = Vec::with_capacity(jobs);
         for worker in workers {
-            totals.add(
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            );
+            let (counted, leaves) = worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            totals.add(counted);
+            left.push(leaves);
         }
         aggregation
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(totals)
+        Ok((totals, left))
     });
-    let mut totals = totals?;
+    let (mut totals, left) = totals?;
     note_search(seeker, &mut totals);
-    let (mut read, limits, problems) = dealer.finish();
+    let span = dealer.span();
+    let (mut read, limits, mut problems) = dealer.finish();
+    if let Some(earlier) = &earlier
+        && let Some((first, _)) = span
+        && first.saturating_add(OVERLAP) < earlier.checkpoint.seen
+    {
+        aggregator.forget_known();
+        problems.push(format!(
+            "the checkpoint is of {}, and the capture begins before, at {first}: it does not go on there, and all its payloads are \
+             taken as new",
+            earlier.checkpoint.seen
+        ));
+    }
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
     read.captures = captures.facts();
-    let facts = aggregator.finish(read, totals, sink)?;
-    Ok(Analysis { facts, problems })
+    if !options.keep_checkpoint {
+        let facts = aggregator.finish(read, totals, sink)?;
+        return Ok(Analysis {
+            facts,
+            problems,
+            checkpoint: None,
+        });
+    }
+    let (facts, payloads) = aggregator.finish_and_keep(read, totals, sink)?;
+    let mut checkpoint = Checkpoint {
+        payloads: Arc::new(payloads),
+        ..Checkpoint::default()
+    };
+    let earlier = earlier.as_deref().map(|earlier| &*earlier.checkpoint);
+    checkpoint.seen = match (span, earlier) {
+        (Some((_, last)), _) => last,
+        (None, Some(earlier)) => earlier.seen,
+        (None, None) => CaptureTime::MIN,
+    };
+    let mut touched = BTreeSet::new();
+    for mut left in left {
+        touched.append(&mut left.touched);
+        checkpoint.sessions.extend(left.into_sessions());
+    }
+    if let Some(earlier) = earlier {
+        checkpoint.carry_over(earlier, &touched, options.flows.idle);
+    }
+    checkpoint.bound();
+    Ok(Analysis {
+        facts,
+        problems,
+        checkpoint: Some(checkpoint),
+    })
 }
+
+/// How much of the time of an earlier run a capture that goes on there may repeat: clocks of two machines may differ.
+const OVERLAP: Nanos = Nanos::from_secs(60);
 
 /// Batches of segments that may wait for a worker.
 const QUEUED_BATCHES: usize = 4;
@@ -139,7 +202,11 @@ fn aggregate(aggregator: &mut Aggregator, observations: Receiver<Vec<Observation
     Ok(())
 }
 
-fn work(mut worker: Worker, work: &Receiver<Work>, observed: &Sender<Vec<Observation>>) -> WorkerTotals {
+fn work(
+    mut worker: Worker,
+    work: &Receiver<Work>,
+    observed: &Sender<Vec<Observation>>,
+) -> (WorkerTotals, Left) {
     let mut out = Vec::new();
     for work in work {
         match work {
@@ -224,7 +291,8 @@ pub fn messages(
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
     let mut seeker = Seeker::new(Arc::clone(&options));
-    let mut worker = Worker::new(0, options, cache, false);
+    let earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
+    let mut worker = Worker::new(0, options, cache, false, earlier);
     let progress = Progress::default();
     let mut out = Vec::new();
     let mut going = true;
@@ -243,7 +311,7 @@ pub fn messages(
         out.drain(..).all(&mut take);
     }
     let (_, limits, problems) = dealer.finish();
-    let mut totals = worker.into_totals();
+    let (mut totals, _) = worker.into_totals();
     note_search(seeker, &mut totals);
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;

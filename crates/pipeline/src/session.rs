@@ -10,10 +10,13 @@ use bftap_analysis::{
 use bftap_capture::connection::{CloseReason, ConnectionSummary};
 use bftap_decrypt::hello::Family as HelloFamily;
 use bftap_decrypt::{
-    Attached, Problem, ProblemKind, Recognised, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+    Attached, Problem, ProblemKind, Recognised, SecretStore, SessionDecoder, SessionOptions, SessionOutput,
+    SessionSummary,
 };
 use bftap_ibft_decode::{DecodeError, Family};
-use bftap_model::{CaptureTime, Direction, FlowKey, Meaning, Origin, Side, StreamOffset, WireMessage};
+use bftap_model::{
+    CaptureTime, Direction, FlowKey, Meaning, Origin, SeqNumber, Side, StreamOffset, WireMessage,
+};
 
 use crate::breaks::Breaks;
 use crate::covered::{Covered, Place};
@@ -21,6 +24,7 @@ use crate::inferred::Inferred;
 use crate::meanings::Meanings;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
+use crate::returning::{Left, Returning};
 use crate::seek::SeekState;
 
 /// What a session needs of its worker.
@@ -75,6 +79,8 @@ pub(crate) struct Session {
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
     pub(crate) announced: bool,
+    /// An earlier run left it open.
+    pub(crate) returning: Option<Box<Returning>>,
 }
 
 impl Session {
@@ -97,6 +103,7 @@ impl Session {
             breaks: Breaks::default(),
             seek: SeekState::default(),
             announced: false,
+            returning: None,
         }
     }
 
@@ -116,6 +123,22 @@ impl Session {
         }
     }
 
+    /// Tells the decoder what an earlier run left, as far as the sequence numbers of offset 0 are known.
+    #[inline]
+    pub(crate) fn resume(&mut self, starts: impl FnOnce() -> [Option<SeqNumber>; 2], secrets: &SecretStore) {
+        if let Some(returning) = &mut self.returning
+            && returning.is_untold()
+        {
+            returning.tell(starts(), &mut self.decoder, secrets);
+        }
+    }
+
+    /// Leaves to a later run what it has to know.
+    pub(crate) fn leave(&self, flow: &ConnectionSummary, left: &mut Left) {
+        let returning = self.returning.as_deref();
+        left.note(self.key, flow, &self.decoder, &self.meanings, returning);
+    }
+
     /// Bytes of this side are missing from here on.
     pub(crate) fn gap(&mut self, side: Side, seen: CaptureTime) {
         self.breaks.gap(self.decoder.direction(side), seen);
@@ -125,6 +148,9 @@ impl Session {
     ///
     /// With `hold`, messages wait for a second sight of the packet that completed them.
     pub(crate) fn drain(&mut self, pushed: Option<Pushed>, hold: bool, around: &mut Surroundings<'_>) {
+        if let Some(returning) = &mut self.returning {
+            returning.understand(&self.decoder, &mut self.meanings);
+        }
         while let Some(output) = self.decoder.poll() {
             let message = match output {
                 SessionOutput::Message(message) => message,

@@ -18,6 +18,7 @@ use crate::batch::SegmentBatch;
 use crate::covered::Covered;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
+use crate::returning::{Earlier, Left, Returning};
 use crate::seek::{Answers, Known, Next, Reply};
 use crate::session::{Pushed, Session, Surroundings};
 
@@ -42,6 +43,10 @@ pub(crate) struct Worker {
     lingering: BTreeMap<ConnId, (Session, Box<ConnectionSummary>)>,
     /// Ports and secrets of sessions that were recognised, to be told at the next point.
     recognised: Reply,
+    /// What an earlier run left.
+    earlier: Option<Arc<Earlier>>,
+    /// What the next run has to know.
+    left: Left,
 }
 
 impl Worker {
@@ -50,6 +55,7 @@ impl Worker {
         options: Arc<PipelineOptions>,
         cache: Arc<PayloadCache>,
         may_hold: bool,
+        earlier: Option<Arc<Earlier>>,
     ) -> Self {
         Self {
             index,
@@ -65,6 +71,8 @@ impl Worker {
             hold: false,
             lingering: BTreeMap::new(),
             recognised: Reply::default(),
+            earlier,
+            left: Left::default(),
             options,
         }
     }
@@ -119,6 +127,8 @@ impl Worker {
         let mut open: Vec<(&ConnId, &mut Session)> = self.sessions.iter_mut().collect();
         open.sort_unstable_by_key(|(id, _)| **id);
         for (&id, session) in open {
+            let flow = session.flow();
+            session.resume(|| self.flows.starts(id, &flow), &self.options.secrets);
             match next_of(id, session, known.pressed, known, &self.options) {
                 Next::Search(wanted) => reply.wanted.push(wanted),
                 Next::Wait => {}
@@ -172,11 +182,14 @@ impl Worker {
         session.decoder.abandon();
         session.drain(None, false, &mut around);
         session.settle(None, around.out);
+        if self.options.keep_checkpoint {
+            session.leave(summary, &mut self.left);
+        }
         session.end(summary, &mut around);
     }
 
-    /// What was counted.
-    pub(crate) fn into_totals(mut self) -> WorkerTotals {
+    /// What was counted, and what the next run has to know.
+    pub(crate) fn into_totals(mut self) -> (WorkerTotals, Left) {
         let stats = self.flows.stats();
         for (name, count) in [
             ("evicted_flows", stats.evicted),
@@ -187,7 +200,7 @@ impl Worker {
                 *self.totals.limits.entry(name.to_owned()).or_default() += count;
             }
         }
-        self.totals
+        (self.totals, self.left)
     }
 
     /// Sessions that wait for a secret look again when new ones have come.
@@ -250,7 +263,17 @@ impl Worker {
                     worker: self.index,
                     connection: id.0,
                 };
-                let session = Session::new(key, connection.key, connection.syn_from, &self.session_options);
+                let mut session =
+                    Session::new(key, connection.key, connection.syn_from, &self.session_options);
+                if let Some(earlier) = &self.earlier
+                    && let Some(index) = earlier.find(&connection.key)
+                {
+                    // Behind a SYN it is another connection, and one that comes up again was given up by this run.
+                    let first = self.left.touched.insert(index);
+                    if first && connection.syn_from.is_none() {
+                        session.returning = Some(Box::new(Returning::new(earlier, index)));
+                    }
+                }
                 self.sessions.insert(id, session);
             }
             FlowEvent::Syn { id, from } => {
@@ -262,6 +285,8 @@ impl Worker {
                 let Some(session) = self.sessions.get_mut(&id) else {
                     return;
                 };
+                let flow = session.flow();
+                session.resume(|| self.flows.starts(id, &flow), &self.options.secrets);
                 let pushed = match &item {
                     StreamItem::Data(chunk) => Some(Pushed {
                         side,
@@ -278,8 +303,14 @@ impl Worker {
                     }
                     StreamItem::End { .. } => None,
                 };
+                let awaited = session.decoder.is_awaited(side);
                 session.decoder.push(side, item, &self.options.secrets);
-                session.drain(pushed, self.hold, &mut around);
+                if awaited && !session.decoder.is_awaited(side) {
+                    // What comes out now was waiting, and settled long ago.
+                    session.drain(None, false, &mut around);
+                } else {
+                    session.drain(pushed, self.hold, &mut around);
+                }
                 announce(session, &mut self.recognised);
                 if session.is_unsettled() {
                     self.unsettled.insert(id);
@@ -289,6 +320,7 @@ impl Worker {
                 let Some(mut session) = self.sessions.remove(&id) else {
                     return;
                 };
+                session.resume(|| summary.starts, &self.options.secrets);
                 session.decoder.finish(&self.options.secrets);
                 session.drain(None, false, &mut around);
                 announce(&mut session, &mut self.recognised);
@@ -310,6 +342,10 @@ fn next_of(
     known: &Known,
     options: &PipelineOptions,
 ) -> Next {
+    // What an earlier run left may tell soon, and costs nothing.
+    if !urgent && session.decoder.is_resuming() {
+        return Next::Wait;
+    }
     let mut seek = std::mem::take(&mut session.seek);
     let next = seek.next(id, session, urgent, known, options);
     session.seek = seek;

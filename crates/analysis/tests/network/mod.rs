@@ -312,8 +312,8 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
 }
 
 #[derive(Default)]
-struct Collect {
-    heights: Vec<HeightFacts>,
+pub(crate) struct Collect {
+    pub(crate) heights: Vec<HeightFacts>,
     minutes: Vec<LinkCountFact>,
 }
 

@@ -2,6 +2,7 @@
 
 use bftap_capture::flow_table::{FlowLimits, FlowTable};
 use bftap_model::Side::{High, Low};
+use bftap_model::{ConnId, FlowKey, SeqNumber};
 
 use crate::wire::{Story, handshake, millis, run, segment};
 
@@ -30,6 +31,39 @@ fn a_syn_ack_alone_tells_who_opened_and_where_both_start() {
     assert_eq!(story.only().connection.syn_from, Some(Low));
     assert_eq!(story.only().low(), b"abcdef");
     assert_eq!(story.only().summary().syn_seen, [false, true]);
+}
+
+#[test]
+fn sequence_numbers_of_offset_0_are_told() {
+    // With its SYN, and without: then of the earliest byte held back. A side that is silent has none.
+    let with_syn = run(&[
+        segment(High, u32::MAX, 0).syn().ack(100),
+        segment(High, 0, 1).data(b"abc"),
+    ]);
+    assert_eq!(
+        with_syn.only().summary().starts,
+        [Some(SeqNumber(100)), Some(SeqNumber(0))]
+    );
+    let packets = [
+        segment(Low, 3, 0).data(b"d"),
+        segment(Low, u32::MAX, 1).data(b"abcd"),
+        segment(Low, 4, 60).data(b"e"),
+    ];
+    let story = run(&packets);
+    assert_eq!(story.only().low(), b"abcde");
+    assert_eq!(story.only().summary().starts, [Some(SeqNumber(u32::MAX)), None]);
+
+    // While the connection is open the table tells; of another one between the same ends it does not.
+    let mut table = FlowTable::new(FlowLimits::default());
+    let mut events = Vec::new();
+    let mut starts = Vec::new();
+    for packet in &packets {
+        table.push(&packet.head, &packet.payload, &mut events);
+        let (key, _) = FlowKey::of(packet.head.source, packet.head.destination);
+        starts.push(table.starts(ConnId(0), &key)[Low.index()]);
+        assert_eq!(table.starts(ConnId(1), &key), [None; 2]);
+    }
+    assert_eq!(starts, [None, None, Some(SeqNumber(u32::MAX))]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RunFacts};
-use bftap_pipeline::{CutHeights, Progress};
+use bftap_pipeline::checkpoint::CheckpointError;
+use bftap_pipeline::{Checkpoint, CutHeights, Progress};
 use bftap_store::{NewRun, RunSource, StoreError, StoreUrl, StoreWriter};
 
 use crate::args::{AnalyzeArgs, StoreArgs};
@@ -30,6 +31,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     settings.pipeline.analysis.deliveries &= url != StoreUrl::None;
     // What is kept names the captures by their content; a report to read once does not have to.
     settings.pipeline.content_hashes = url != StoreUrl::None || args.json.is_some();
+    settings.pipeline.keep_checkpoint = args.checkpoint.is_some();
+    settings.pipeline.checkpoint = args
+        .checkpoint
+        .as_deref()
+        .map(load_checkpoint)
+        .transpose()?
+        .flatten();
 
     let Inputs {
         inputs,
@@ -81,6 +89,14 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
             }
         }
     }
+    // Also if a file ends early: it says how far was read.
+    if let (Some(path), Some(checkpoint)) = (&args.checkpoint, &analysis.checkpoint)
+        && let Err(error) = checkpoint.save(path)
+    {
+        let text = format!("checkpoint {}: {error}", safe_display(path.display()));
+        tell(Level::Error, &text);
+        status = Status::Incomplete;
+    }
     let stored = match sinks.store.take() {
         Some(store) => finish_store(store, &analysis.facts, &url, &run_name),
         None => None,
@@ -119,6 +135,34 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         out.flush().context("cannot write the report")?;
     }
     Ok(status)
+}
+
+/// What the run before this one left; `None` if there was none.
+fn load_checkpoint(path: &Path) -> anyhow::Result<Option<Arc<Checkpoint>>> {
+    let shown = safe_display(path.display());
+    match Checkpoint::load(path) {
+        Ok(loaded) => {
+            if loaded.exposed {
+                let text = format!(
+                    "checkpoint {shown}: others can read it; it names all nodes, so make it your own with chmod 600"
+                );
+                tell(Level::Warning, &text);
+            }
+            Ok(Some(Arc::new(loaded.checkpoint)))
+        }
+        Err(CheckpointError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            match folder {
+                Some(folder) if !folder.is_dir() => Err(Usage(format!(
+                    "--checkpoint {shown}: the folder {} is not there",
+                    safe_display(folder.display())
+                ))
+                .into()),
+                _ => Ok(None),
+            }
+        }
+        Err(error) => Err(Usage(format!("--checkpoint {shown}: {error}")).into()),
+    }
 }
 
 /// Worker threads for this machine.

@@ -1,6 +1,7 @@
 //! The binary in scratch folders, as users run it.
 
 mod analyze;
+mod checkpoint;
 mod common;
 mod messages;
 mod other_commands;

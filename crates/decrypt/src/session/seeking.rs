@@ -96,46 +96,8 @@ impl SessionDecoder {
     pub fn attach(&mut self, candidate: &Candidate, places: [Option<FoundPlace>; 2]) {
         if let Phase::Seeking(seeking) = &mut self.phase {
             let backlogs = std::mem::take(&mut seeking.backlogs);
-            let handshake = seeking.handshake.take();
-            let initiator = match &handshake {
-                Some((handshake, _)) => handshake.split.initiator,
-                None => self.syn_from.unwrap_or_else(|| likely_initiator(&self.key)),
-            };
-            let readers = [initiator, initiator.other()].map(|side| {
-                let backlog = &backlogs[side.index()];
-                let mac = if self.options.verify_mac {
-                    MacCheck::Unverifiable
-                } else {
-                    MacCheck::Skipped
-                };
-                let keystream = Keystream::new(&candidate.secrets.aes);
-                let mut reader = FrameReader::unplaced(keystream, StreamOffset(backlog.start()), mac);
-                for part in backlog.parts_from(0) {
-                    match part {
-                        Part::Data(bytes, seen) => reader.push(bytes, seen),
-                        Part::Gap(len) => reader.gap(len),
-                    }
-                }
-                reader
-            });
-            let mut messages = OpenSession::new(readers, self.options.waiting_limit);
-            messages.hold_unplaced(self.options.seeking_limit / 2);
-            self.phase = Phase::Open(Box::new(Opened {
-                handshake: handshake.map(|(known, _)| known),
-                initiator,
-                attached: Attached::Midstream,
-                candidate: candidate.clone(),
-                source: Arc::clone(&candidate.source),
-                unused_candidates: 0,
-                messages,
-            }));
-            self.charge.set(0);
-            if self.dropped_bytes > 0 {
-                let limit = self.options.seeking_limit;
-                self.problems
-                    .push_back(Problem::of_session(ProblemKind::WaitingLimit { limit }));
-            }
-            self.tell_ends();
+            let handshake = seeking.handshake.take().map(|(known, _)| known);
+            self.open_midstream(candidate, handshake, &backlogs);
         }
         let Phase::Open(open) = &mut self.phase else {
             return;
@@ -146,6 +108,60 @@ impl SessionDecoder {
                 open.messages.attach(direction, place.offset, place.block);
             }
         }
+    }
+
+    /// Opens the session with a secret, both directions without a place.
+    pub(super) fn open_midstream(
+        &mut self,
+        candidate: &Candidate,
+        handshake: Option<Known>,
+        backlogs: &[Backlog; 2],
+    ) {
+        let told = self.told_with(candidate);
+        let initiator = match (&handshake, &told) {
+            (Some(handshake), _) => handshake.split.initiator,
+            (None, Some(told)) => told.initiator,
+            (None, None) => self.syn_from.unwrap_or_else(|| likely_initiator(&self.key)),
+        };
+        let readers = [initiator, initiator.other()].map(|side| {
+            let backlog = &backlogs[side.index()];
+            let mac = if self.options.verify_mac {
+                MacCheck::Unverifiable
+            } else {
+                MacCheck::Skipped
+            };
+            let keystream = Keystream::new(&candidate.secrets.aes);
+            let mut reader = FrameReader::unplaced(keystream, StreamOffset(backlog.start()), mac);
+            for part in backlog.parts_from(0) {
+                match part {
+                    Part::Data(bytes, seen) => reader.push(bytes, seen),
+                    Part::Gap(len) => reader.gap(len),
+                }
+            }
+            reader
+        });
+        let mut messages = OpenSession::new(readers, self.options.waiting_limit);
+        messages.hold_unplaced(self.options.seeking_limit / 2);
+        if let Some(told) = &told {
+            messages.remember(told.hellos.clone());
+        }
+        self.phase = Phase::Open(Box::new(Opened {
+            handshake,
+            initiator,
+            attached: Attached::Midstream,
+            candidate: candidate.clone(),
+            source: Arc::clone(&candidate.source),
+            unused_candidates: 0,
+            messages,
+            told,
+        }));
+        self.charge.set(0);
+        if self.dropped_bytes > 0 {
+            let limit = self.options.seeking_limit;
+            self.problems
+                .push_back(Problem::of_session(ProblemKind::WaitingLimit { limit }));
+        }
+        self.tell_ends();
     }
 
     /// Tells that no frame starts before these offsets; by [`Side::index`]. What is held there can go, once a secret is known.

@@ -235,8 +235,11 @@ impl SessionSummary {
         self.chain = match &self.statuses {
             [Some(one), Some(other)] => Some(one.chain()).filter(|chain| *chain == other.chain()),
             [Some(one), None] | [None, Some(one)] => Some(one.chain()),
-            [None, None] => None,
+            [None, None] => open.told.as_ref().and_then(|told| told.chain),
         };
+        if let Some(told) = &open.told {
+            self.connection_types = told.connection_types;
+        }
         let lost = |direction: Direction| readers[direction.index()].lost_since();
         let told = match (lost(Direction::FromInitiator), lost(Direction::FromRecipient)) {
             (None, None) => None,
