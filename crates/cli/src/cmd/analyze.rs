@@ -32,7 +32,12 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     // What is kept names the captures by their content; a report to read once does not have to.
     settings.pipeline.content_hashes = url != StoreUrl::None || args.json.is_some();
     settings.pipeline.keep_checkpoint = args.checkpoint.is_some();
-    settings.pipeline.checkpoint = args.checkpoint.as_deref().map(load_checkpoint).transpose()?.flatten();
+    settings.pipeline.checkpoint = args
+        .checkpoint
+        .as_deref()
+        .map(load_checkpoint)
+        .transpose()?
+        .flatten();
 
     let Inputs {
         inputs,

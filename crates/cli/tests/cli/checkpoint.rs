@@ -69,7 +69,10 @@ fn the_second_file_goes_on_where_the_first_one_ends() {
     assert!(lost <= 6, "{lost}");
     for (key, counts) in &whole {
         let found = together.get(key).copied().unwrap_or_default();
-        assert!(found[0] < counts[0] || found == *counts, "{key}: {found:?} {counts:?}");
+        assert!(
+            found[0] < counts[0] || found == *counts,
+            "{key}: {found:?} {counts:?}"
+        );
     }
     let versions = |report: &Value| -> Vec<String> {
         let sessions = report["sessions"].as_array().unwrap().iter();
