@@ -150,6 +150,14 @@ pub(crate) struct InputArgs {
           help_heading = "Part of the capture")]
     pub(crate) ports: Vec<u16>,
 
+    /// Look for sessions that were joined in the middle as long as they had carried at most so many GiB in each direction
+    #[arg(long, value_name = "GIB", default_value_t = 64, help_heading = "Work")]
+    pub(crate) attach_search: u32,
+
+    /// Processor time that all these searches together may take, in seconds of one core (counted as 2 GiB each)
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, help_heading = "Work")]
+    pub(crate) attach_budget: u32,
+
     /// Do not check the MACs of frames
     #[arg(long, help_heading = "Work")]
     pub(crate) no_mac: bool,
@@ -213,7 +221,8 @@ pub(crate) enum KeysCommand {
 
 /// Say what is in key sources, and with captures which sessions they open
 ///
-/// No secret is ever printed.
+/// No secret is ever printed. Sessions that were joined in the middle are found here if they had carried at most 1 GiB in
+/// each direction by then, with a minute of processor time for all searches; `bftap analyze` looks further.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: bftap keys check sessions.keylog --capture tap1.pcap")]
 pub(crate) struct KeysCheckArgs {
@@ -287,7 +296,7 @@ mod tests {
             "bftap analyze a.pcap - --keylog k1 --keylog k2 --nodes n.json --store sqlite://x.db --json - \
              --config c.toml --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z --sequence 10..20 --port 32323 \
              --port 32324 --dialect quorum-ibft --jobs 3 --tapped 10.0.0.1 --tapped fe80::1 --run night --no-mac \
-             --no-signatures",
+             --no-signatures --attach-search 128 --attach-budget 60",
         );
         assert_eq!(args.input.captures.len(), 2);
         assert_eq!(args.input.keys.keylog.len(), 2);
@@ -297,6 +306,9 @@ mod tests {
         assert_eq!(args.tapped.len(), 2);
         assert_eq!(args.store.run.as_deref(), Some("night"));
         assert!(args.input.no_mac && args.input.no_signatures);
+        assert_eq!((args.input.attach_search, args.input.attach_budget), (128, 60));
+        let args = analyze("bftap analyze a.pcap");
+        assert_eq!((args.input.attach_search, args.input.attach_budget), (64, 600));
     }
 
     #[test]
@@ -310,13 +322,14 @@ mod tests {
             "bftap analyze a.pcap --from yesterday",
             "bftap analyze a.pcap --tapped cn1",
             "bftap analyze a.pcap --dialect raft",
+            "bftap analyze a.pcap --attach-search far",
+            "bftap analyze a.pcap --attach-budget -1",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
             "bftap simulate",
             // Options of later versions are not taken and then ignored.
             "bftap analyze a.pcap --html x.html",
             "bftap analyze a.pcap --pace 1",
-            "bftap analyze a.pcap --attach-search 1",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bftap_analysis::ProposerPolicy;
 use bftap_analysis::quorum::{QuorumRule, Threshold};
-use bftap_decrypt::SecretStore;
 use bftap_decrypt::secret_store::SecretLimits;
+use bftap_decrypt::{SecretStore, WaitingPool};
 use bftap_ibft_decode::{Dialect, dialect_named, dialects};
 use bftap_model::{Address, Nanos};
 use bftap_pipeline::PipelineOptions;
@@ -58,6 +58,8 @@ struct LimitsTable {
     unacked_wait_ms: Option<u32>,
     remember_seconds: Option<u32>,
     waiting_ciphertext_bytes: Option<usize>,
+    seeking_ciphertext_bytes: Option<usize>,
+    waiting_total_bytes: Option<usize>,
     payload_cache_bytes: Option<usize>,
     secrets: Option<usize>,
     secrets_per_session: Option<usize>,
@@ -165,6 +167,13 @@ impl Config {
             &mut options.sessions.waiting_limit,
             self.limits.waiting_ciphertext_bytes,
         );
+        set(
+            &mut options.sessions.seeking_limit,
+            self.limits.seeking_ciphertext_bytes,
+        );
+        if let Some(limit) = self.limits.waiting_total_bytes {
+            options.sessions.waiting = WaitingPool::new(limit);
+        }
         set(&mut options.payload_cache, self.limits.payload_cache_bytes);
         options
     }
@@ -331,6 +340,7 @@ mod tests {
         let config = parse(
             "dialect = \"quorum-ibft\"\n[consensus]\ncommittee = 4\nquorum = \"ceil-2n/3\"\nproposer_policy = \"sticky\"\n\
              validators = [\"0x7e3d7640ffc956d8f7024664c4506049ebd5954b\"]\n[store]\ndeliveries = false\n[limits]\nwaiting_ciphertext_bytes = 77\n\
+             seeking_ciphertext_bytes = 78\nwaiting_total_bytes = 79\n\
              secrets = 5\nopen_deliveries = 9\nreorder_bytes = 3\nacked_wait_ms = 2500\n",
         )
         .unwrap();
@@ -346,6 +356,8 @@ mod tests {
         assert!(!options.analysis.deliveries);
         assert_eq!(options.analysis.open_deliveries, 9);
         assert_eq!(options.sessions.waiting_limit, 77);
+        assert_eq!(options.sessions.seeking_limit, 78);
+        assert!(format!("{:?}", options.sessions.waiting).contains("limit: 79"));
         assert_eq!(options.flows.direction_bytes, 3);
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use tempfile::NamedTempFile;
+
 /// Files to remove when the program is interrupted.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -12,14 +14,19 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub(crate) struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// From now on.
+    /// Makes a file; an interrupt waits until it is known.
     ///
     /// # Errors
-    /// Signals cannot be watched.
-    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
+    /// It cannot be made, or signals cannot be watched.
+    pub(crate) fn make(
+        make: impl FnOnce() -> io::Result<NamedTempFile>,
+    ) -> io::Result<(NamedTempFile, Self)> {
         watch()?;
-        lock().push(path.clone());
-        Ok(Self(path))
+        let mut unfinished = lock();
+        let file = make()?;
+        let path = file.path().to_owned();
+        unfinished.push(path.clone());
+        Ok((file, Self(path)))
     }
 }
 

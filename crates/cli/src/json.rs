@@ -116,7 +116,7 @@ mod tests {
             (
                 "sessions",
                 "initiator recipient state attached mac frames_from_initiator frames_from_recipient gaps lost_bytes \
-                 incomplete_bytes capabilities chain",
+                 incomplete_bytes capabilities chain frames_lost inferred",
             ),
             ("codes", "capability name wire_code frames bytes"),
             (
@@ -142,7 +142,7 @@ mod tests {
         }
         let totals = value["totals"].as_object().unwrap();
         for key in "packets bytes tcp_packets sessions refused other_flows frames consensus_messages undecodable gaps \
-                    lost_bytes incomplete_bytes"
+                    lost_bytes incomplete_bytes frames_lost searched_bytes"
             .split_whitespace()
         {
             assert!(totals[key].is_u64(), "totals: {key}");
@@ -156,6 +156,26 @@ mod tests {
         assert!(value["rounds"][0]["prepared_ns"].is_null());
         assert_eq!(value["rounds"][1]["preprepare_ns"], 1_795_251_601_000_000_000u64);
         assert_eq!(value["nodes"][0]["coverage"], "full");
+    }
+
+    /// Whatever is written is explained.
+    #[test]
+    fn every_key_is_documented() {
+        const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/json-report.md"));
+        let value: Value = serde_json::from_str(&report(&sample::heights(), &sample::hostile_run())).unwrap();
+        let mut keys: Vec<&String> = Vec::new();
+        for (name, list) in value.as_object().unwrap() {
+            keys.push(name);
+            let row = list.as_array().map_or(list, |rows| &rows[0]);
+            keys.extend(row.as_object().into_iter().flat_map(serde_json::Map::keys));
+        }
+        assert!(keys.len() > 80, "{keys:?}");
+        for key in keys {
+            assert!(
+                PAGE.contains(&format!("`{key}`")),
+                "docs/json-report.md does not explain {key}"
+            );
+        }
     }
 
     #[test]

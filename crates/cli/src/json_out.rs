@@ -69,9 +69,9 @@ impl JsonOut {
             // As for any new file, less what the user's mask takes away.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder)?;
+        let (file, unfinished) = Unfinished::make(|| builder.tempfile_in(folder))?;
         Ok(Self::File {
-            unfinished: Unfinished::new(file.path().to_owned())?,
+            unfinished,
             report: JsonReport::begin(BufWriter::new(file), part)?,
             path: path.to_owned(),
         })

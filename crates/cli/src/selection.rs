@@ -60,6 +60,12 @@ impl Part {
         &self.words
     }
 
+    /// As it stands in the JSON report.
+    pub(crate) fn json(&self) -> String {
+        // Numbers and lists of numbers: nothing in it can fail.
+        serde_json::to_string(self).unwrap_or_else(|_| self.words.clone())
+    }
+
     /// The same for the same part, in a form that can be hashed.
     pub(crate) fn canonical(&self) -> String {
         format!(

@@ -6,7 +6,7 @@ use bftap_analysis::KnownNode;
 use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::{SignatureCheck, dialect_named};
 use bftap_model::CaptureTime;
-use bftap_pipeline::{PipelineOptions, Selection};
+use bftap_pipeline::{AttachOptions, PipelineOptions, Selection};
 
 use crate::args::{InputArgs, Span};
 use crate::config::Config;
@@ -56,6 +56,7 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
         SignatureCheck::Recover
     };
     pipeline.sessions.verify_mac = !args.no_mac;
+    pipeline.attach = AttachOptions::new(args.attach_search.into(), args.attach_budget.into());
     pipeline.selection = Selection {
         from: args.from.unwrap_or(CaptureTime::MIN),
         to: args.to.unwrap_or(CaptureTime::MAX),

@@ -68,8 +68,13 @@ const STEPS: [u64; 8] = [
     1 << 40,
 ];
 
-/// Windows that are looked for in one pass; more of them cost memory and leave the caches.
+/// Blocks that are searched even if the budget is used up: 16 MiB of stream.
+const ALWAYS: u64 = 1 << 20;
+
+/// Windows that are looked for in one pass; more of them cost memory and leave the caches, which long key streams feel.
 const WINDOWS_A_PASS: usize = 1 << 22;
+const WINDOWS_A_LONG_PASS: usize = 1 << 20;
+const LONG: u64 = 1 << 26;
 
 /// Blocks that a thread runs through at a time.
 const BLOCKS_A_TASK: u64 = 1 << 22;
@@ -88,7 +93,12 @@ pub fn search(
         ..SearchOutcome::default()
     };
     let mut pieces = Pieces::of(requests);
-    while let Some(windows) = pieces.next_pass(requests, &outcome.answers) {
+    let most = if blocks.end.saturating_sub(blocks.start) > LONG {
+        WINDOWS_A_LONG_PASS
+    } else {
+        WINDOWS_A_PASS
+    };
+    while let Some(windows) = pieces.next_pass(requests, &outcome.answers, most) {
         pass(requests, candidates, &blocks, windows, limits, &mut outcome);
         if outcome.exhausted {
             break;
@@ -144,9 +154,11 @@ fn pass(
         if streams.is_empty() {
             return;
         }
-        // A step that the budget does not cover is made as far as it goes, for every candidate alike.
+        // A step that the budget does not cover is made as far as it goes, for every candidate alike. Near places cost next to
+        // nothing: nobody may use up the budget so that others are not even looked for there.
         let left = limits.budget.saturating_sub(outcome.spent) / streams.len() as u64;
-        let step = step.start..step.end.min(step.start.saturating_add(left));
+        let covered = step.start.saturating_add(left).max(ALWAYS);
+        let step = step.start..step.end.min(covered).max(step.start);
         outcome.exhausted = step.end < end.min(blocks.end);
         outcome.spent += streams.len() as u64 * (step.end - step.start);
 
@@ -246,7 +258,12 @@ impl Pieces {
     }
 
     /// The windows of the next pass, of those that have no place yet; `None` when all are through.
-    fn next_pass(&mut self, requests: &[SearchRequest], answers: &[Option<SearchAnswer>]) -> Option<Windows> {
+    fn next_pass(
+        &mut self,
+        requests: &[SearchRequest],
+        answers: &[Option<SearchAnswer>],
+        most: usize,
+    ) -> Option<Windows> {
         self.left.retain(|&(owner, run, done)| {
             let (request, side) = ((owner / 2) as usize, (owner % 2) as usize);
             let (_, bytes) = &requests[request].runs[side][run];
@@ -258,7 +275,7 @@ impl Pieces {
         if self.left.is_empty() {
             return None;
         }
-        let share = (WINDOWS_A_PASS / self.left.len()).max(1);
+        let share = (most / self.left.len()).max(1);
         let mut windows = Windows::new();
         for (owner, run, done) in &mut self.left {
             let (offset, bytes) = &requests[(*owner / 2) as usize].runs[(*owner % 2) as usize][*run];
@@ -346,9 +363,9 @@ mod tests {
             {
                 let answer = answer.as_ref().unwrap();
                 assert_eq!(answer.candidate.id(), candidate(sample).id());
-                for side in 0..2 {
+                for (side, starts) in starts.iter().enumerate() {
                     let from = request.runs[side][0].0.0;
-                    let first = starts[side].iter().copied().find(|&start| start >= from).unwrap();
+                    let first = starts.iter().copied().find(|&start| start >= from).unwrap();
                     assert_eq!(answer.places[side].unwrap().offset.0, first);
                 }
             }
@@ -367,32 +384,32 @@ mod tests {
 
     #[test]
     fn one_side_narrows_the_other_and_the_budget_ends_a_search() {
-        let (sample, starts) = session(1, 9000);
-        let far = starts[1][8000] as usize;
-        assert!(far / 16 > 1 << 16, "beyond the first step");
+        let (mut sample, _) = session(1, 300);
+        sample.skip_blocks(Direction::FromRecipient, 1 << 21);
+        let far = sample.streams[1].len();
+        sample.frame(Direction::FromRecipient, &[1; 3000]);
         let candidates: Vec<_> = std::iter::once(candidate(&sample))
             .chain((50..60).map(|seed| candidate(&Sample::new(seed, None))))
             .collect();
         let requests = [request(&sample, [5000..8000, far - 100..far + 3000])];
-        let outcome = search(&requests, &candidates, 0..1 << 20, LIMITS);
+        let outcome = search(&requests, &candidates, 0..1 << 22, LIMITS);
         let places = outcome.answers[0].as_ref().unwrap().places;
         assert_eq!(places[1].unwrap().offset.0, far as u64);
-        assert_eq!(outcome.spent, (11 << 16) + (1 << 20) - (1 << 16));
+        assert_eq!(outcome.spent, (11 << 16) + (1 << 22) - (1 << 16));
 
-        let budget = (11 << 16) + 1000;
-        let outcome = search(
-            &requests,
-            &candidates,
-            0..1 << 20,
-            SearchLimits { budget, ..LIMITS },
-        );
-        assert!(outcome.exhausted && outcome.spent <= budget);
+        // Without a budget near places are still looked for, and no others.
+        let none = SearchLimits { budget: 0, ..LIMITS };
+        let outcome = search(&requests, &candidates, 0..1 << 22, none);
+        assert!(outcome.exhausted);
+        assert_eq!(outcome.spent, (11 << 16) + (1 << 20) - (1 << 16));
         let places = outcome.answers[0].as_ref().unwrap().places;
         assert!(places[0].is_some() && places[1].is_none());
+        let outcome = search(&requests, &candidates[1..], 1 << 20..1 << 22, none);
+        assert!(outcome.exhausted && outcome.spent == 0);
 
         let mut bounded = requests;
         bounded[0].reach = 1 << 16;
-        let outcome = search(&bounded, &candidates, 0..1 << 20, LIMITS);
+        let outcome = search(&bounded, &candidates, 0..1 << 22, LIMITS);
         assert_eq!(outcome.spent, 11 << 16);
     }
 

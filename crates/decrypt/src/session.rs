@@ -8,7 +8,7 @@ use bftap_model::{Direction, FlowKey, Hash256, Side, StreamItem, StreamOffset, W
 use crate::backlog::{Backlog, Part};
 use crate::frame::{FrameReader, MacCheck};
 use crate::handshake::{Handshake, HeaderCheck, Hints, MAX_LOOK, Split, delimit};
-use crate::keystream::Keystream;
+use crate::keystream::{BLOCK_LEN, Keystream};
 use crate::opened::OpenSession;
 use crate::opening::{Door, Opening};
 use crate::problem::{Problem, ProblemKind};
@@ -47,8 +47,8 @@ impl Default for SessionOptions {
         Self {
             verify_mac: true,
             waiting_limit: 1 << 20,
-            // A frame has at most 16 MiB, so behind so many bytes a header must have come.
-            seeking_limit: 33 << 20,
+            // No client takes messages of more than 12 MiB, so among so many bytes a header must be.
+            seeking_limit: 16 << 20,
             waiting: WaitingPool::default(),
         }
     }
@@ -372,6 +372,14 @@ impl SessionDecoder {
         if let Phase::Waiting(_) = self.phase {
             self.try_to_open(secrets);
         }
+        // No header can tell which secret it is, and none will come: a later place may.
+        if let Phase::Waiting(waiting) = &mut self.phase
+            && waiting.first_headers_are_lost(self.ended)
+        {
+            let backlogs = std::mem::take(&mut waiting.backlogs);
+            let seeking = Seeking::behind_handshake(backlogs, waiting.handshake.clone(), waiting.fits);
+            self.phase = Phase::Seeking(Box::new(seeking));
+        }
     }
 
     fn read_handshake(&mut self, secrets: &SecretStore) {
@@ -395,10 +403,8 @@ impl SessionDecoder {
         let split = match delimit(streams, &hints) {
             Handshake::NeedMore => return,
             Handshake::Split(split) => split,
-            // Behind a SYN everything is there to see, unless the capture lacks it: this speaks something else.
-            Handshake::NotRlpx
-                if self.syn_from.is_some() && streams.iter().any(|stream| !stream.is_empty()) =>
-            {
+            // Behind a SYN everything is there to see, and nothing is missing: this speaks something else.
+            Handshake::NotRlpx if self.syn_from.is_some() && self.gaps == 0 => {
                 self.phase = Phase::Closed {
                     looks_like_rlpx: false,
                 };
@@ -540,6 +546,16 @@ impl SessionOptions {
 }
 
 impl Waiting {
+    /// Whether each direction lacks its first header, and has bytes behind a gap in its place.
+    fn first_headers_are_lost(&self, ended: [bool; 2]) -> bool {
+        let lost = |side: usize| {
+            let backlog = &self.backlogs[side];
+            let decided = backlog.prefix().len() >= self.handshake.split.packets[side].end + BLOCK_LEN;
+            !decided && (backlog.has_gap() || ended[side])
+        };
+        lost(0) && lost(1) && self.backlogs.iter().any(Backlog::has_gap)
+    }
+
     /// How many of the bytes are there that a choice between secrets looks at: two headers with their MACs.
     fn deciding_bytes(&self) -> usize {
         let of_side = |side: usize| {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use bftap_decrypt::fuzzing;
 use bftap_decrypt::sample::Sample;
+use bftap_decrypt::search::{SearchLimits, SearchRequest, search};
 use bftap_decrypt::{
-    ProblemKind, Recognised, SecretStore, SessionDecoder, SessionOptions, SessionOutput, SessionSummary,
+    Attached, ProblemKind, Recognised, SecretStore, SessionDecoder, SessionOptions, SessionOutput,
+    SessionSummary,
 };
 use bftap_model::{
-    CaptureTime, Direction, Endpoint, FlowKey, MacState, Side, StreamChunk, StreamItem, StreamOffset,
+    CaptureTime, Direction, Endpoint, FlowKey, MacState, Side, StreamChunk, StreamGap, StreamItem,
+    StreamOffset,
 };
 use proptest::prelude::*;
 
@@ -517,4 +520,73 @@ fn secrets_that_open_nothing_make_it_failed_until_the_right_one_comes() {
     );
     assert_eq!([told[0].len(), told[1].len()], [9, 10]);
     assert_eq!(summary.secret_source.as_deref(), Some("right"));
+}
+
+/// The handshake is whole, and gaps swallow the first headers of both directions: no header tells which secret it is, but a later
+/// place does, once somebody has searched for it.
+#[test]
+fn behind_a_handshake_whose_first_frames_are_lost_the_place_is_sought() {
+    let sample = sample(Some(0));
+    let secrets = SecretStore::new();
+    secrets.add(sample.key_log_entry(), &"sample".into());
+    let (expected, ..) = reference(&sample);
+    let mut decoder = decoder(SessionOptions::default());
+    let mut holes = [0; 2];
+    for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+        let stream = &sample.streams[direction.index()];
+        let start = sample.handshake[direction.index()];
+        let end = start + 300;
+        holes[direction.index()] = end;
+        for (offset, bytes) in [(0, &stream[..start]), (end, &stream[end..])] {
+            if offset > 0 {
+                let gap = StreamGap {
+                    offset: StreamOffset(start as u64),
+                    len: (end - start) as u64,
+                    seen: CaptureTime::from_nanos(0),
+                };
+                decoder.push(side(direction), StreamItem::Gap(gap), &secrets);
+            }
+            let chunk = StreamChunk {
+                offset: StreamOffset(offset as u64),
+                seen: CaptureTime::from_nanos(0),
+                bytes: Cow::Borrowed(bytes),
+            };
+            decoder.push(side(direction), StreamItem::Data(chunk), &secrets);
+        }
+    }
+    assert_eq!(decoder.summary().recognised, Recognised::Lost);
+    let mut request = SearchRequest {
+        reach: u64::MAX,
+        ..SearchRequest::default()
+    };
+    let sought = decoder.sought().unwrap();
+    assert!(sought.only.is_none());
+    for (side, runs) in sought.runs.iter().enumerate() {
+        request.runs[side] = runs.iter().map(|(offset, run)| (*offset, run.to_vec())).collect();
+    }
+    let limits = SearchLimits {
+        jobs: 1,
+        budget: 1 << 20,
+    };
+    let answer = search(&[request], &secrets.all(), 0..1 << 16, limits)
+        .answers
+        .remove(0)
+        .unwrap();
+    decoder.attach(&answer.candidate, answer.places);
+    let (mut told, mut problems) = ([Vec::new(), Vec::new()], Vec::new());
+    drain(&mut decoder, &mut told, &mut problems);
+    for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+        let behind: Vec<u64> = expected[direction.index()]
+            .iter()
+            .map(|told| told.offset)
+            .filter(|&offset| offset >= holes[direction.index()] as u64)
+            .collect();
+        let found: Vec<u64> = told[direction.index()].iter().map(|told| told.offset).collect();
+        assert!(!behind.is_empty());
+        assert_eq!(found, behind);
+    }
+    let summary = decoder.summary();
+    assert_eq!(summary.recognised, Recognised::Decrypted);
+    assert_eq!(summary.attached, Some(Attached::Midstream));
+    assert_eq!(summary.session, Some(sample.session));
 }

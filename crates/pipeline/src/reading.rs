@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bftap_analysis::ReadFacts;
 use bftap_capture::packet::Batch;
@@ -23,6 +23,10 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Packets read so far.
     pub packets: AtomicU64,
+    /// Reading stands still while places of sessions joined in their middle are looked for.
+    pub searching: AtomicBool,
+    /// Bytes of key stream that such searches ran through so far.
+    pub searched: AtomicU64,
 }
 
 /// Cuts batches of packets into batches of segments, one per worker.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
 use bftap_analysis::{Aggregator, FinishError, Observation, WorkerTotals};
@@ -109,12 +110,12 @@ pub fn analyze<S: FactSink>(
                     break 'reading;
                 }
             }
-            if seeker.is_due(dealer.dealt()) && seek(&mut seeker, &queues, false).is_none() {
+            if seeker.is_due(dealer.dealt()) && seek(&mut seeker, &queues, progress, false).is_none() {
                 break;
             }
         }
         // As above: a worker that is gone tells nothing new.
-        let _ = seek(&mut seeker, &queues, true);
+        let _ = seek(&mut seeker, &queues, progress, true);
         drop(queues);
         let mut totals = WorkerTotals::default();
         let mut left = Vec::with_capacity(jobs);
@@ -237,7 +238,7 @@ enum Work {
 }
 
 /// Stops all workers, and looks for places until nobody has anything to look for; `None` if a worker is gone.
-fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], last: bool) -> Option<()> {
+fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], progress: &Progress, last: bool) -> Option<()> {
     if last {
         for queue in queues {
             queue.send(Work::Close).ok()?;
@@ -257,7 +258,11 @@ fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], last: bool) -> Option<()> 
             .into_iter()
             .map(|reply| reply.recv().ok())
             .collect::<Option<_>>()?;
-        let Some(answers) = seeker.answer(replies) else {
+        progress.searching.store(true, Ordering::Relaxed);
+        let answers = seeker.answer(replies);
+        progress.searched.store(seeker.searched(), Ordering::Relaxed);
+        progress.searching.store(false, Ordering::Relaxed);
+        let Some(answers) = answers else {
             return Some(());
         };
         for (queue, answers) in queues.iter().zip(answers) {

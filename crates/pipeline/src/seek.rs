@@ -22,7 +22,7 @@ use crate::session::Session;
 const SHALLOW: u64 = 1 << 24;
 
 /// Bytes of each side that are looked at first: frames of consensus are small, so some of them begin there.
-const FIRST_BYTES: usize = 32 << 10;
+const FIRST_BYTES: usize = 8 << 10;
 
 /// Blocks of key stream that count as a second of a processor: what one core of a small machine runs through.
 pub(crate) const BLOCKS_A_SECOND: u64 = 1 << 27;
@@ -247,7 +247,7 @@ impl Seeker {
             all = rest;
             let limits = SearchLimits {
                 jobs: self.options.jobs,
-                budget: self.budget - self.spent,
+                budget: self.budget.saturating_sub(self.spent),
             };
             let (requests, owners): (Vec<_>, Vec<_>) = group
                 .into_iter()
@@ -282,8 +282,13 @@ impl Seeker {
         Some(answers)
     }
 
+    /// Bytes of key stream that were searched so far.
+    pub(crate) fn searched(&self) -> u64 {
+        self.spent.saturating_mul(16)
+    }
+
     /// Bytes of key stream that were searched, and whether the budget was used up.
     pub(crate) fn finish(self) -> (u64, bool) {
-        (self.spent.saturating_mul(16), self.exhausted)
+        (self.searched(), self.exhausted)
     }
 }

@@ -40,6 +40,7 @@ fn measure(what: &str, url: &StoreUrl, rows: u64) {
         name: "bench".into(),
         source: RunSource::Analyze,
         program_version: "bench".into(),
+        selection: None,
     };
     let labels: Vec<Label> = (0..NODES)
         .map(|node| format!("0x{}", format!("{node:02x}").repeat(20)).into())

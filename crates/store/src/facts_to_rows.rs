@@ -208,6 +208,9 @@ pub(crate) fn session_row(run: RunId, number: i64, names: &Names, fact: &Session
         detail: fact.detail.as_deref().map(long_text),
         first_seen_ns: fact.first_seen_ns.nanos(),
         last_seen_ns: fact.last_seen_ns.nanos(),
+        frames_lost_from_initiator: Some(stored(fact.frames_lost[0])),
+        frames_lost_from_recipient: Some(stored(fact.frames_lost[1])),
+        inferred: fact.inferred.as_deref().map(long_text),
     }
 }
 
@@ -281,7 +284,7 @@ pub(crate) fn counter_rows(run: RunId, totals: &Totals) -> Vec<CounterRow> {
 }
 
 /// Columns of `run` that are known at the end, with their values; times of sessions first.
-pub(crate) fn run_totals(facts: &RunFacts) -> [(&'static str, Option<i64>); 15] {
+pub(crate) fn run_totals(facts: &RunFacts) -> [(&'static str, Option<i64>); 17] {
     let Totals {
         packets,
         bytes,
@@ -299,8 +302,8 @@ pub(crate) fn run_totals(facts: &RunFacts) -> [(&'static str, Option<i64>); 15] 
         skipped_packets: _,
         undecodable_reasons: _,
         limits_reached: _,
-        frames_lost: _,
-        searched_bytes: _,
+        frames_lost,
+        searched_bytes,
     } = &facts.totals;
     let number = |number: &u64| Some(stored(*number));
     [
@@ -333,6 +336,8 @@ pub(crate) fn run_totals(facts: &RunFacts) -> [(&'static str, Option<i64>); 15] 
         ("lost_bytes", number(lost_bytes)),
         ("incomplete_bytes", number(incomplete_bytes)),
         ("bad_checksums", number(bad_checksums)),
+        ("frames_lost", number(frames_lost)),
+        ("searched_bytes", number(searched_bytes)),
     ]
 }
 

@@ -163,6 +163,12 @@ table_row! {
         incomplete_bytes: i64,
         /// TCP packets with a wrong checksum.
         bad_checksums: i64,
+        /// The part of the captures that was asked for, as JSON; null for everything.
+        selection: Option<String>,
+        /// Frames that gaps cut or swallowed; null before the run is complete, and where a version without it wrote it.
+        frames_lost: Option<i64>,
+        /// Bytes of key stream that were searched for sessions without a handshake; null as above.
+        searched_bytes: Option<i64>,
     }
 }
 
@@ -303,6 +309,12 @@ table_row! {
         first_seen_ns: i64,
         /// Latest packet.
         last_seen_ns: i64,
+        /// Frames from the initiator that gaps cut or swallowed; null where a version without it wrote the row.
+        frames_lost_from_initiator: Option<i64>,
+        /// Frames from the recipient that gaps cut or swallowed; null as above.
+        frames_lost_from_recipient: Option<i64>,
+        /// Which dialect was inferred where no Hello told, and how sure that is, in words.
+        inferred: Option<String>,
     }
 }
 

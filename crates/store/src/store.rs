@@ -105,6 +105,8 @@ pub struct NewRun {
     pub source: RunSource,
     /// Version of the program, for the record.
     pub program_version: String,
+    /// The part of the captures that was asked for, as JSON; `None` for everything.
+    pub selection: Option<String>,
 }
 
 impl NewRun {
@@ -233,6 +235,7 @@ mod tests {
                 name: name.into(),
                 source: RunSource::Analyze,
                 program_version: String::new(),
+                selection: None,
             }
             .check()
         };

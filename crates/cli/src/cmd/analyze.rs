@@ -114,6 +114,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         key_sources: !args.input.keys.keylog.is_empty(),
         selection: part.as_ref().map(|part| part.words().to_owned()),
         ports: !args.input.ports.is_empty(),
+        attach: (args.input.attach_search, args.input.attach_budget),
         no_mac: args.input.no_mac,
         no_signatures: args.input.no_signatures,
         stored,
@@ -296,6 +297,7 @@ fn open_store(
         name: name.clone(),
         source: RunSource::Analyze,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        selection: part.map(Part::json),
     };
     let writer = StoreWriter::open(url, &run).with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")

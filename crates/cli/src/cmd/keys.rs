@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionFact, SessionState};
 use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::SignatureCheck;
-use bftap_pipeline::{PipelineOptions, Progress};
+use bftap_pipeline::{AttachOptions, PipelineOptions, Progress};
 
 use super::analyze::processors;
 use crate::args::KeysCheckArgs;
@@ -15,7 +15,7 @@ use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::key_sources::{self, KeySources, describe};
 use crate::progress::Bar;
-use crate::report::{count, counted, is_joined_in_the_middle};
+use crate::report::{ATTACH_BUDGET, began_unseen, count, counted};
 use crate::term::{Ink, Level, Style, safe, tell};
 
 /// Runs the command.
@@ -109,6 +109,7 @@ fn sessions(args: &KeysCheckArgs, secrets: SecretStore) -> anyhow::Result<(RunFa
         ports: args.ports.iter().copied().collect(),
         signatures: SignatureCheck::Claimed,
         secrets: Arc::new(secrets),
+        attach: AttachOptions::new(ATTACH_SEARCH_GIB, ATTACH_BUDGET_SECONDS),
         ..PipelineOptions::default()
     };
     options.analysis.ports = options.ports.clone();
@@ -150,6 +151,13 @@ fn write_sessions(facts: &RunFacts, style: Style, out: &mut impl Write) -> io::R
         .map(|(finding, number)| format!("{} {}", count(number as u64), finding.words(number)))
         .collect();
     writeln!(out, "  {}", findings.join(", "))?;
+    if facts.totals.limits_reached.contains_key(ATTACH_BUDGET) {
+        writeln!(
+            out,
+            "  more sessions from before the capture may be found by `bftap analyze`: a minute of processor time is all that \
+             this check takes for them"
+        )?;
+    }
     // What lacks a key is what the user came for.
     for finding in Finding::ALL
         .into_iter()
@@ -205,7 +213,7 @@ enum Finding {
     Opened,
     NoSecret,
     Failed,
-    Midstream,
+    Unseen,
     NoHandshake,
 }
 
@@ -215,14 +223,14 @@ impl Finding {
         Self::Opened,
         Self::NoSecret,
         Self::Failed,
-        Self::Midstream,
+        Self::Unseen,
         Self::NoHandshake,
     ];
 
     fn of(session: &SessionFact) -> Self {
         match session.state {
             SessionState::Decrypted | SessionState::Lost => Self::Opened,
-            SessionState::NoSecret if is_joined_in_the_middle(session) => Self::Midstream,
+            SessionState::NoSecret if began_unseen(session) => Self::Unseen,
             SessionState::NoSecret => Self::NoSecret,
             SessionState::Failed => Self::Failed,
             SessionState::NoHandshake => Self::NoHandshake,
@@ -235,7 +243,7 @@ impl Finding {
             Self::Opened => "sessions opened",
             Self::NoSecret => "without a secret",
             Self::Failed => "with a secret that does not open it",
-            Self::Midstream => "from before the capture, without a handshake to find a secret by",
+            Self::Unseen => "from before the capture, and no secret opens it at a place within the first GiB",
             Self::NoHandshake => "that ended before keys were agreed",
         }
     }
@@ -255,6 +263,10 @@ impl FactSink for Nowhere {
         Ok(())
     }
 }
+
+/// How far, and how long, sessions joined in the middle are looked for: enough for most, and no wait that a check is not worth.
+const ATTACH_SEARCH_GIB: u64 = 1;
+const ATTACH_BUDGET_SECONDS: u64 = 60;
 
 /// Files listed one by one; the original tool's layout has one a session.
 const MOST_FILES: usize = 50;

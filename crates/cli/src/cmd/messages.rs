@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::{MessagesArgs, NodeFilter, Span};
 use crate::exit::{Status, Usage};
 use crate::inputs;
-use crate::report::{counted, short};
+use crate::report::{ATTACH_BUDGET, binary, counted, short};
 use crate::settings;
 use crate::term::{Ink, Level, Style, safe, tell, width_of};
 
@@ -81,6 +81,15 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
         }
     }
     tell_what_is_missing(&unread, totals.undecodable.values().sum(), printed);
+    if totals.limits.contains_key(ATTACH_BUDGET) {
+        let text = format!(
+            "the time for finding sessions without a handshake was used up after {} of key stream: there may be more \
+             messages; --attach-budget allows more (now {} s)",
+            binary(totals.searched_bytes),
+            args.input.attach_budget
+        );
+        tell(Level::Warning, &text);
+    }
     Ok(status)
 }
 

@@ -3,8 +3,9 @@
 use bftap_analysis::facts::{Coverage, SessionFact, SessionState};
 use bftap_model::MacState;
 
+use super::loss::{MIDSTREAM, binary};
 use super::page::{Page, count, counted};
-use super::sessions::is_joined_in_the_middle;
+use super::sessions::began_unseen;
 use super::{Report, bytes};
 use crate::inputs::NOT_OPENED;
 use crate::term::Ink;
@@ -105,11 +106,8 @@ fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
     let sessions = &report.facts.sessions;
     let number = |state| sessions.iter().filter(|session| session.state == state).count() as u64;
     let opened = number(SessionState::Decrypted) + number(SessionState::Lost);
-    let in_the_middle = sessions
-        .iter()
-        .filter(|session| is_joined_in_the_middle(session))
-        .count() as u64;
-    let without = number(SessionState::NoSecret) - in_the_middle;
+    let unseen = sessions.iter().filter(|session| began_unseen(session)).count() as u64;
+    let without = number(SessionState::NoSecret) - unseen;
     if sessions.is_empty() {
         if report.facts.totals.tcp_packets == 0 {
             advice.warning(
@@ -120,26 +118,18 @@ fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
                 "No RLPx session was found on the given ports. Leave out --port to look at every connection.",
             );
         } else {
-            advice.warning(
-                "No RLPx session was found. A session is recognised by its handshake: if the capture began after the nodes \
-                 had connected, name their listening ports with --port, and start the next capture before the nodes.",
-            );
+            advice.warning(format!(
+                "No RLPx session was found: no connection begins with a handshake, and {}. Are these the nodes' connections, \
+                 and is it their key log? With --port the sessions of the nodes' listening ports are listed all the same.",
+                opened_none(report)
+            ));
         }
     } else if opened == 0 && without > 0 {
-        let had = match report.asked.secrets {
-            0 if report.asked.key_sources => {
-                "there is no secret in the key sources that were given".to_owned()
-            }
-            0 => "no secrets were given".to_owned(),
-            secrets => format!(
-                "none of the {} belongs to a session in this capture",
-                counted(secrets as u64, "secret", "secrets")
-            ),
-        };
         advice.bad(format!(
-            "No session could be decrypted: {had}. Let the nodes export their session secrets (docs/exporting-secrets.md \
-             shows where and how, for each client), capture again from before they connect, and give the file with \
+            "No session could be decrypted: {}. Let the nodes export their session secrets (docs/exporting-secrets.md \
+             shows where and how, for each client; they do so when they connect), capture again, and give the file with \
              --keylog. `bftap keys check` tells which sessions a file opens.",
+            opened_none(report)
         ));
     } else if without > 0 {
         advice.warning(format!(
@@ -149,12 +139,27 @@ fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
             count(sessions.len() as u64)
         ));
     }
-    if in_the_middle > 0 {
+    let exhausted = report.facts.totals.limits_reached.contains_key(ATTACH_BUDGET);
+    if unseen > 0 {
         advice.warning(format!(
-            "{} before the capture: without its handshake no secret can be found for it, and its messages are missing from \
-             all counts. Start capturing before the nodes connect, or restart them.",
-            counted(in_the_middle, "session began", "sessions began")
+            "{} without a handshake in the capture, and {}: messages of such a session are missing from all counts. {}ts secret \
+             is not in the key log (was the log begun after the nodes connected?), or it had carried more than is searched \
+             (--attach-search), or it is no RLPx session at all.",
+            counted(unseen, "session is", "sessions are"),
+            opened_none(report),
+            if exhausted { "The search for it ended too early, or i" } else { "I" }
         ));
+    }
+    if exhausted {
+        advice.warning(format!(
+                "The time for finding sessions without a handshake was used up after {} of key stream: there may be more to \
+                 be read. Allow more with --attach-budget (now {} s), or look less far back with --attach-search (now {} \
+                 GiB) if the sessions had carried less than that; name the nodes' listening ports with --port, and leave out \
+                 key logs of other networks.",
+                binary(report.facts.totals.searched_bytes),
+                count(report.asked.attach.1.into()),
+                count(report.asked.attach.0.into())
+            ));
     }
     let failed = number(SessionState::Failed);
     if failed > 0 {
@@ -166,42 +171,95 @@ fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
     let lost = number(SessionState::Lost);
     if lost > 0 {
         advice.warning(format!(
-            "{} could be read only until bytes were missing: what came after is not counted. Capture with a larger \
-             buffer (tcpdump -B), or nearer to the node.",
+            "{} could not be read to the end: behind missing or changed bytes no frame was found again (events place_lost \
+             say where and why). What came before counts, in each direction.",
             counted(lost, "session", "sessions")
         ));
     }
-    let before_keys = number(SessionState::NoHandshake);
-    if before_keys > 0 {
-        let gaps = sessions
+    let of_dials = |cut: bool| {
+        let dials = sessions
             .iter()
-            .any(|session| session.state == SessionState::NoHandshake && session.gaps > 0);
-        let text = format!(
-            "{} before keys were agreed{}",
-            counted(before_keys, "connection ended", "connections ended"),
-            if gaps {
-                ", or packets of its handshake are missing from the capture: what such a session carried is not counted."
-            } else {
-                ": refused, or one of two dials at once. No message can be in it."
-            }
-        );
-        if gaps {
-            advice.warning(text);
-        } else {
-            advice.note(text);
-        }
+            .filter(|session| session.state == SessionState::NoHandshake);
+        dials.filter(|session| (session.gaps > 0) == cut).count() as u64
+    };
+    let (cut, refused) = (of_dials(true), of_dials(false));
+    if cut > 0 {
+        advice.warning(format!(
+            "Packets of the handshake of {} are missing, and {}: if it was finished, the messages of such a session are \
+             missing from all counts.",
+            counted(cut, "connection", "connections"),
+            opened_none(report)
+        ));
+    }
+    if refused > 0 {
+        advice.note(format!(
+            "{} before keys were agreed: refused, or one of two dials at once. No message can be in it.",
+            counted(refused, "connection ended", "connections ended")
+        ));
     }
     advice.0
 }
 
+/// Why no secret opens a session.
+fn opened_none(report: &Report<'_>) -> String {
+    match report.asked.secrets {
+        0 if report.asked.key_sources => "there is no secret in the key sources that were given".to_owned(),
+        0 => "no secrets were given".to_owned(),
+        1 => "the only secret that is known opens none".to_owned(),
+        secrets => format!(
+            "none of the {} secrets that are known opens one",
+            count(secrets as u64)
+        ),
+    }
+}
+
 fn lost_bytes(report: &Report<'_>, advice: &mut Advices) {
     let totals = &report.facts.totals;
+    let sessions = &report.facts.sessions;
+    let went_on = sessions
+        .iter()
+        .all(|session| session.gaps == 0 || session.state == SessionState::Decrypted);
     if totals.gaps > 0 {
         advice.warning(format!(
-            "{} in the streams: {} are missing from the capture, or belong to frames that were cut by a gap. Counts at the \
-             receivers concerned are lower bounds.",
+            "{} in the streams: {} are missing from the capture, or belong to frames that were cut by a gap, {} in all.{} Counts at the receivers concerned are lower bounds (docs/lossy-captures.md); a larger \
+             buffer (tcpdump -B) or whole packets (-s 0) may spare the next capture.",
             counted(totals.gaps, "gap", "gaps"),
-            bytes(totals.lost_bytes)
+            bytes(totals.lost_bytes),
+            counted(totals.frames_lost, "frame", "frames"),
+            if went_on { " Behind each gap reading went on." } else { "" }
+        ));
+    }
+    let one_way = sessions
+        .iter()
+        .filter(|session| {
+            matches!(session.state, SessionState::Decrypted | SessionState::Lost)
+                && session.stream_bytes.contains(&0)
+                && session.stream_bytes != [0, 0]
+        })
+        .count() as u64;
+    if one_way > 0 {
+        advice.warning(format!(
+            "Of {} only one direction is in the capture. Nothing is known of the other: its messages are missing from all \
+             counts, and from the share of the traffic in SESSIONS. Does the mirror show both directions?",
+            counted(one_way, "session", "sessions")
+        ));
+    }
+    let nameless = sessions
+        .iter()
+        .filter(|session| session.attached == Some(MIDSTREAM) && session.node_ids == [None, None])
+        .count() as u64;
+    let strangers = report
+        .facts
+        .nodes
+        .iter()
+        .filter(|node| node.address.is_none())
+        .count() as u64;
+    if nameless > 0 && strangers > 0 {
+        advice.warning(format!(
+            "{} in the middle, where nothing says which nodes are at the ends, so a node's own messages that come back to it \
+             cannot be told (echoes), nor whether all of a node's sessions were seen. Give their keys or addresses with \
+             --nodes.",
+            counted(nameless, "session was joined", "sessions were joined")
         ));
     }
 }
@@ -270,7 +328,8 @@ fn authenticity(report: &Report<'_>, advice: &mut Advices) {
         .count() as u64;
     if unverifiable > 0 {
         advice.note(format!(
-            "In {} MACs could not be checked: the key log has no mac-secret for it, or bytes are missing.",
+            "In {} MACs could not be checked, or not of all frames: the key log has no mac-secret for it, bytes are missing, or \
+             it was joined in the middle. What its consensus messages say rests on their signatures alone.",
             counted(unverifiable, "session", "sessions")
         ));
     }
@@ -351,6 +410,10 @@ fn is_known_client(client: &str) -> bool {
 
 fn limits(report: &Report<'_>, advice: &mut Advices) {
     for (limit, times) in &report.facts.totals.limits_reached {
+        // What was not found for it is told with the sessions.
+        if limit == ATTACH_BUDGET {
+            continue;
+        }
         advice.warning(format!(
             "The limit {limit} was reached {}; what did not fit is counted as lost. It can be raised in the \
              configuration (docs/config.md).",
@@ -387,5 +450,8 @@ fn packets(report: &Report<'_>, advice: &mut Advices) {
         ));
     }
 }
+
+/// The name under which a used up `--attach-budget` is counted.
+pub(crate) const ATTACH_BUDGET: &str = "attach_budget";
 
 const MOST_REASONS: usize = 8;

@@ -80,11 +80,21 @@ fn nodes(report: &Report<'_>, page: &mut Page) {
         .iter()
         .filter(|node| node.coverage == Coverage::Full)
         .count();
+    let lossy = nodes
+        .iter()
+        .filter(|node| node.coverage == Coverage::Lossy)
+        .count();
+    let lossy = if lossy > 0 {
+        format!(", {lossy} more but for losses")
+    } else {
+        String::new()
+    };
     let validators = nodes.iter().filter(|node| node.validator).count();
     page.heading(
         "NODES",
         &format!(
-            "{}, {} of them seen as validators, {full} with full coverage (its own port was captured, or every session of it)",
+            "{}, {} of them seen as validators, {full} with full coverage (its own port was captured, or every session of \
+             it){lossy}",
             counted(nodes.len() as u64, "node", "nodes"),
             count(validators as u64)
         ),

@@ -6,6 +6,7 @@
 
 mod advice;
 mod capture;
+mod loss;
 mod page;
 mod rounds;
 #[cfg(test)]
@@ -23,9 +24,10 @@ use bftap_analysis::facts::{Coverage, NodeFact, RunFacts};
 use crate::term::{Ink, Style};
 use page::Page;
 
-pub(crate) use advice::unread_sessions;
+pub(crate) use advice::{ATTACH_BUDGET, unread_sessions};
+pub(crate) use loss::binary;
 pub(crate) use page::{bytes, count, counted, duration};
-pub(crate) use sessions::is_joined_in_the_middle;
+pub(crate) use sessions::began_unseen;
 pub(crate) use summary::Summary;
 
 /// What was asked for, as far as it changes what the facts mean.
@@ -39,6 +41,9 @@ pub(crate) struct Asked {
     pub(crate) selection: Option<String>,
     /// TCP ports were given.
     pub(crate) ports: bool,
+    /// How far, and how long, sessions joined in the middle were looked for: GiB, and seconds (`--attach-search`,
+    /// `--attach-budget`).
+    pub(crate) attach: (u32, u32),
     /// MACs were not to be checked.
     pub(crate) no_mac: bool,
     /// Signatures were not to be checked.

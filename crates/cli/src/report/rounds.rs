@@ -85,6 +85,15 @@ fn phases(report: &Report<'_>, page: &mut Page) {
             time(spread.max()),
         ]);
     }
+    if report
+        .summary
+        .phases()
+        .iter()
+        .all(|(_, spread)| spread.count() == 0)
+        && report.summary.rounds_with(Outcome::Decided) > 0
+    {
+        page.line("how long they took is not known: that is told by nodes that were seen in full and without losses");
+    }
     page.table(&table);
 }
 

@@ -7,7 +7,7 @@ use bftap_analysis::facts::{SessionFact, SessionState};
 use bftap_model::MacState;
 
 use super::page::{Cell, Page, Table, bar, bytes, count, counted};
-use super::{Report, left_out};
+use super::{Report, left_out, loss};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
@@ -19,7 +19,9 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     }
     states(sessions, page);
     macs(sessions, page);
+    loss::write_shares(report, page);
     unread(sessions, page);
+    loss::write_lists(sessions, page);
 }
 
 const STATES: [SessionState; 5] = [
@@ -142,20 +144,28 @@ fn payload(session: &SessionFact) -> u64 {
     session.stream_bytes[0].saturating_add(session.stream_bytes[1])
 }
 
-/// Whether a session was there before the capture: its handshake is missing, so no secret can be tried on it.
-pub(crate) fn is_joined_in_the_middle(session: &SessionFact) -> bool {
-    session.state == SessionState::NoSecret && session.detail.as_deref() == Some(NO_HANDSHAKE_SEEN)
+/// Whether a session was there before the capture, or looks so, and no secret that is known opens it.
+pub(crate) fn began_unseen(session: &SessionFact) -> bool {
+    session.state == SessionState::NoSecret
+        && session
+            .detail
+            .as_deref()
+            .is_some_and(|detail| NO_HANDSHAKE_SEEN.contains(&detail))
 }
 
-/// The decoder's words for it.
-const NO_HANDSHAKE_SEEN: &str = "does not begin with an RLPx handshake";
+/// The decoder's words for it; the second of connections of which no more than a byte or two were seen.
+const NO_HANDSHAKE_SEEN: [&str; 2] = [
+    "does not begin with an RLPx handshake",
+    "auth and ack are not both complete",
+];
 
 fn what_to_do(session: &SessionFact) -> &'static str {
     match session.state {
-        _ if is_joined_in_the_middle(session) => "start capturing before the nodes connect",
+        _ if began_unseen(session) => "no secret that was tried opens it; see WARNINGS",
+        SessionState::NoHandshake if session.gaps > 0 => "no secret that was tried opens it",
         SessionState::NoHandshake => "refused, or one of two dials at once; no message can be in it",
         SessionState::NoSecret => "let one of its ends export the secret",
-        SessionState::Lost => "capture without loss to read on",
+        SessionState::Lost => "what came before it, and the other direction, is read",
         SessionState::Failed => "check where its secret comes from",
         SessionState::Decrypted => "",
     }

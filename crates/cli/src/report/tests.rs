@@ -1,6 +1,6 @@
 //! The report on facts made by hand, against golden files.
 
-use bftap_analysis::facts::{HeightFacts, RunFacts, SessionState};
+use bftap_analysis::facts::{Coverage, HeightFacts, RunFacts, SessionState};
 
 use super::{Asked, Report, Summary, sample};
 use crate::golden;
@@ -112,6 +112,76 @@ fn nothing_at_all_is_a_report_too() {
     }
     .render(PLAIN);
     golden::check("report/empty.txt", &text);
+}
+
+/// A capture that began late and lost packets: all of it in one report.
+#[test]
+fn losses_and_sessions_without_handshake_are_told_by_session() {
+    let mut facts = sample::run();
+    for (number, session) in facts.sessions.iter_mut().take(3).enumerate() {
+        session.attached = Some("midstream");
+        session.mac = Some(bftap_model::MacState::Unverifiable);
+        session.capabilities = vec!["istanbul/?".to_owned()];
+        session.inferred = Some(format!(
+            "klaytn, inferred: {} of 1900 consensus messages decode",
+            1900 - number
+        ));
+        session.gaps = 4 + number as u64;
+        session.lost_bytes = 5000 + number as u64;
+        session.frames_lost = [3, number as u64];
+    }
+    facts.sessions[1].stream_bytes[0] = 0;
+    facts.sessions[2].state = SessionState::Lost;
+    facts.sessions[2].detail =
+        Some("the place is lost for good from byte 77 of the initiator's stream on".to_owned());
+    facts.sessions[3].state = SessionState::NoSecret;
+    facts.sessions[3].detail = Some("does not begin with an RLPx handshake".to_owned());
+    facts.sessions[4].state = SessionState::NoHandshake;
+    facts.sessions[4].gaps = 1;
+    facts.sessions[4].lost_bytes = 300;
+    facts.sessions[4].detail = Some("the capture lacks a part of the handshake".to_owned());
+    for node in facts.nodes.iter_mut().skip(1) {
+        (node.node_id, node.address) = (None, None);
+    }
+    facts.nodes[0].coverage = Coverage::Lossy;
+    facts.totals.gaps = 16;
+    facts.totals.lost_bytes = 15_303;
+    facts.totals.frames_lost = 12;
+    facts.totals.searched_bytes = 1200 << 30;
+    facts.totals.limits_reached = [("attach_budget".to_owned(), 1)].into();
+    let mut heights = sample::heights();
+    for round in heights.iter_mut().flat_map(|height| &mut height.rounds) {
+        (round.prepared_ns, round.committed_ns) = (None, None);
+    }
+    let asked = Asked {
+        secrets: 5,
+        attach: (64, 600),
+        ..Asked::default()
+    };
+    let text = Report {
+        facts: &facts,
+        summary: &summary(&heights),
+        asked: &asked,
+    }
+    .render(PLAIN);
+    golden::check("report/lossy.txt", &text);
+}
+
+#[test]
+fn a_late_capture_without_secrets_does_not_ask_for_another_capture_first() {
+    let mut facts = RunFacts::default();
+    facts.totals.tcp_packets = 9;
+    let text = Report {
+        facts: &facts,
+        summary: &Summary::default(),
+        asked: &Asked::default(),
+    }
+    .render(PLAIN);
+    assert!(
+        text.contains("no connection begins with a handshake, and no secrets were given."),
+        "{text}"
+    );
+    assert!(!text.contains("before the nodes"), "{text}");
 }
 
 #[test]

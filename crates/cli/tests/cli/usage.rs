@@ -87,7 +87,8 @@ fn an_interrupt_leaves_no_half_report_behind() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It waits for standard input, with its report begun.
+    // It waits for standard input, with its report begun; waiting for its end would close that.
+    let _stdin = child.stdin.take();
     let parts = || fs::read_dir(folder.path()).unwrap().count();
     while parts() == 0 {
         assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
@@ -105,6 +106,10 @@ fn an_interrupt_leaves_no_half_report_behind() {
 
 /// Names of the complete runs of a store.
 fn runs(folder: &Path) -> Vec<String> {
+    stored_runs(folder).into_iter().map(|run| run.name).collect()
+}
+
+fn stored_runs(folder: &Path) -> Vec<bftap_store::rows::RunRow> {
     use bftap_store::{Access, RunState, StoreUrl, open};
     let url = StoreUrl::Sqlite(folder.join("x.db"));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,7 +119,7 @@ fn runs(folder: &Path) -> Vec<String> {
     let runs = runtime.block_on(async { open(&url, Access::Read).await.unwrap().runs().await.unwrap() });
     runs.iter()
         .filter(|run| run.state == RunState::Complete.as_str())
-        .map(|run| run.name.clone())
+        .cloned()
         .collect()
 }
 
@@ -163,6 +168,15 @@ fn what_is_read_in_part_does_not_replace_the_whole_run() {
         json["selection"],
         serde_json::json!({"from_ns": null, "to_ns": null, "first_sequence": 2, "last_sequence": 3, "ports": []})
     );
+    let stored = stored_runs(folder.path());
+    let selection = |name: &str| {
+        let run = stored.iter().find(|run| run.name == name).unwrap();
+        run.selection
+            .as_deref()
+            .map(|text| serde_json::from_str::<Value>(text).unwrap())
+    };
+    assert_eq!(selection("night"), Some(json["selection"].clone()));
+    assert_eq!(selection(name), None);
 }
 
 #[test]

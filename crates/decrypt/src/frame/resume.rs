@@ -6,7 +6,7 @@
 
 use bftap_model::StreamOffset;
 
-use super::resync::{Place, Search};
+use super::resync::{Depth, Place, Search};
 use super::{FIRST_CREDIT, HEADER_TAIL, MAX_GAP, TYPICAL_FRAME};
 use crate::keystream::{BLOCK_LEN, Keystream};
 
@@ -154,11 +154,12 @@ impl Examination {
                 break;
             }
             let closed = closed || index + 1 < runs.len();
-            if !search.is_due(search.places(run_end), closed) {
+            let depth = search.depth(search.places(run_end), closed);
+            if depth == Depth::Nothing {
                 continue;
             }
             let bytes = &run[(search.next - start) as usize..];
-            let (found, cost) = search.run(bytes, keystream, TYPICAL_FRAME);
+            let (found, cost) = search.run(bytes, keystream, TYPICAL_FRAME, depth);
             self.credit = self.credit.saturating_sub(cost);
             if let Some(found) = found {
                 let offset = StreamOffset(found.place.offset - SHIFT);

@@ -18,7 +18,7 @@ pub(super) struct Search {
     pub(super) from: u64,
     /// Stream offset of the first place that was not looked at.
     pub(super) next: u64,
-    /// Some places behind the last gap were looked at already.
+    /// Some places behind the last gap were looked at already, if only where the next frame was likely.
     pub(super) begun: bool,
 }
 
@@ -72,16 +72,20 @@ impl Search {
 
     /// Whether it is time to look: each pass over the key stream costs the same however many places it serves, so after a large gap
     /// some have to come together first.
-    pub(super) fn is_due(&self, places: u64, closed: bool) -> bool {
+    pub(super) fn depth(&self, places: u64, closed: bool) -> Depth {
         let span = 2 * self.most_frames();
-        places > 0
-            && (closed
-                || span <= SMALL_SPAN
-                || (!self.begun && places >= FIRST_PLACES && span <= FIRST_SPAN)
-                || places * BLOCKS_PER_PLACE >= span)
+        if places == 0 {
+            Depth::Nothing
+        } else if closed || span <= SMALL_SPAN || places * BLOCKS_PER_PLACE >= span {
+            Depth::All
+        } else if !self.begun && places >= FIRST_PLACES {
+            Depth::Likely
+        } else {
+            Depth::Nothing
+        }
     }
 
-    /// Looks for a header in `bytes`, which begin at `next`, and tells how many blocks that took.
+    /// Looks for a header as `depth` says in `bytes`, which begin at `next`, and tells how many blocks that took.
     ///
     /// `frame_len` is the mean length of this direction's frames: what it suggests is looked at first.
     pub(super) fn run(
@@ -89,6 +93,7 @@ impl Search {
         bytes: &[u8],
         keystream: &mut Keystream,
         frame_len: u64,
+        depth: Depth,
     ) -> (Option<Found>, u64) {
         let base = self.base;
         let most = self.most_frames();
@@ -109,6 +114,9 @@ impl Search {
         let mut cost = 0;
         let mut found: Option<Found> = None;
         for range in nearest_first(&blocks, likely) {
+            if depth == Depth::Likely && cost >= LIKELY_BLOCKS {
+                break;
+            }
             cost += range.end - range.start;
             found = windows.scan(keystream, range, |block, window| {
                 frames(block, window.offset).map_or(ControlFlow::Continue(()), |frames| {
@@ -147,17 +155,29 @@ impl Search {
             });
         }
         self.begun = true;
-        self.next += (places + 1) * BLOCK_LEN as u64;
+        if depth == Depth::All {
+            self.next += (places + 1) * BLOCK_LEN as u64;
+        }
         (found, cost + places)
     }
+}
+
+/// How much to look for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    Nothing,
+    /// Where frames of the usual size put it.
+    Likely,
+    /// Everywhere.
+    All,
 }
 
 /// Spans of blocks that are looked through at every new byte.
 const SMALL_SPAN: u64 = 4096;
 /// Places that suffice for a first look behind a gap: some frames' worth.
 const FIRST_PLACES: u64 = 256;
-/// Spans that may be looked through for so few places.
-const FIRST_SPAN: u64 = 1 << 24;
+/// Blocks that are looked through for so few places: some milliseconds' worth.
+const LIKELY_BLOCKS: u64 = 1 << 18;
 /// What a place is worth; 2 GiB are looked through once 11 MB have come behind them.
 const BLOCKS_PER_PLACE: u64 = 128;
 

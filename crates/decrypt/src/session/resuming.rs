@@ -182,7 +182,7 @@ impl SessionDecoder {
                 Phase::Open(_) | Phase::Closed { .. } => None,
             };
             if let Some(backlogs) = backlogs {
-                self.open_midstream(&candidate, &backlogs);
+                self.open_midstream(&candidate, None, &backlogs);
             }
             let mut places = [None; 2];
             places[side.index()] = Some(place);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bftap_model::{Direction, Side, StreamOffset};
 
-use super::{Attached, Opened, Phase, SessionDecoder, likely_initiator};
+use super::{Attached, Fits, Known, Opened, Phase, SessionDecoder, likely_initiator};
 use crate::backlog::{Backlog, Part};
 use crate::frame::{FrameReader, MacCheck};
 use crate::keystream::Keystream;
@@ -21,6 +21,8 @@ pub(super) struct Seeking {
     pub(super) backlogs: [Backlog; 2],
     /// It begins like a handshake.
     pub(super) looks_like_rlpx: bool,
+    /// Its handshake is there, and what came of it; but a gap swallowed the first headers.
+    pub(super) handshake: Option<(Known, Fits)>,
     /// All was searched in vain: nothing is held until the secrets are of a later generation than this one.
     dormant: Option<u64>,
 }
@@ -51,7 +53,15 @@ impl Seeking {
         Self {
             backlogs,
             looks_like_rlpx,
+            handshake: None,
             dormant: None,
+        }
+    }
+
+    pub(super) fn behind_handshake(backlogs: [Backlog; 2], handshake: Known, fits: Fits) -> Self {
+        Self {
+            handshake: Some((handshake, fits)),
+            ..Self::new(backlogs, true)
         }
     }
 }
@@ -86,7 +96,8 @@ impl SessionDecoder {
     pub fn attach(&mut self, candidate: &Candidate, places: [Option<FoundPlace>; 2]) {
         if let Phase::Seeking(seeking) = &mut self.phase {
             let backlogs = std::mem::take(&mut seeking.backlogs);
-            self.open_midstream(candidate, &backlogs);
+            let handshake = seeking.handshake.take().map(|(known, _)| known);
+            self.open_midstream(candidate, handshake, &backlogs);
         }
         let Phase::Open(open) = &mut self.phase else {
             return;
@@ -100,12 +111,18 @@ impl SessionDecoder {
     }
 
     /// Opens the session with a secret, both directions without a place.
-    pub(super) fn open_midstream(&mut self, candidate: &Candidate, backlogs: &[Backlog; 2]) {
+    pub(super) fn open_midstream(
+        &mut self,
+        candidate: &Candidate,
+        handshake: Option<Known>,
+        backlogs: &[Backlog; 2],
+    ) {
         let told = self.told_with(candidate);
-        let initiator = told.as_ref().map_or_else(
-            || self.syn_from.unwrap_or_else(|| likely_initiator(&self.key)),
-            |told| told.initiator,
-        );
+        let initiator = match (&handshake, &told) {
+            (Some(handshake), _) => handshake.split.initiator,
+            (None, Some(told)) => told.initiator,
+            (None, None) => self.syn_from.unwrap_or_else(|| likely_initiator(&self.key)),
+        };
         let readers = [initiator, initiator.other()].map(|side| {
             let backlog = &backlogs[side.index()];
             let mac = if self.options.verify_mac {
@@ -129,7 +146,7 @@ impl SessionDecoder {
             messages.remember(told.hellos.clone());
         }
         self.phase = Phase::Open(Box::new(Opened {
-            handshake: None,
+            handshake,
             initiator,
             attached: Attached::Midstream,
             candidate: candidate.clone(),

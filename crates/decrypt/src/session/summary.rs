@@ -109,7 +109,8 @@ pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
     let handshake = match &decoder.phase {
         Phase::Waiting(waiting) => Some(&waiting.handshake),
         Phase::Open(open) => open.handshake.as_ref(),
-        Phase::Handshake(_) | Phase::Seeking(_) | Phase::Closed { .. } => None,
+        Phase::Seeking(seeking) => seeking.handshake.as_ref().map(|(known, _)| known),
+        Phase::Handshake(_) | Phase::Closed { .. } => None,
     };
     let initiator = handshake
         .map(|known| known.split.initiator)
@@ -145,7 +146,10 @@ pub(super) fn of(decoder: &SessionDecoder) -> SessionSummary {
     match &decoder.phase {
         Phase::Handshake(backlogs) => summary.unread(backlogs, decoder.gaps),
         Phase::Closed { looks_like_rlpx } => summary.closed(*looks_like_rlpx),
-        Phase::Seeking(seeking) => summary.closed(seeking.looks_like_rlpx),
+        Phase::Seeking(seeking) => match seeking.handshake {
+            Some((_, fits)) => summary.waiting(fits, decoder.options.verify_mac),
+            None => summary.closed(seeking.looks_like_rlpx),
+        },
         Phase::Waiting(waiting) => {
             summary.waiting(waiting.fits, decoder.options.verify_mac);
             if waiting.handshake.split.headers == HeaderCheck::Disagree {

@@ -170,7 +170,7 @@ fn wrong_secrets_yield_nothing() {
     }
     assert_eq!(secrets.counts().aes_only, 40);
     let options = PipelineOptions {
-        attach: AttachOptions::new(1, 10),
+        attach: AttachOptions::new(1, 1),
         ..options(Arc::new(secrets), 2)
     };
     let found = analyze_bytes(vec![capture], options);

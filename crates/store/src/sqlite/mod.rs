@@ -91,12 +91,14 @@ impl SqliteStore {
             remove_run(&mut transaction, RunId(old)).await.map_err(doing)?;
         }
         let id = sqlx::query(
-            "INSERT INTO run (name, state, source, program_version, started_ns) VALUES (?, 'running', ?, ?, ?)",
+            "INSERT INTO run (name, state, source, program_version, started_ns, selection) \
+             VALUES (?, 'running', ?, ?, ?, ?)",
         )
         .bind(&run.name)
         .bind(run.source.as_str())
         .bind(to_rows::key_text(&run.program_version))
         .bind(started_ns)
+        .bind(run.selection.as_deref().map(to_rows::long_text))
         .execute(&mut *transaction)
         .await
         .map_err(doing)?

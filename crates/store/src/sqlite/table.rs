@@ -16,7 +16,7 @@ use super::refusal::{Place, is_duplicate};
 ///
 /// A statement costs two changes of threads in sqlx, so few rows a statement is slow: `benches/delivery.rs` stores 196,000
 /// rows a second at 32 rows, 370,000 at 128, 406,000 at 512, 509,000 at 2048 (on two busy cores). SQLite takes 32,766 values a
-/// statement, which is 1310 of the widest rows. The smaller sizes are for the rest of a batch: few sizes, so that each
+/// statement, which is 1170 of the widest rows. The smaller sizes are for the rest of a batch: few sizes, so that each
 /// statement stays prepared.
 const ROWS_PER_STATEMENT: [usize; 4] = [1024, 128, 16, 1];
 

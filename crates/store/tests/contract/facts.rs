@@ -12,11 +12,14 @@ use bftap_store::{Batch, NewRun, RunSource};
 
 pub(crate) const CHAIN: &str = "1000/0xaa";
 
+pub(crate) const SELECTION: &str = r#"{"from_ns":null,"ports":[32323]}"#;
+
 pub(crate) fn new_run(name: &str) -> NewRun {
     NewRun {
         name: name.into(),
         source: RunSource::Analyze,
         program_version: "0.1.0".into(),
+        selection: Some(SELECTION.into()),
     }
 }
 
@@ -173,8 +176,8 @@ pub(crate) fn run_facts() -> RunFacts {
             gaps: 13,
             lost_bytes: 14,
             incomplete_bytes: 15,
-            frames_lost: [0; 2],
-            inferred: None,
+            frames_lost: [71, 72],
+            inferred: Some("klaytn, inferred".into()),
             capabilities: vec!["istanbul/64".into(), "klay/65".into()],
             chain: "1001/0xbb".into(),
             stream_bytes: [16, 17],
@@ -231,8 +234,8 @@ pub(crate) fn run_facts() -> RunFacts {
             bad_checksums: 63,
             skipped_packets: counted("not IP", 64),
             undecodable_reasons: counted("bad RLP", 65),
-            frames_lost: 0,
-            searched_bytes: 0,
+            frames_lost: 67,
+            searched_bytes: 68,
             limits_reached: counted("reorder buffer", 66),
         },
     }

@@ -8,7 +8,11 @@ const PAGE: &str = include_str!("../../../../docs/SCHEMA.md");
 
 fn filled() -> SqliteFile {
     let file = SqliteFile::new();
-    let mut writer = bftap_store::StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let run = bftap_store::NewRun {
+        selection: None,
+        ..new_run("first")
+    };
+    let mut writer = bftap_store::StoreWriter::open(&file.url(), &run).unwrap();
     for sequence in 1..4 {
         writer.height(height(sequence)).unwrap();
         writer.minute(&[link(sequence)]).unwrap();

@@ -93,7 +93,7 @@ async fn a_new_file_gets_tables_and_opening_again_changes_nothing() {
         assert_eq!(
             file.sql("SELECT version, description FROM _sqlx_migrations")
                 .await,
-            [["1", "runs"]]
+            [["1", "runs"], ["2", "losses"]]
         );
     }
     assert_eq!(file.sql("PRAGMA journal_mode").await, [["wal"]]);
@@ -115,7 +115,7 @@ async fn an_empty_file_becomes_a_store() {
             error,
             StoreError::OlderSchema {
                 found: 0,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
@@ -226,6 +226,55 @@ async fn another_programs_database_is_left_as_it_is() {
     }
 }
 
+/// Runs that were stored by the version before stay, and say that they do not know what it did not record.
+#[tokio::test]
+async fn runs_of_an_earlier_schema_stay_when_the_tables_are_brought_up_to_date() {
+    let file = SqliteFile::new();
+    // What that version left: its tables, its list of migrations, and a complete run.
+    let mut writer = bftap_store::StoreWriter::open(&file.url(), &new_run("old")).unwrap();
+    writer.height(crate::facts::height(5)).unwrap();
+    writer.finish(run_facts()).unwrap();
+    file.execute(
+        "ALTER TABLE run DROP COLUMN selection; ALTER TABLE run DROP COLUMN frames_lost;
+         ALTER TABLE run DROP COLUMN searched_bytes; ALTER TABLE session DROP COLUMN inferred;
+         ALTER TABLE session DROP COLUMN frames_lost_from_initiator;
+         ALTER TABLE session DROP COLUMN frames_lost_from_recipient;
+         DELETE FROM _sqlx_migrations WHERE version = 2",
+    )
+    .await;
+    let error = file.error(Access::Read).await;
+    assert!(
+        matches!(
+            error,
+            StoreError::OlderSchema {
+                found: 1,
+                known: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let mut store = open(&file.url(), Access::Write).await.unwrap();
+    let old = store.find_run(Some("old")).await.unwrap();
+    assert_eq!(
+        (old.packets, old.selection, old.frames_lost, old.searched_bytes),
+        (51, None, None, None)
+    );
+    let details = store.details(bftap_store::RunId(old.run_id)).await.unwrap();
+    assert_eq!(
+        (
+            details.sessions[0].frames_lost_from_initiator,
+            details.sessions[0].inferred.as_deref()
+        ),
+        (None, None)
+    );
+    let new = store.begin_run(&new_run("new"), 1).await.unwrap();
+    store.write(new, &batch(5)).await.unwrap();
+    store.finish_run(new, &run_facts(), 2).await.unwrap();
+    assert_eq!(store.find_run(None).await.unwrap().frames_lost, Some(67));
+    assert_eq!(store.runs().await.unwrap().len(), 2);
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_left_to_its_own_version() {
     let file = SqliteFile::new();
@@ -235,7 +284,7 @@ async fn a_newer_schema_is_left_to_its_own_version() {
         .close()
         .await
         .unwrap();
-    file.execute("INSERT INTO _sqlx_migrations VALUES (2, 'later', '2030-01-01', 1, x'00', 1)")
+    file.execute("INSERT INTO _sqlx_migrations VALUES (3, 'later', '2030-01-01', 1, x'00', 1)")
         .await;
     for access in [Access::Write, Access::Read] {
         let error = file.error(access).await;
@@ -243,8 +292,8 @@ async fn a_newer_schema_is_left_to_its_own_version() {
             matches!(
                 error,
                 StoreError::NewerSchema {
-                    found: 2,
-                    known: 1,
+                    found: 3,
+                    known: 2,
                     ..
                 }
             ),

@@ -6,7 +6,9 @@ use bftap_analysis::facts::{RunFacts, Totals};
 use bftap_ibft_decode::Kind;
 use bftap_store::{Access, Batch, RunId, Store, StoreError, StoreUrl, open};
 
-use crate::facts::{CHAIN, at, batch, count, delivery, height, ip, link, new_run, round, run_facts};
+use crate::facts::{
+    CHAIN, SELECTION, at, batch, count, delivery, height, ip, link, new_run, round, run_facts,
+};
 
 /// An empty place for a store.
 pub(crate) trait Backend {
@@ -111,10 +113,11 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         (
             "SELECT name, state, problem, source, program_version, started_ns, finished_ns, batches, first_seen_ns, \
              last_seen_ns, packets, bytes, tcp_packets, sessions, refused, other_flows, frames, consensus_messages, \
-             undecodable, gaps, lost_bytes, incomplete_bytes, bad_checksums FROM run",
+             undecodable, gaps, lost_bytes, incomplete_bytes, bad_checksums, selection, frames_lost, searched_bytes \
+             FROM run",
             &[&[
                 "first", "complete", "-", "analyze", "0.1.0", "1", "2", "2", "18", "19", "51", "52", "53",
-                "54", "55", "56", "57", "58", "59", "60", "61", "62", "63",
+                "54", "55", "56", "57", "58", "59", "60", "61", "62", "63", SELECTION, "67", "68",
             ]],
         ),
         (
@@ -159,7 +162,8 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
             "SELECT session_number, chain_id, initiator, recipient, initiator_ip, recipient_ip, state, attached, mac, \
              frames_from_initiator, frames_from_recipient, gaps, lost_bytes, incomplete_bytes, capabilities, \
              bytes_from_initiator, bytes_from_recipient, initiator_client, recipient_client, initiator_node_id, \
-             recipient_node_id, detail, first_seen_ns, last_seen_ns FROM session",
+             recipient_node_id, detail, first_seen_ns, last_seen_ns, frames_lost_from_initiator, \
+             frames_lost_from_recipient, inferred FROM session",
             &[&[
                 "0",
                 "1",
@@ -185,6 +189,9 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
                 "a gap",
                 "18",
                 "19",
+                "71",
+                "72",
+                "klaytn, inferred",
             ]],
         ),
         (
@@ -674,6 +681,15 @@ pub(crate) async fn details_read_what_was_written(backend: &impl Backend) {
     );
     assert_eq!(details.node_ips.len(), 3);
     assert_eq!(details.sessions[0].state, "lost");
+    assert_eq!(
+        (
+            details.sessions[0].frames_lost_from_initiator,
+            details.sessions[0].frames_lost_from_recipient
+        ),
+        (Some(71), Some(72))
+    );
+    assert_eq!(details.sessions[0].inferred.as_deref(), Some("klaytn, inferred"));
+    assert_eq!(details.run.selection.as_deref(), Some(SELECTION));
     assert_eq!(details.codes[0].wire_code, 33);
     assert_eq!(
         details
