@@ -62,10 +62,16 @@ fn copies_before_a_restart_are_known_behind_it() {
     let observations = network.observations();
     let nothing = Arc::new(KnownPayloads::default());
     let (whole, all_known) = run(&observations, &nothing, |_| true);
-    let (from, to) = (network.span_of(1).0, network.span_of(5).1);
+    let mut times: Vec<i64> = observations
+        .iter()
+        .filter_map(|observation| match observation {
+            Observation::Message(message) => Some(message.seen.nanos()),
+            _ => None,
+        })
+        .collect();
+    times.sort_unstable();
     let mut straddling = 0;
-    for step in 1..40 {
-        let cut = from + (to - from) * step / 40;
+    for cut in times.into_iter().step_by(17) {
         let (first, known) = run(&observations, &nothing, |time| time < cut);
         let (second, known) = run(&observations, &Arc::new(known), |time| time >= cut);
         let mut both = first.clone();

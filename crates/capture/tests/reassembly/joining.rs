@@ -45,9 +45,9 @@ fn sequence_numbers_of_offset_0_are_told() {
         [Some(SeqNumber(100)), Some(SeqNumber(0))]
     );
     let packets = [
-        segment(Low, 3, 0).data(b"d"),
+        segment(Low, 2, 0).data(b"d"),
         segment(Low, u32::MAX, 1).data(b"abcd"),
-        segment(Low, 4, 60).data(b"e"),
+        segment(Low, 3, 60).data(b"e"),
     ];
     let story = run(&packets);
     assert_eq!(story.only().low(), b"abcde");
