@@ -265,7 +265,7 @@ fn patience_has_an_end() {
     let to = [starts[0][10] + 20, starts[1][10] + 20];
     let memory = shifted(remembered(&sample, &secrets, to), to);
     let long = sample.streams[0].len();
-    sample.streams[0].extend((0..100_000_u32).map(|number| (number * 7919 >> 5) as u8));
+    sample.streams[0].extend((0..100_000_u32).map(|number| ((number * 7919) >> 5) as u8));
     sample.streams[0].drain(to[0]..long);
     let mut run = Run::new(&sample, &secrets, false, to);
     run.decoder.resume(memory);
