@@ -431,6 +431,13 @@ impl Session {
             // A handshake that never ended carried no message, unless its end was only not captured.
             SessionState::NoHandshake if summary.gaps == 0 => Vec::new(),
             SessionState::NoHandshake => vec![whole],
+            // Nobody talks so much to an end that is silent: its direction was not captured.
+            SessionState::Decrypted | SessionState::Lost
+                if summary.stream_bytes.contains(&0)
+                    && summary.stream_bytes.iter().sum::<u64>() > ONE_SIDED =>
+            {
+                vec![whole]
+            }
             SessionState::Decrypted | SessionState::Lost
                 if summary.dropped_bytes > 0 || flow.reason == CloseReason::Evicted =>
             {
@@ -475,6 +482,9 @@ impl Session {
         around.out.push(Observation::End(self.id, Box::new(end)));
     }
 }
+
+/// Bytes from one end, without any from the other, that tell that the other direction is missing from the capture.
+const ONE_SIDED: u64 = 8 << 10;
 
 /// A mebibyte of stream.
 const REACH_MARGIN: u64 = 1 << 16;

@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts};
+use bftap_analysis::facts::{Coverage, FactSink, HeightFacts, LinkCountFact, RunFacts};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
-use bftap_model::Nanos;
+use bftap_model::{Direction, Nanos};
 use bftap_pipeline::{AttachOptions, Input, PipelineOptions, Progress, analyze};
 use bftap_simnet::client::Client;
 use bftap_simnet::{Fault, FaultKind, Gossip, SimulateOptions, Taps};
@@ -228,6 +228,26 @@ fn large_frames_at_the_cut() {
         })
         .collect();
     check_all("large frames", &network, &cuts, 1..=1);
+}
+
+/// What only one direction of a capture shows is a lower bound, however well the sessions decode.
+#[test]
+fn one_direction_makes_lower_bounds() {
+    let network = network(|options| options.taps = Taps::Only(vec![0]));
+    for keep in [Direction::FromInitiator, Direction::FromRecipient] {
+        let one_way = Harm::OneWay {
+            share: 1_000_000,
+            keep,
+        };
+        let damaged = damage(&network.capture, &[one_way], 1).unwrap();
+        let (counts, facts) = found(damaged, &network, 2);
+        assert!(!counts.is_empty());
+        for node in &facts.nodes {
+            assert_ne!(node.coverage, Coverage::Full, "{node:?}");
+        }
+    }
+    let (_, facts) = found(network.capture.clone(), &network, 2);
+    assert!(facts.nodes.iter().any(|node| node.coverage == Coverage::Full));
 }
 
 /// Connections that are made to look as if they could be joined: noise, the same sixteen bytes again and again, pieces of real
