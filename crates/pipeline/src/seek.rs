@@ -24,6 +24,9 @@ const SHALLOW: u64 = 1 << 24;
 /// Bytes of each side that are looked at first: frames of consensus are small, so some of them begin there.
 const FIRST_BYTES: usize = 8 << 10;
 
+/// The same for long key streams: enough for most gossip of transactions, and few enough that windows stay in the near caches.
+const FIRST_DEEP_BYTES: usize = 16 << 10;
+
 /// Blocks of key stream that count as a second of a processor: what one core of a small machine runs through.
 pub(crate) const BLOCKS_A_SECOND: u64 = 1 << 27;
 
@@ -122,8 +125,13 @@ impl SeekState {
             .flatten()
             .map(|(_, run)| run.len() as u64)
             .sum();
+        // Where both ends were looked for with some of their bytes, and neither was found, the secret is not there; it is not that
+        // both are in the middle of a large frame.
+        let settled = sought.only.is_none() && sought.runs.iter().all(|runs| !runs.is_empty());
         if self.level == Level::First {
             self.level = Level::All;
+        } else if self.level == Level::Deep && self.bytes > 0 && settled {
+            return Next::Nothing;
         } else if urgent && self.bytes >= total {
             let port_fits = [flow.low.port, flow.high.port]
                 .iter()
@@ -141,6 +149,7 @@ impl SeekState {
         }
         let most = match self.bytes {
             0 if self.level == Level::All => FIRST_BYTES,
+            0 => FIRST_DEEP_BYTES,
             _ => usize::MAX,
         };
         let mut request = SearchRequest {
