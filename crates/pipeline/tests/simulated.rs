@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bftap_analysis::facts::{Coverage, FactSink, HeightFacts, LinkCountFact, RunFacts};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
+use bftap_decrypt::sample::Sample;
 use bftap_model::{Direction, Nanos};
 use bftap_pipeline::{AttachOptions, Input, PipelineOptions, Progress, analyze};
 use bftap_simnet::client::Client;
@@ -310,4 +311,71 @@ fn hostile_connections_leave_others_as_they_are() {
         facts.totals.searched_bytes
     );
     assert!(facts.totals.searched_bytes > alone.totals.searched_bytes);
+}
+
+/// A session that has half a gibibyte behind it when the capture begins: only the deep search reaches it.
+#[test]
+fn places_far_from_the_start_are_found() {
+    let mut sample = Sample::new(5, None);
+    let mut packets = Vec::new();
+    for (direction, blocks, ends) in [
+        (
+            Direction::FromInitiator,
+            1 << 25,
+            ["10.0.0.1:40000", "10.0.0.2:30303"],
+        ),
+        (
+            Direction::FromRecipient,
+            (1 << 25) - 777,
+            ["10.0.0.2:30303", "10.0.0.1:40000"],
+        ),
+    ] {
+        let start = sample.streams[direction.index()].len();
+        sample.skip_blocks(direction, blocks);
+        for number in 0..50 {
+            sample.message(direction, 0x16, &vec![number; 300]);
+        }
+        // The capture begins inside a frame.
+        let stream = &sample.streams[direction.index()][start + 40..];
+        for (number, payload) in stream.chunks(1000).enumerate() {
+            let bytes = Tcp::new(ends[0], ends[1])
+                .seq(7_000 + number as u32 * 1000)
+                .payload(payload)
+                .ethernet();
+            let len = bytes.len() as u32;
+            packets.push((1_795_000_000_000_000_000 + number as i64, bytes, len));
+        }
+    }
+    packets.sort_by_key(|(time, ..)| *time);
+    for (reach, frames) in [(AttachOptions::new(1, 60), 49), (AttachOptions::new(0, 60), 0)] {
+        let options = PipelineOptions {
+            attach: reach,
+            secrets: Arc::new(SecretStore::new()),
+            ..PipelineOptions::default()
+        };
+        options.secrets.add(sample.key_log_entry(), &"sample".into());
+        let input = Input {
+            path: "far".to_owned(),
+            read: Box::new(Cursor::new(pcap(&packets))),
+        };
+        let analysis = analyze(
+            vec![input],
+            Arc::new(options),
+            &Progress::default(),
+            &mut Sums::default(),
+        )
+        .unwrap();
+        let sessions = &analysis.facts.sessions;
+        let read: Vec<_> = sessions
+            .iter()
+            .map(|session| (session.frames_from_initiator, session.frames_from_recipient))
+            .filter(|read| *read != (0, 0))
+            .collect();
+        let expected = if frames > 0 {
+            vec![(frames, frames)]
+        } else {
+            vec![]
+        };
+        assert_eq!(read, expected, "{:?}", analysis.facts.totals);
+    }
 }
