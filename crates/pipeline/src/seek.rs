@@ -25,7 +25,7 @@ const SHALLOW: u64 = 1 << 24;
 const FIRST_BYTES: usize = 8 << 10;
 
 /// The same for long key streams: enough for most gossip of transactions, and few enough that windows stay in the near caches.
-const FIRST_DEEP_BYTES: usize = 16 << 10;
+const FIRST_DEEP_BYTES: usize = 8 << 10;
 
 /// Blocks of key stream that count as a second of a processor: what one core of a small machine runs through.
 pub(crate) const BLOCKS_A_SECOND: u64 = 1 << 27;
