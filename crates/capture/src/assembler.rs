@@ -581,6 +581,11 @@ impl Assembler {
         self.delivered > 0 || self.waiting_cost() > 0
     }
 
+    /// Whether nothing was told of the stream yet, bytes or gaps, and nothing waits: it can still begin anew.
+    pub(crate) fn gave_nothing(&self) -> bool {
+        self.next == 0 && self.waiting_cost() == 0
+    }
+
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
     }

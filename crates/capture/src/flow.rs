@@ -261,7 +261,7 @@ impl Flow {
         }
         if let Some(start) = own.start() {
             if own.has_syn() {
-                if answer && answers && !own.has_payload() {
+                if answer && answers && own.gave_nothing() {
                     return SynVerdict::Restart;
                 }
                 if !answer && !peer.has_syn() && !own.has_payload() && !peer.has_payload() {

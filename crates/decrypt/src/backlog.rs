@@ -9,8 +9,6 @@ use bftap_model::{CaptureTime, StreamOffset};
 pub(crate) struct Backlog {
     bytes: Vec<u8>,
     pieces: VecDeque<Piece>,
-    /// Offset of the first piece in the stream.
-    start: u64,
     /// Bytes before the first gap.
     prefix: usize,
     gap: bool,
@@ -84,22 +82,27 @@ impl Backlog {
         self.bytes.len() + self.pieces.len() * size_of::<Piece>()
     }
 
-    /// An empty backlog of a stream's bytes from `start` on.
-    pub(crate) fn from_offset(start: u64) -> Self {
-        Self {
-            start,
-            ..Self::default()
+    /// Lets go of all bytes, which are missing from now on; gives how many there were.
+    pub(crate) fn forget(&mut self) -> u64 {
+        let dropped = self.bytes.len() as u64;
+        let missing = self
+            .pieces
+            .iter()
+            .map(|piece| match *piece {
+                Piece::Data { len, .. } => len as u64,
+                Piece::Gap { len } => len,
+            })
+            .fold(0, u64::saturating_add);
+        *self = Self::default();
+        if missing > 0 {
+            self.gap(missing);
         }
-    }
-
-    /// Offset of its first byte or gap in the stream.
-    pub(crate) fn start(&self) -> u64 {
-        self.start
+        dropped
     }
 
     /// Everything from byte `from` of the stream on.
     pub(crate) fn parts_from(&self, from: u64) -> impl Iterator<Item = Part<'_>> {
-        let mut skip = from.saturating_sub(self.start);
+        let mut skip = from;
         let mut rest = self.bytes.as_slice();
         self.pieces.iter().filter_map(move |piece| match *piece {
             Piece::Data { len, seen } => {
@@ -120,7 +123,7 @@ impl Backlog {
     /// The bytes from gap to gap: each run with the offset of its first byte.
     pub(crate) fn runs(&self) -> Vec<(StreamOffset, &[u8])> {
         let mut runs: Vec<(StreamOffset, &[u8])> = Vec::new();
-        let (mut at, mut from, mut to) = (self.start, 0, 0);
+        let (mut at, mut from, mut to) = (0, 0, 0);
         for piece in &self.pieces {
             match *piece {
                 Piece::Data { len, .. } => to += len,
@@ -170,15 +173,14 @@ mod tests {
         let rest: Vec<_> = backlog.parts_from(9).collect();
         assert_eq!(rest, [Part::Gap(7), Part::Data(b"gh", at(3))]);
 
-        let mut later = Backlog::from_offset(1000);
-        later.push(b"abc", at(1));
-        later.gap(5);
-        later.push(b"d", at(1));
-        assert_eq!(
-            later.runs(),
-            [(StreamOffset(1000), &b"abc"[..]), (StreamOffset(1008), b"d")]
-        );
-        assert_eq!(later.parts_from(1002).next(), Some(Part::Data(b"c", at(1))));
         assert!(backlog.held() > 8);
+
+        // What it let go is missing, and the next byte keeps its offset.
+        assert_eq!((backlog.forget(), backlog.prefix()), (8, &b""[..]));
+        backlog.push(b"ij", at(4));
+        assert_eq!(backlog.runs(), [(StreamOffset(18), &b"ij"[..])]);
+        let rest: Vec<_> = backlog.parts_from(0).collect();
+        assert_eq!(rest, [Part::Gap(18), Part::Data(b"ij", at(4))]);
+        assert_eq!(Backlog::default().forget(), 0);
     }
 }

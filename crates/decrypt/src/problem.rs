@@ -62,8 +62,10 @@ pub enum ProblemKind {
     /// The first two frame headers contradict each other.
     #[error("what follows the handshake does not look like frames of one session")]
     HeadersDisagree,
-    /// Too much came before the secret did.
-    #[error("more than {limit} bytes came before a secret did; what came after them is lost")]
+    /// Bytes came before the secret, or the place in its key stream, did, and could not be kept until then.
+    #[error(
+        "more came before its secret, or its place in the key stream, than is kept (at most {limit} bytes); the rest is lost"
+    )]
     WaitingLimit {
         /// Bytes that may wait.
         limit: usize,

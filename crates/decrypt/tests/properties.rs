@@ -522,6 +522,93 @@ fn secrets_that_open_nothing_make_it_failed_until_the_right_one_comes() {
     assert_eq!(summary.secret_source.as_deref(), Some("right"));
 }
 
+/// A session whose place was sought in vain holds nothing until other secrets come; what fell on the floor until then is counted, and the
+/// offsets behind it are right.
+#[test]
+fn what_a_session_without_hope_drops_is_counted_once_it_is_joined() {
+    let sample = sample(Some(0));
+    let secrets = SecretStore::new();
+    let (expected, ..) = reference(&sample);
+    let mut decoder = decoder(SessionOptions::default());
+    // The handshake is missing; then some of the rest, some more, and what comes behind it.
+    let cuts = [0, 1].map(|index| {
+        let (start, end) = (sample.handshake[index], sample.streams[index].len());
+        [start, start + (end - start) / 4, start + (end - start) / 2, end]
+    });
+    for step in 0..3 {
+        if step == 0 {
+            for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+                let gap = StreamGap {
+                    offset: StreamOffset(0),
+                    len: sample.handshake[direction.index()] as u64,
+                    seen: CaptureTime::from_nanos(0),
+                };
+                decoder.push(side(direction), StreamItem::Gap(gap), &secrets);
+            }
+        }
+        for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+            let cut = cuts[direction.index()];
+            let chunk = StreamChunk {
+                offset: StreamOffset(cut[step] as u64),
+                seen: CaptureTime::from_nanos(0),
+                bytes: Cow::Borrowed(&sample.streams[direction.index()][cut[step]..cut[step + 1]]),
+            };
+            decoder.push(side(direction), StreamItem::Data(chunk), &secrets);
+        }
+        match step {
+            0 => {
+                assert!(decoder.sought().is_some());
+                decoder.give_up(secrets.generation());
+                assert!(decoder.sought().is_none());
+            }
+            1 => {
+                assert!(decoder.sought().is_none(), "nothing is held");
+                secrets.add(sample.key_log_entry(), &"late".into());
+            }
+            _ => {}
+        }
+    }
+    let dropped: usize = cuts.iter().map(|cut| cut[2] - cut[0]).sum();
+    assert_eq!(decoder.summary().dropped_bytes, dropped as u64);
+    let mut request = SearchRequest {
+        reach: u64::MAX,
+        ..SearchRequest::default()
+    };
+    for (side, runs) in decoder.sought().unwrap().runs.iter().enumerate() {
+        request.runs[side] = runs.iter().map(|(offset, run)| (*offset, run.to_vec())).collect();
+    }
+    let limits = SearchLimits {
+        jobs: 1,
+        budget: 1 << 20,
+    };
+    let answer = search(&[request], &secrets.all(), 0..1 << 16, limits)
+        .answers
+        .remove(0)
+        .unwrap();
+    decoder.attach(&answer.candidate, answer.places);
+    let (mut told, mut problems) = ([Vec::new(), Vec::new()], Vec::new());
+    drain(&mut decoder, &mut told, &mut problems);
+    let mut before = 0;
+    for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+        let behind: Vec<u64> = expected[direction.index()]
+            .iter()
+            .map(|told| told.offset)
+            .filter(|&offset| offset >= cuts[direction.index()][2] as u64)
+            .collect();
+        let found: Vec<u64> = told[direction.index()].iter().map(|told| told.offset).collect();
+        assert!(!behind.is_empty());
+        assert_eq!(found, behind);
+        before += behind[0];
+    }
+    let summary = decoder.summary();
+    assert_eq!(summary.recognised, Recognised::Decrypted);
+    assert_eq!(summary.lost_bytes, before);
+    assert!(
+        matches!(problems[..], [ProblemKind::WaitingLimit { .. }]),
+        "{problems:?}"
+    );
+}
+
 /// The handshake is whole, and gaps swallow the first headers of both directions: no header tells which secret it is, but a later
 /// place does, once somebody has searched for it.
 #[test]

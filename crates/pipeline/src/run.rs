@@ -212,6 +212,10 @@ fn work(
         match work {
             Work::Segments(batch) => worker.push(&batch, &mut out),
             Work::Close => worker.close(&mut out),
+            Work::Meet(met) => {
+                // As below.
+                let _ = met.send(());
+            }
             Work::Show(known, reply) => {
                 // The reader waits for it; if it does not, the run is over.
                 let _ = reply.send(worker.wanted(&known, &mut out));
@@ -231,6 +235,8 @@ enum Work {
     Segments(SegmentBatch),
     /// The capture is over.
     Close,
+    /// Say that all that came before is done.
+    Meet(Sender<()>),
     /// Say which sessions have no place.
     Show(Arc<Known>, Sender<Reply>),
     /// Places that were found.
@@ -245,19 +251,10 @@ fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], progress: &Progress, last:
         }
     }
     loop {
+        // What all sessions together hold is only certain once nobody works.
+        ask(queues, Work::Meet)?;
         let known = Arc::new(seeker.known());
-        let replies: Vec<Receiver<Reply>> = queues
-            .iter()
-            .map(|queue| {
-                let (reply, replies) = bounded(1);
-                queue.send(Work::Show(Arc::clone(&known), reply)).ok()?;
-                Some(replies)
-            })
-            .collect::<Option<_>>()?;
-        let replies = replies
-            .into_iter()
-            .map(|reply| reply.recv().ok())
-            .collect::<Option<_>>()?;
+        let replies = ask(queues, |reply| Work::Show(Arc::clone(&known), reply))?;
         progress.searching.store(true, Ordering::Relaxed);
         let answers = seeker.answer(replies);
         progress.searched.store(seeker.searched(), Ordering::Relaxed);
@@ -269,6 +266,19 @@ fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], progress: &Progress, last:
             queue.send(Work::Attach(answers)).ok()?;
         }
     }
+}
+
+/// Tells all workers to do something, and waits for their answers; `None` if a worker is gone.
+fn ask<T>(queues: &[Sender<Work>], work: impl Fn(Sender<T>) -> Work) -> Option<Vec<T>> {
+    let replies: Vec<Receiver<T>> = queues
+        .iter()
+        .map(|queue| {
+            let (reply, replies) = bounded(1);
+            queue.send(work(reply)).ok()?;
+            Some(replies)
+        })
+        .collect::<Option<_>>()?;
+    replies.into_iter().map(|reply| reply.recv().ok()).collect()
 }
 
 fn note_search(seeker: Seeker, totals: &mut WorkerTotals) {

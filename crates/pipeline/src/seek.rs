@@ -194,7 +194,8 @@ pub(crate) struct Seeker {
     next_point: u64,
     bytes: u64,
     ports: BTreeSet<u16>,
-    used: HashMap<SecretId, FlowKey>,
+    /// Secrets that opened a connection, and which; `None` if that were several, so that it may be any.
+    used: HashMap<SecretId, Option<FlowKey>>,
     budget: u64,
     spent: u64,
     exhausted: bool,
@@ -236,7 +237,12 @@ impl Seeker {
     pub(crate) fn answer(&mut self, mut replies: Vec<Reply>) -> Option<Vec<Answers>> {
         for reply in &mut replies {
             self.ports.extend(reply.ports.drain(..));
-            self.used.extend(reply.used.drain(..));
+            for (secret, flow) in reply.used.drain(..) {
+                self.used
+                    .entry(secret)
+                    .and_modify(|known| *known = known.filter(|known| *known == flow))
+                    .or_insert(Some(flow));
+            }
         }
         if replies.iter().all(|reply| reply.wanted.is_empty()) {
             return None;
@@ -271,9 +277,8 @@ impl Seeker {
                 let free: Vec<Candidate> = candidates
                     .iter()
                     .filter(|candidate| {
-                        self.used
-                            .get(&candidate.id())
-                            .is_none_or(|flow| flows.contains(flow))
+                        let used = self.used.get(&candidate.id()).copied().flatten();
+                        used.is_none_or(|flow| flows.contains(&flow))
                     })
                     .cloned()
                     .collect();

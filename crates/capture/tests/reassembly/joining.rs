@@ -243,3 +243,22 @@ fn a_syn_ack_that_answers_another_syn_is_ignored() {
     assert_eq!(story.only().high(), b"abc");
     assert_eq!(story.only().summary().ignored_syns, 1);
 }
+
+#[test]
+fn a_syn_ack_behind_a_declared_gap_restarts_nothing() {
+    // The byte of a SYN-ACK with payload was cut off, its FIN says that it is missing, and the acknowledgement that nobody waits for it.
+    let mut table = FlowTable::new(FlowLimits::default());
+    let mut story = Story::default();
+    let mut events = Vec::new();
+    let first = segment(High, 0, 0).syn().fin().ack(280).data(&[1]).cut(1);
+    let acknowledged = segment(Low, 0, 0).ack(2);
+    let again = segment(High, 1, 2000).syn().ack(280).data(&[1]);
+    table.push(&first.head, &first.payload, &mut events);
+    table.push(&acknowledged.head, &[], &mut events);
+    table.advance(millis(2000), &mut events);
+    table.push(&again.head, &again.payload, &mut events);
+    table.finish(&mut events);
+    story.hear(events);
+    assert_eq!(story.nth(0).gaps[High.index()], [(0, 1)]);
+    assert_eq!(story.nth(0).summary().ignored_syns, 1);
+}

@@ -131,7 +131,7 @@ impl SessionDecoder {
                 MacCheck::Skipped
             };
             let keystream = Keystream::new(&candidate.secrets.aes);
-            let mut reader = FrameReader::unplaced(keystream, StreamOffset(backlog.start()), mac);
+            let mut reader = FrameReader::unplaced(keystream, StreamOffset(0), mac);
             for part in backlog.parts_from(0) {
                 match part {
                     Part::Data(bytes, seen) => reader.push(bytes, seen),
@@ -174,11 +174,14 @@ impl SessionDecoder {
         }
     }
 
-    /// Tells that no secret of this generation opens the session: nothing is held until others come.
+    /// Tells that no secret of this generation opens the session: nothing is held until others come. What is let go counts as
+    /// [`dropped_bytes`](super::SessionSummary::dropped_bytes).
     pub fn give_up(&mut self, generation: u64) {
         if let Phase::Seeking(seeking) = &mut self.phase {
             seeking.dormant = Some(generation);
-            seeking.backlogs = self.positions.map(Backlog::from_offset);
+            for backlog in &mut seeking.backlogs {
+                self.dropped_bytes += backlog.forget();
+            }
             self.charge.set(0);
         }
     }
@@ -190,10 +193,16 @@ impl SessionDecoder {
         };
         if let Some(generation) = seeking.dormant {
             if secrets.generation() == generation {
-                seeking.backlogs = self.positions.map(Backlog::from_offset);
+                let backlog = &mut seeking.backlogs[side.index()];
+                match part {
+                    Part::Data(bytes, _) => {
+                        backlog.gap(bytes.len() as u64);
+                        self.dropped_bytes += bytes.len() as u64;
+                    }
+                    Part::Gap(len) => backlog.gap(len),
+                }
                 return;
             }
-            // Backlogs begin where the streams were when the last part came; this part is the first one to be held.
             seeking.dormant = None;
         }
         let held: usize = seeking.backlogs.iter().map(Backlog::held).sum();
