@@ -60,6 +60,7 @@ struct LimitsTable {
     waiting_ciphertext_bytes: Option<usize>,
     seeking_ciphertext_bytes: Option<usize>,
     waiting_total_bytes: Option<usize>,
+    frame_total_bytes: Option<usize>,
     payload_cache_bytes: Option<usize>,
     secrets: Option<usize>,
     secrets_per_session: Option<usize>,
@@ -173,6 +174,9 @@ impl Config {
         );
         if let Some(limit) = self.limits.waiting_total_bytes {
             options.sessions.waiting = WaitingPool::new(limit);
+        }
+        if let Some(limit) = self.limits.frame_total_bytes {
+            options.sessions.frames = WaitingPool::new(limit);
         }
         set(&mut options.payload_cache, self.limits.payload_cache_bytes);
         options
@@ -340,7 +344,7 @@ mod tests {
         let config = parse(
             "dialect = \"quorum-ibft\"\n[consensus]\ncommittee = 4\nquorum = \"ceil-2n/3\"\nproposer_policy = \"sticky\"\n\
              validators = [\"0x7e3d7640ffc956d8f7024664c4506049ebd5954b\"]\n[store]\ndeliveries = false\n[limits]\nwaiting_ciphertext_bytes = 77\n\
-             seeking_ciphertext_bytes = 78\nwaiting_total_bytes = 79\n\
+             seeking_ciphertext_bytes = 78\nwaiting_total_bytes = 79\nframe_total_bytes = 80\n\
              secrets = 5\nopen_deliveries = 9\nreorder_bytes = 3\nacked_wait_ms = 2500\n",
         )
         .unwrap();
@@ -358,6 +362,7 @@ mod tests {
         assert_eq!(options.sessions.waiting_limit, 77);
         assert_eq!(options.sessions.seeking_limit, 78);
         assert!(format!("{:?}", options.sessions.waiting).contains("limit: 79"));
+        assert!(format!("{:?}", options.sessions.frames).contains("limit: 80"));
         assert_eq!(options.flows.direction_bytes, 3);
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);

@@ -482,7 +482,7 @@ impl FrameReader {
         of_header + self.unread() as u64
     }
 
-    fn unread(&self) -> usize {
+    pub(crate) fn unread(&self) -> usize {
         self.buffer.len() - self.start
     }
 
@@ -531,7 +531,7 @@ pub const HEADER_TAIL: [u8; 13] = [0xc2, 0x80, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 
 pub const FRAME_OVERHEAD: u32 = (BLOCK_LEN + 2 * MAC_LEN) as u32;
 
 /// Buffers up to this size are kept for the next frames: most proposals fit, and thousands of sessions may be open.
-const KEPT_CAPACITY: usize = 256 << 10;
+pub(crate) const KEPT_CAPACITY: usize = 256 << 10;
 
 /// Frames of consensus are a few hundred bytes long; where nothing is known yet, that is where the search begins.
 const TYPICAL_FRAME: u64 = 400;

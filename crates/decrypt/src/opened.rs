@@ -9,9 +9,11 @@ use rlp::Rlp;
 
 use crate::capability::Agreed;
 use crate::disconnect::Disconnect;
-use crate::frame::{FrameErrorKind, FramePlace, FrameReader, MacPart};
+use crate::frame::{FrameErrorKind, FramePlace, FrameReader, KEPT_CAPACITY, MacPart};
 use crate::hello::Hello;
 use crate::problem::{Problem, ProblemKind};
+use crate::session::SessionOptions;
+use crate::session::waiting_pool::{Charge, WaitingPool};
 use crate::snappy::SnappyReader;
 use crate::status::Status;
 
@@ -25,6 +27,8 @@ pub(crate) struct OpenSession {
     waiting_limit: usize,
     /// Bytes of a direction that may wait for its place.
     unplaced_limit: usize,
+    /// Room for large unfinished frames, which all sessions share.
+    room: WaitingPool,
     /// An earlier run read the first frames, so nobody has to wait for them.
     goes_on: bool,
     counts: OpenCounts,
@@ -44,6 +48,8 @@ pub(crate) struct OpenCounts {
 #[derive(Debug)]
 struct OneWay {
     reader: FrameReader,
+    /// What the reader holds beyond [`KEPT_CAPACITY`].
+    charge: Charge,
     frames: u64,
     /// A wrong MAC was told.
     mac_failed: bool,
@@ -69,10 +75,17 @@ enum Payload {
     Decompressed(usize),
 }
 
+/// What a reader that holds so much counts as among large unfinished frames.
+#[inline]
+fn beyond_kept(held: usize) -> usize {
+    if held > KEPT_CAPACITY { held } else { 0 }
+}
+
 impl OpenSession {
-    pub(crate) fn new(readers: [FrameReader; 2], waiting_limit: usize) -> Self {
+    pub(crate) fn new(readers: [FrameReader; 2], options: &SessionOptions) -> Self {
         let directions = readers.map(|reader| OneWay {
             reader,
+            charge: options.frames.charge(),
             frames: 0,
             mac_failed: false,
             ended: false,
@@ -84,20 +97,32 @@ impl OpenSession {
             directions,
             agreed: Agreed::default(),
             snappy: SnappyReader::default(),
-            waiting_limit,
+            waiting_limit: options.waiting_limit,
             unplaced_limit: usize::MAX,
+            room: options.frames.clone(),
             goes_on: false,
             counts: OpenCounts::default(),
         }
     }
 
+    /// Takes the next bytes; says whether there was room for them. If not, they are missing like those of a gap.
     #[inline]
-    pub(crate) fn push(&mut self, direction: Direction, bytes: &[u8], seen: CaptureTime) {
-        let reader = &mut self.directions[direction.index()].reader;
+    pub(crate) fn push(&mut self, direction: Direction, bytes: &[u8], seen: CaptureTime) -> bool {
+        let OneWay { reader, charge, .. } = &mut self.directions[direction.index()];
+        let held = reader.unread() + bytes.len();
+        let beyond = beyond_kept(held);
+        if beyond != charge.amount() {
+            if beyond > charge.amount() + self.room.room() {
+                reader.gap(bytes.len() as u64);
+                return false;
+            }
+            charge.set(beyond);
+        }
         reader.push(bytes, seen);
         if reader.is_unplaced() {
             reader.keep_last(self.unplaced_limit);
         }
+        true
     }
 
     /// Bounds what a direction without a place may hold.
@@ -158,8 +183,18 @@ impl OpenSession {
                 return Some(ready);
             }
         }
-        BOTH.into_iter()
-            .find_map(|direction| self.next_of(direction, problems))
+        let ready = BOTH
+            .into_iter()
+            .find_map(|direction| self.next_of(direction, problems));
+        if ready.is_none() {
+            // Nothing may follow on this session for long, and others need the room.
+            for OneWay { reader, charge, .. } in &mut self.directions {
+                if charge.amount() > 0 {
+                    charge.set(beyond_kept(reader.unread()));
+                }
+            }
+        }
+        ready
     }
 
     fn next_of(&mut self, direction: Direction, problems: &mut VecDeque<Problem>) -> Option<Ready> {

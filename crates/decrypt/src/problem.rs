@@ -70,6 +70,14 @@ pub enum ProblemKind {
         /// Bytes that may wait.
         limit: usize,
     },
+    /// Unfinished frames of all sessions hold all that they may, so bytes of a large one are lost.
+    #[error(
+        "large unfinished frames of all sessions hold all the memory they may ({limit} bytes); bytes of this one are lost"
+    )]
+    FrameMemory {
+        /// Bytes that unfinished frames may hold.
+        limit: usize,
+    },
 }
 
 impl Problem {

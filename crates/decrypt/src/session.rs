@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bftap_model::{Direction, FlowKey, Hash256, Side, StreamItem, StreamOffset, WireMessage, keccak256};
+use bftap_model::{
+    Direction, FlowKey, Hash256, Origin, Side, StreamChunk, StreamItem, StreamOffset, WireMessage, keccak256,
+};
 
 use crate::backlog::{Backlog, Part};
 use crate::frame::{FrameReader, MacCheck};
@@ -18,7 +20,7 @@ use crate::secrets::SecretId;
 mod resuming;
 mod seeking;
 mod summary;
-mod waiting_pool;
+pub(crate) mod waiting_pool;
 
 use resuming::Resuming;
 pub use resuming::{Remembered, Told};
@@ -40,6 +42,8 @@ pub struct SessionOptions {
     pub seeking_limit: usize,
     /// Bytes of all sessions that wait.
     pub waiting: WaitingPool,
+    /// Bytes of all unfinished frames of more than 256 KiB; a frame may have up to 16 MiB, and the sender decides when it ends.
+    pub frames: WaitingPool,
 }
 
 impl Default for SessionOptions {
@@ -50,6 +54,7 @@ impl Default for SessionOptions {
             // No client takes messages of more than 12 MiB, so among so many bytes a header must be.
             seeking_limit: 16 << 20,
             waiting: WaitingPool::default(),
+            frames: WaitingPool::new(1 << 30),
         }
     }
 }
@@ -81,6 +86,8 @@ pub struct SessionDecoder {
     missing_bytes: u64,
     /// Bytes that came while too much was waiting.
     dropped_bytes: u64,
+    /// It was told that there was no room for a frame.
+    no_room_told: bool,
     charge: Charge,
 }
 
@@ -169,6 +176,7 @@ impl SessionDecoder {
             gaps: 0,
             missing_bytes: 0,
             dropped_bytes: 0,
+            no_room_told: false,
             charge,
         }
     }
@@ -186,7 +194,9 @@ impl SessionDecoder {
                 self.stream_bytes[side.index()] += chunk.bytes.len() as u64;
                 if let Phase::Open(open) = &mut self.phase {
                     let direction = open.direction(side);
-                    open.messages.push(direction, &chunk.bytes, chunk.seen);
+                    if !open.messages.push(direction, &chunk.bytes, chunk.seen) {
+                        self.no_room(direction, &chunk);
+                    }
                 } else {
                     self.hold(side, Part::Data(&chunk.bytes, chunk.seen), secrets);
                 }
@@ -218,6 +228,22 @@ impl SessionDecoder {
                 }
                 self.try_remembered(side);
             }
+        }
+    }
+
+    /// Takes the news that bytes of an open session were dropped.
+    #[cold]
+    fn no_room(&mut self, direction: Direction, chunk: &StreamChunk<'_>) {
+        self.dropped_bytes += chunk.bytes.len() as u64;
+        if !self.no_room_told {
+            self.no_room_told = true;
+            let origin = Origin {
+                offset: chunk.offset,
+                seen: chunk.seen,
+            };
+            let limit = self.options.frames.limit();
+            self.problems
+                .push_back(Problem::at(direction, origin, ProblemKind::FrameMemory { limit }));
         }
     }
 
@@ -539,7 +565,7 @@ impl SessionOptions {
             candidate: candidate.clone(),
             source: Arc::clone(&candidate.source),
             unused_candidates: unused,
-            messages: OpenSession::new(readers, self.waiting_limit),
+            messages: OpenSession::new(readers, self),
             told: None,
         }
     }

@@ -8,7 +8,7 @@ use bftap_decrypt::sample::Sample;
 use bftap_decrypt::search::{SearchLimits, SearchRequest, search};
 use bftap_decrypt::{
     Attached, ProblemKind, Recognised, SecretStore, SessionDecoder, SessionOptions, SessionOutput,
-    SessionSummary,
+    SessionSummary, WaitingPool,
 };
 use bftap_model::{
     CaptureTime, Direction, Endpoint, FlowKey, MacState, Side, StreamChunk, StreamGap, StreamItem,
@@ -520,6 +520,93 @@ fn secrets_that_open_nothing_make_it_failed_until_the_right_one_comes() {
     );
     assert_eq!([told[0].len(), told[1].len()], [9, 10]);
     assert_eq!(summary.secret_source.as_deref(), Some("right"));
+}
+
+/// Senders decide when their frames end, so all sessions share a limit of what unfinished ones may hold. What is beyond costs the frame it
+/// belongs to, is counted, and reading goes on behind it.
+#[test]
+fn unfinished_frames_of_all_sessions_share_a_limit() {
+    const LARGE: usize = 700_000;
+    let frames = WaitingPool::new(LARGE + 100_000);
+    let mut sample = sample(None);
+    let small = sample.streams[0].len();
+    sample.message(Direction::FromInitiator, 0x22, &incompressible(LARGE));
+    let large = sample.streams[0].len();
+    assert!(large - small > LARGE);
+    sample.message(Direction::FromInitiator, 0x23, &[0xc0]);
+    let all = sample.streams[0].len();
+    let secrets = SecretStore::new();
+    secrets.add(sample.key_log_entry(), &"sample".into());
+
+    struct Session(SessionDecoder, [Vec<Told>; 2], Vec<ProblemKind>);
+    let mut sessions = [0, 1].map(|_| {
+        let options = SessionOptions {
+            frames: frames.clone(),
+            ..SessionOptions::default()
+        };
+        Session(decoder(options), Default::default(), Vec::new())
+    });
+    let push = |session: &mut Session, direction: Direction, range: std::ops::Range<usize>| {
+        let stream = &sample.streams[direction.index()];
+        for start in range.clone().step_by(1000) {
+            let chunk = StreamChunk {
+                offset: StreamOffset(start as u64),
+                seen: CaptureTime::from_nanos(0),
+                bytes: Cow::Borrowed(&stream[start..range.end.min(start + 1000)]),
+            };
+            session.0.push(side(direction), StreamItem::Data(chunk), &secrets);
+            drain(&mut session.0, &mut session.1, &mut session.2);
+        }
+    };
+    // Both are in the middle of their large frame, then both go on.
+    let half = small + LARGE / 2 + 100_000;
+    for session in &mut sessions {
+        push(session, Direction::FromInitiator, 0..small);
+        push(session, Direction::FromRecipient, 0..sample.streams[1].len());
+        push(session, Direction::FromInitiator, small..half);
+    }
+    for session in &mut sessions {
+        push(session, Direction::FromInitiator, half..all);
+    }
+    let codes =
+        |session: &Session| -> Vec<u64> { session.1[0].iter().map(|told| told.code).skip(9).collect() };
+    let [first, second] = &sessions;
+    assert_eq!(codes(first), [0x22, 0x23]);
+    assert_eq!((first.2.len(), first.0.summary().lost_bytes), (0, 0));
+    assert_eq!(codes(second), [0x23]);
+    assert!(
+        matches!(second.2[..], [ProblemKind::FrameMemory { .. }]),
+        "{:?}",
+        second.2
+    );
+    let summary = second.0.summary();
+    assert_eq!(summary.lost_bytes, (large - small) as u64);
+    assert_eq!(summary.frames_lost, [1, 0]);
+    assert!(summary.dropped_bytes > 0 && summary.dropped_bytes < LARGE as u64 / 2);
+    // What was held is given back: a third one finds room.
+    let mut third = Session(
+        decoder(SessionOptions {
+            frames,
+            ..SessionOptions::default()
+        }),
+        Default::default(),
+        Vec::new(),
+    );
+    push(&mut third, Direction::FromInitiator, 0..small);
+    push(&mut third, Direction::FromRecipient, 0..sample.streams[1].len());
+    push(&mut third, Direction::FromInitiator, small..all);
+    assert_eq!(codes(&third), [0x22, 0x23]);
+}
+
+/// Bytes that Snappy cannot make smaller.
+fn incompressible(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect()
 }
 
 /// A session whose place was sought in vain holds nothing until other secrets come; what fell on the floor until then is counted, and the

@@ -310,6 +310,14 @@ impl Session {
                     .or_default() += 1;
                 "waiting_limit"
             }
+            ProblemKind::FrameMemory { .. } => {
+                *around
+                    .totals
+                    .limits
+                    .entry("unfinished_frames".to_owned())
+                    .or_default() += 1;
+                "frame_memory"
+            }
             _ => "session_unreadable",
         };
         let detail = format!("{}: {}", problem.origin, problem.kind);

@@ -140,7 +140,7 @@ impl SessionDecoder {
             }
             reader
         });
-        let mut messages = OpenSession::new(readers, self.options.waiting_limit);
+        let mut messages = OpenSession::new(readers, &self.options);
         messages.hold_unplaced(self.options.seeking_limit / 2);
         if let Some(told) = &told {
             messages.remember(told.hellos.clone());

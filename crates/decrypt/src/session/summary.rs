@@ -77,7 +77,7 @@ pub struct SessionSummary {
     pub frames_lost: [u64; 2],
     /// Bytes at the end that do not complete a frame.
     pub incomplete_bytes: u64,
-    /// Bytes that fell off the waiting limit before a secret came.
+    /// Bytes that fell off a limit: that of waiting before a secret came, or that of unfinished frames.
     pub dropped_bytes: u64,
     /// Agreed capabilities, in the order of their codes.
     pub capabilities: Vec<Arc<Capability>>,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the sessions of a run together may hold while they wait for secrets or for their place. Clones share one account.
+/// What the sessions of a run together may hold: while they wait for secrets or for their place, or of large unfinished frames. Clones share
+/// one account.
 #[derive(Clone, Debug)]
 pub struct WaitingPool {
     limit: usize,
@@ -19,16 +20,21 @@ impl WaitingPool {
         }
     }
 
+    /// What is allowed.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether more than half of it is used.
     pub fn is_pressed(&self) -> bool {
         self.room() < self.limit / 2
     }
 
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
-    pub(super) fn charge(&self) -> Charge {
+    pub(crate) fn charge(&self) -> Charge {
         Charge {
             held: Arc::clone(&self.held),
             amount: 0,
@@ -43,15 +49,20 @@ impl Default for WaitingPool {
     }
 }
 
-/// A session's part of what a [`WaitingPool`] holds; given back when the session is opened or gone.
+/// A session's part of what a [`WaitingPool`] holds; given back when nothing is held any more, or its owner is gone.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     held: Arc<AtomicUsize>,
     amount: usize,
 }
 
 impl Charge {
-    pub(super) fn set(&mut self, amount: usize) {
+    /// What is held of this account.
+    pub(crate) fn amount(&self) -> usize {
+        self.amount
+    }
+
+    pub(crate) fn set(&mut self, amount: usize) {
         if amount >= self.amount {
             self.held.fetch_add(amount - self.amount, Ordering::Relaxed);
         } else {
