@@ -4,6 +4,7 @@ pub mod capture_file;
 pub mod damage;
 pub mod impair;
 pub mod packet;
+pub mod proxy;
 mod shared;
 mod shared_damage;
 
