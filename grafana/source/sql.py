@@ -1,0 +1,135 @@
+"""SQL that both databases understand, and the few words in which they differ.
+
+A query is one text. What differs stands in it as @word(argument)@ and is put in per database by `for_database`. What is left
+are Grafana's own macros and variables, which Grafana replaces before it asks the database.
+
+Rules that keep one text right on MariaDB, MySQL 8 and PostgreSQL:
+- times are whole seconds or nanoseconds since 1970; no function that knows a time zone is used;
+- `1.0 * a / NULLIF(b, 0)`, since PostgreSQL divides integers to integers, and ROUND only of such decimals;
+- a macro's argument is a column: Grafana's pattern ends at the first closing parenthesis;
+- GROUP BY the position where the first column is a macro: `GROUP BY time` would mean other things on the two.
+"""
+
+import re
+
+DATABASES = ("mysql", "postgres")
+
+_WORDS = {
+    "mysql": {
+        # The server's clock, in seconds since 1970, in whatever time zone the session is.
+        "now_s": lambda _: "UNIX_TIMESTAMP()",
+        "utc": lambda seconds: f"DATE_FORMAT(DATE_ADD('1970-01-01', INTERVAL {seconds} SECOND), '%Y-%m-%d %H:%i:%s')",
+    },
+    "postgres": {
+        "now_s": lambda _: "FLOOR(EXTRACT(EPOCH FROM NOW()))",
+        "utc": lambda seconds: f"TO_CHAR(TO_TIMESTAMP({seconds}) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
+    },
+}
+_WORD = re.compile(r"@(\w+)\(([^@]*)\)@")
+
+
+_CLAUSES = ("SELECT", "FROM", "JOIN", "LEFT JOIN", "CROSS JOIN", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "UNION ALL", ")")
+
+
+def for_database(text, database):
+    """The text with the words of that database."""
+    words = _WORDS[database]
+    text = _WORD.sub(lambda match: words[match[1]](match[2].strip()), text)
+    if "@" in text:
+        raise ValueError(f"a word of ours is left over in: {text}")
+    return "\n".join(_indented(line.strip() for line in text.split("\n") if line.strip()))
+
+
+def _indented(lines):
+    """Lines by the depth of their parentheses: queries are put together from pieces, and people read them in Grafana."""
+    depth = 0
+    for line in lines:
+        leading = len(line) - len(line.lstrip(")"))
+        further = 0 if line.startswith(_CLAUSES) else 1
+        yield "  " * (depth - leading + further) + line
+        depth += line.count("(") - line.count(")")
+
+
+# A second for every point where a range is so short that minutes would be too coarse. What one second holds of a network is read
+# from `message_count`; above, the sums in `minute_count` are read, so that an hour costs no more than ten minutes.
+SHORT = "${__to:date:seconds} - ${__from:date:seconds} <= 600"
+
+# In the dashboards' variables every value is quoted by Grafana; the run's id is a number of our own.
+NODES = "(${node:sqlstring})"
+KINDS = "(${kind:sqlstring})"
+
+
+def counts(*columns, kinds=KINDS):
+    """Counts in the range as `c`, with `second`, `receiver`, `kind` and the columns, by the second or summed by the minute.
+
+    `lower_bound` is how many counts are lower bounds, `counted` how many there are.
+    """
+    by_minute = {"lower_bound": "rows_lower_bound AS lower_bound", "counted": "heights AS counted"}
+    by_second = {"counted": "1 AS counted"}
+    fine = ", ".join(by_second.get(column, column) for column in columns)
+    coarse = ", ".join(by_minute.get(column, column) for column in columns)
+    return f"""(
+  SELECT first_seen_s AS second, receiver, kind, {fine}
+  FROM message_count
+  WHERE run_id = $run AND $__unixEpochFilter(first_seen_s) AND {SHORT}
+    AND receiver IN {NODES} AND kind IN {kinds}
+  UNION ALL
+  SELECT minute_s AS second, receiver, kind, {coarse}
+  FROM minute_count
+  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({SHORT})
+    AND receiver IN {NODES} AND kind IN {kinds}
+) AS c"""
+
+
+# Seconds that one point of `counts` stands for, when points are grouped by $__interval.
+SECONDS_OF_A_POINT = f"GREATEST(CASE WHEN {SHORT} THEN 1 ELSE 60 END, $__interval_ms / 1000.0)"
+
+# The height of the newest message in the range.
+NEWEST_HEIGHT = """(
+  SELECT sequence
+  FROM message_count
+  WHERE run_id = $run AND $__unixEpochFilter(first_seen_s)
+  ORDER BY first_seen_s DESC, sequence DESC
+  LIMIT 1
+)"""
+
+
+def heights(number):
+    """The newest heights up to the end of the range, as `h`. They are read from the end, so it costs the same for any run."""
+    newest = NEWEST_HEIGHT.replace("\n", "\n    ")
+    return f"""(
+  SELECT DISTINCT sequence
+  FROM round
+  WHERE run_id = $run AND sequence <= {newest}
+  ORDER BY sequence DESC
+  LIMIT {number}
+) AS h"""
+
+
+def rounds(number, *columns):
+    """The newest rounds in the range of which a preprepare was seen, as `r`."""
+    return f"""(
+  SELECT {", ".join(columns)}
+  FROM round
+  WHERE run_id = $run AND $__unixEpochFilter(preprepare_s)
+  ORDER BY preprepare_s DESC, sequence DESC
+  LIMIT {number}
+) AS r"""
+
+
+# What a decided round should bring to a validator: the proposal, unless it made it, and one vote of every other one.
+EXPECTED = (
+    "CASE WHEN k.kind <> 'preprepare' THEN r.validators - 1 WHEN r.proposer = n.label THEN 0 ELSE 1 END"
+)
+
+
+def expected_and_received(number):
+    """Joins decided rounds (r) of the newest heights, validators that were chosen (n) and kinds (k) with what arrived (c)."""
+    return f"""{heights(number)}
+JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.outcome = 'decided'
+  AND r.validators IS NOT NULL
+JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label IN {NODES}
+JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
+JOIN (SELECT 'preprepare' AS kind UNION ALL SELECT 'prepare' UNION ALL SELECT 'commit') AS k ON k.kind IN {KINDS}
+LEFT JOIN message_count AS c ON c.run_id = $run AND c.sequence = r.sequence AND c.round = r.round
+  AND c.chain_id = r.chain_id AND c.receiver_ip = i.ip AND c.kind = k.kind"""
