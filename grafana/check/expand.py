@@ -13,9 +13,9 @@ _VARIABLE = re.compile(r"\$(\w+)|\[\[(\w+?)(?::(\w+))?\]\]|\$\{(\w+)(?:\.([^:^}]
 # (of its SQL data sources)
 _MACRO = re.compile(r"\$([_a-zA-Z0-9]+)\(([^)]*)\)")
 
-# Up to the first number, an interval is rounded to the second: milliseconds, as Grafana's rounding has them.
+# An interval below the first number is rounded to the second: milliseconds, as Grafana's rounding has them.
 _ROUNDED = (
-    (15, 10), (35, 20), (75, 50), (150, 100), (350, 200), (750, 500), (1500, 1000), (3500, 2000), (7500, 5000), (12500, 10000),
+    (10, 1), (15, 10), (35, 20), (75, 50), (150, 100), (350, 200), (750, 500), (1500, 1000), (3500, 2000), (7500, 5000), (12500, 10000),
     (17500, 15000), (25000, 20000), (45000, 30000), (90000, 60000), (210000, 120000), (450000, 300000), (750000, 600000),
     (1050000, 900000), (1500000, 1200000), (2700000, 1800000), (5400000, 3600000), (9000000, 7200000), (16200000, 10800000),
     (32400000, 21600000), (86400000, 43200000), (604800000, 86400000), (1814400000, 604800000),
@@ -52,10 +52,10 @@ def interval_ms(text):
 
 
 def interval_text(milliseconds):
-    """An interval as Grafana writes it: in the largest unit that measures it whole."""
-    for unit in ("d", "h", "m", "s"):
-        if milliseconds >= _UNITS_MS[unit] and milliseconds % _UNITS_MS[unit] == 0:
-            return f"{milliseconds // _UNITS_MS[unit]}{unit}"
+    """An interval as Grafana writes it: in the largest unit that fits, and nothing of what is left over."""
+    for unit, length in (("y", 31_536_000_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds >= length:
+            return f"{milliseconds // length}{unit}"
     return f"{milliseconds}ms"
 
 

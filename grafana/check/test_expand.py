@@ -92,7 +92,7 @@ class Intervals(unittest.TestCase):
         self.assertEqual(interval(Range(0, 10_000), 1000, "10ms"), 10)
 
     def test_texts(self):
-        for milliseconds, text in [(1000, "1s"), (1500, "1500ms"), (60_000, "1m"), (90_000, "90s"), (7_200_000, "2h"), (20, "20ms")]:
+        for milliseconds, text in [(1000, "1s"), (1500, "1s"), (60_000, "1m"), (90_000, "1m"), (7_200_000, "2h"), (20, "20ms"), (604_800_000, "7d")]:
             self.assertEqual(interval_text(milliseconds), text)
 
 

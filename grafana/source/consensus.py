@@ -4,13 +4,13 @@ from .panels import (
     BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, annotation, as_number, bars, colored_background, colored_text, column, grid, legend,
     lines, link, list_variable, matrix, null_text, override, query_variable, series, stat, table, value_texts, NO_LEGEND,
 )
-from .sql import EXPECTED, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, rounds
+from .sql import BEST_COVERAGE, EXPECTED, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, rounds
 
 UID = "bftap-consensus"
 KIND_NAMES = ("preprepare", "prepare", "commit", "roundchange")
 
-# How far panels that show single heights or rounds look back from the end of the range.
-HEIGHTS, ROUNDS = 100, 20000
+# How far panels that show single heights look back from the end of the range; how many rounds are searched for those above 0.
+HEIGHTS, EXPECTED_HEIGHTS, SEARCHED_ROUNDS = 100, 50, 10000
 
 OUTCOMES = value_texts({
     "decided": ("decided", GREEN), "changed": ("changed", ORANGE), "open": ("open", BLUE), "unknown": ("unknown", GREY),
@@ -69,29 +69,32 @@ AT_A_GLANCE = [
         """), 3, steps=(BLUE,), decimals=0, links=[RUN_TO_SEQUENCE],
     ),
     stat(
-        "Rounds above 0", f"""Rounds above 0 that got a proposal, among the newest {ROUNDS:,} rounds in the range. A round above 0
-        means that its height could not be decided at the first attempt.""",
+        "Rounds above 0", """Rounds above 0 in the range that got a proposal. Each means that its height could not be decided at the
+        attempt before.""",
         table(f"""
-        SELECT COALESCE(SUM(CASE WHEN r.round > 0 THEN 1 ELSE 0 END), 0) AS rounds
-        FROM {rounds(ROUNDS, "round")}
+        SELECT COALESCE(SUM(higher_rounds), 0) AS rounds
+        FROM {rounds()}
         """), 3, steps=(GREEN, (1, YELLOW), (20, RED)), decimals=0,
     ),
     stat(
-        "Redundancy factor", """Messages it took to bring one that was needed: messages / useful, over the range and what is
-        chosen. 1 means that nothing came twice; with 7 gossiping validators 6 is the most that Prepare can reach.""",
+        "Redundancy factor", """Messages it took to bring one that was needed: messages / useful, over the range, for the chosen kinds and
+        those of the chosen nodes of which most traffic was seen. 1: nothing came twice; with 7 gossiping validators 6 is the most
+        that Prepare can reach, and a little more with a node's own messages coming back.""",
         table(f"""
         SELECT ROUND(1.0 * SUM(messages) / NULLIF(SUM(useful), 0), 2) AS factor
         FROM {counts("messages", "useful")}
+        JOIN node AS n ON n.run_id = $run AND n.label = c.receiver
+        WHERE n.coverage = {BEST_COVERAGE}
         """), 3, steps=(GREEN, (2, YELLOW), (5, ORANGE)), decimals=2,
     ),
     stat(
-        "Useful of expected", f"""Of the messages that the decided rounds of the newest {HEIGHTS} heights should bring (see *Expected
+        "Useful of expected", f"""Of the messages that the decided rounds of the newest {EXPECTED_HEIGHTS} heights should bring (see *Expected
         against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below 100 %
         votes were not sent, came too late for the capture, or were lost.""",
         table(f"""
         SELECT ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / NULLIF(SUM({EXPECTED}), 0), 4) AS share
-        FROM {expected_and_received(HEIGHTS)}
-        WHERE n.coverage = (SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1 AND label IN {NODES})
+        FROM {expected_and_received(EXPECTED_HEIGHTS)}
+        WHERE n.coverage = {BEST_COVERAGE}
         """), 3, unit="percentunit", steps=(RED, (0.8, YELLOW), (0.95, GREEN)), decimals=1,
     ),
     stat(
@@ -147,7 +150,7 @@ MESSAGES = [
         overrides=[override("sequence\\series", displayName="sequence", decimals=0, unit="none")],
     ),
     lines(
-        "Expected against received by sequence", f"""Per validator, for the chosen kinds, at each decided round of the newest {HEIGHTS}
+        "Expected against received by sequence", f"""Per validator, for the chosen kinds, at each decided round of the newest {EXPECTED_HEIGHTS}
         heights. Expected: one vote of every other validator of Prepare and Commit each, and the proposal unless the node made
         it; the number of validators is that of the round (`round.validators`), learned from headers, signers or the
         configuration. Useful: first copies. Averages over those of the chosen nodes of which most traffic was seen.""",
@@ -155,8 +158,8 @@ MESSAGES = [
         SELECT r.sequence, ROUND(1.0 * SUM({EXPECTED}) / COUNT(DISTINCT i.ip), 2) AS expected,
           ROUND(1.0 * SUM(COALESCE(c.messages, 0)) / COUNT(DISTINCT i.ip), 2) AS received,
           ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / COUNT(DISTINCT i.ip), 2) AS useful
-        FROM {expected_and_received(HEIGHTS)}
-        WHERE n.coverage = (SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1 AND label IN {NODES})
+        FROM {expected_and_received(EXPECTED_HEIGHTS)}
+        WHERE n.coverage = {BEST_COVERAGE}
         GROUP BY r.sequence
         ORDER BY r.sequence
         """), 8, 11, x_field="sequence", axis="messages", data_links=[SEQUENCE_LINK],
@@ -169,7 +172,7 @@ MESSAGES = [
         ],
     ),
     lines(
-        "Messages per node and kind over time", """Messages a second that each node got of each kind. Ranges above ten minutes are
+        "Messages per node and kind over time", """Messages a second that each node got of each kind. Ranges above five minutes are
         shown by the minute of the first message of each count; the last minute is still filling.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, CONCAT(receiver, ' ', kind) AS metric,
@@ -177,10 +180,10 @@ MESSAGES = [
         FROM {counts("messages")}
         GROUP BY 1, receiver, kind
         ORDER BY 1, receiver, kind
-        """), 12, 9, unit="cps", axis="messages a second", points=300,
+        """), 12, 9, unit="cps", axis="messages a second", points=60,
     ),
     grid(
-        "What validators got of what they needed", f"""Over the decided rounds of the newest {HEIGHTS} heights, for the chosen kinds.
+        "What validators got of what they needed", f"""Over the decided rounds of the newest {EXPECTED_HEIGHTS} heights, for the chosen kinds.
         Expected as in *Expected against received*. A validator whose own port was not captured (coverage `partial`) shows only what
         passed the captured ports.""",
         table(f"""
@@ -189,7 +192,7 @@ MESSAGES = [
           SUM(COALESCE(c.invalid, 0)) AS invalid,
           ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / NULLIF(SUM({EXPECTED}), 0), 4) AS useful_share,
           ROUND(1.0 * SUM(c.messages) / NULLIF(SUM(c.useful), 0), 2) AS factor
-        FROM {expected_and_received(HEIGHTS)}
+        FROM {expected_and_received(EXPECTED_HEIGHTS)}
         GROUP BY n.label
         ORDER BY n.label
         """), 12, 9, columns=[
@@ -211,14 +214,14 @@ MESSAGES = [
 REDUNDANCY = [
     lines(
         "Redundancy factor by node", """Messages / useful messages of the chosen kinds: how many copies it took to bring one that was
-        needed. Ranges above ten minutes are shown by the minute.""",
+        needed. Ranges above five minutes are shown by the minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, receiver AS metric,
           ROUND(1.0 * SUM(messages) / NULLIF(SUM(useful), 0), 3) AS factor
         FROM {counts("messages", "useful")}
         GROUP BY 1, receiver
         ORDER BY 1, receiver
-        """), 12, 8, minimum=1, axis="messages / useful", steps=("transparent", (5, ORANGE)), points=300, decimals=2,
+        """), 12, 8, minimum=1, axis="messages / useful", steps=("transparent", (5, ORANGE)), points=100, decimals=2,
     ),
     bars(
         "Histogram of copies", """How many distinct payloads arrived at a node in exactly so many copies, echoes of its own messages
@@ -238,43 +241,41 @@ REDUNDANCY = [
 
 ROUNDS_ROW = [
     lines(
-        "Height", f"""Highest height that was proposed, over time: a flat piece is a stalled chain. The newest {ROUNDS:,} rounds of
-        the range.""",
+        "Height", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes are shown
+        by the minute.""",
         series(f"""
-        SELECT $__unixEpochGroup(preprepare_s, $__interval) AS time, MAX(sequence) AS height
-        FROM {rounds(ROUNDS, "preprepare_s", "sequence")}
+        SELECT $__unixEpochGroup(second, $__interval) AS time, MAX(highest_sequence) AS height
+        FROM {rounds()}
         GROUP BY 1
         ORDER BY 1
-        """), 8, 8, minimum=None, decimals=0, axis="height", legend_options=NO_LEGEND, points=600, span_nulls=True,
+        """), 8, 8, minimum=None, decimals=0, axis="height", legend_options=NO_LEGEND, points=300, span_nulls=True,
     ),
     lines(
-        "From proposal to decision", f"""From the first sight of the preprepare until the median node had the quorum of commits: the
-        median, the slowest of 20 and the slowest of all rounds of a point. The newest {ROUNDS:,} rounds of the range. Only nodes of
-        which all traffic was seen are judged.""",
+        "From proposal to decision", """From the first sight of the preprepare until the median node had the quorum of commits: the median, the
+        mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the median: of
+        minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
         series(f"""
-        SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median,
-          MIN(CASE WHEN share >= 0.95 THEN ms END) AS slowest_of_20, MAX(ms) AS slowest
+        SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median, ROUND(1.0 * SUM(ms_sum) / SUM(timed), 3) AS mean,
+          MAX(ms_max) AS slowest
         FROM (
-          SELECT point, ms, CUME_DIST() OVER (PARTITION BY point ORDER BY ms) AS share
+          SELECT point, ms, ms_sum, ms_max, timed, CUME_DIST() OVER (PARTITION BY point ORDER BY ms) AS share
           FROM (
-            SELECT $__unixEpochGroup(preprepare_s, $__interval) AS point,
-              ROUND((committed_ns - preprepare_ns) / 1000000.0, 3) AS ms
-            FROM {rounds(ROUNDS, "preprepare_s", "preprepare_ns", "committed_ns")}
-            WHERE committed_ns IS NOT NULL
-          ) AS timed
+            SELECT $__unixEpochGroup(second, $__interval) AS point, ms, ms_sum, ms_max, timed
+            FROM {rounds(one_by_one=3600)}
+            WHERE timed > 0
+          ) AS timed_rounds
         ) AS shares
         GROUP BY point
         ORDER BY point
         """), 8, 8, unit="ms", axis="after the preprepare", points=120,
-        overrides=[override("slowest_of_20", displayName="slowest of 20")],
     ),
     lines(
-        "Round changes", f"""Rounds above 0 that got a proposal, by time of that proposal (newest {ROUNDS:,} rounds of the range), and
-        RoundChange messages at the chosen nodes. A few at the start of a network are usual.""",
+        "Round changes", """Rounds above 0 that got a proposal, by the time of that proposal, and RoundChange messages at the chosen nodes. A
+        few at the start of a network are usual. Long ranges are shown by the minute.""",
         [
             series(f"""
-            SELECT $__unixEpochGroup(preprepare_s, $__interval) AS time, SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END) AS rounds
-            FROM {rounds(ROUNDS, "preprepare_s", "round")}
+            SELECT $__unixEpochGroup(second, $__interval) AS time, SUM(higher_rounds) AS rounds
+            FROM {rounds()}
             GROUP BY 1
             ORDER BY 1
             """),
@@ -318,15 +319,25 @@ ROUND_TABLES = [
         """), 12, 9, columns=ROUND_COLUMNS, links=[RUN_TO_SEQUENCE],
     ),
     grid(
-        "Heights that took more than one round", f"""The newest 50 rounds above 0 that got a proposal, among the newest {ROUNDS:,} rounds
-        of the range. Empty in a network without trouble.""",
+        "Heights that took more than one round", f"""Rounds above 0 that got a proposal, among the newest {SEARCHED_ROUNDS:,} rounds of the
+        range; the newest 50 of them. Empty in a network without trouble.""",
         table(f"""
         SELECT {ROUND_FIELDS}
-        FROM {rounds(ROUNDS, "preprepare_s", "sequence", "round", "proposer", "outcome", "prepared_ns", "preprepare_ns",
-                     "committed_ns", "messages")}
-        WHERE r.round > 0
+        FROM (
+          SELECT sequence, round, chain_id
+          FROM (
+            SELECT preprepare_s, sequence, round, chain_id
+            FROM round
+            WHERE run_id = $run AND $__unixEpochFilter(preprepare_s)
+            ORDER BY preprepare_s DESC, sequence DESC
+            LIMIT {SEARCHED_ROUNDS}
+          ) AS newest
+          WHERE round > 0
+          ORDER BY preprepare_s DESC, sequence DESC, round DESC
+          LIMIT 50
+        ) AS h
+        JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.round = h.round AND r.chain_id = h.chain_id
         ORDER BY r.preprepare_s DESC, r.sequence DESC, r.round DESC
-        LIMIT 50
         """), 12, 9, columns=ROUND_COLUMNS, defaults={"noValue": "no round above 0"},
     ),
 ]
@@ -402,14 +413,14 @@ READING = [
     ),
     lines(
         "Counts that are lower bounds", """Share of the counts of each node that may be less than what arrived, since not all of its
-        traffic was captured, or a gap or an unread session overlaps. Ranges above ten minutes are shown by the minute.""",
+        traffic was captured, or a gap or an unread session overlaps. Ranges above five minutes are shown by the minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, receiver AS metric,
           ROUND(1.0 * SUM(lower_bound) / NULLIF(SUM(counted), 0), 4) AS share
         FROM {counts("lower_bound", "counted")}
         GROUP BY 1, receiver
         ORDER BY 1, receiver
-        """), 8, 9, unit="percentunit", axis="share", points=300, legend_options=legend(("mean", "lastNotNull")),
+        """), 8, 9, unit="percentunit", axis="share", points=100, legend_options=legend(("mean", "lastNotNull")),
     ),
 ]
 

@@ -50,9 +50,14 @@ def _indented(lines):
         depth += line.count("(") - line.count(")")
 
 
-# A second for every point where a range is so short that minutes would be too coarse. What one second holds of a network is read
-# from `message_count`; above, the sums in `minute_count` are read, so that an hour costs no more than ten minutes.
-SHORT = "${__to:date:seconds} - ${__from:date:seconds} <= 600"
+def at_most(seconds):
+    """Whether the range is that short. The database knows before it runs, and drops the part of a query that does not hold."""
+    return f"${{__to:date:seconds}} - ${{__from:date:seconds}} <= {seconds}"
+
+
+# What a range costs must not grow with it. Counts and rounds of short ranges are read one by one, in longer ones their sums over
+# minutes.
+FEW_COUNTS = at_most(300)
 
 # In the dashboards' variables every value is quoted by Grafana; the run's id is a number of our own.
 NODES = "(${node:sqlstring})"
@@ -71,18 +76,18 @@ def counts(*columns, kinds=KINDS):
     return f"""(
   SELECT first_seen_s AS second, receiver, kind, {fine}
   FROM message_count
-  WHERE run_id = $run AND $__unixEpochFilter(first_seen_s) AND {SHORT}
+  WHERE run_id = $run AND $__unixEpochFilter(first_seen_s) AND {FEW_COUNTS}
     AND receiver IN {NODES} AND kind IN {kinds}
   UNION ALL
   SELECT minute_s AS second, receiver, kind, {coarse}
   FROM minute_count
-  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({SHORT})
+  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({FEW_COUNTS})
     AND receiver IN {NODES} AND kind IN {kinds}
 ) AS c"""
 
 
 # Seconds that one point of `counts` stands for, when points are grouped by $__interval.
-SECONDS_OF_A_POINT = f"GREATEST(CASE WHEN {SHORT} THEN 1 ELSE 60 END, $__interval_ms / 1000.0)"
+SECONDS_OF_A_POINT = f"GREATEST(CASE WHEN {FEW_COUNTS} THEN 1 ELSE 60 END, $__interval_ms / 1000.0)"
 
 # The height of the newest message in the range.
 NEWEST_HEIGHT = """(
@@ -106,14 +111,25 @@ def heights(number):
 ) AS h"""
 
 
-def rounds(number, *columns):
-    """The newest rounds in the range of which a preprepare was seen, as `r`."""
+def rounds(one_by_one=900):
+    """Rounds in the range of which a preprepare was seen, as `r`: one by one in ranges of up to so many seconds, in longer ones
+    summed by the minute of the preprepare.
+
+    `rounds` is how many there are, `higher_rounds` how many of them are above 0, `timed` how many were seen committed; `ms` the
+    milliseconds from preprepare to commit where it is one round, `ms_sum` and `ms_max` where it may be more.
+    """
+    few = at_most(one_by_one)
+    took = "ROUND((committed_ns - preprepare_ns) / 1000000.0, 3)"
     return f"""(
-  SELECT {", ".join(columns)}
+  SELECT preprepare_s AS second, sequence AS highest_sequence, 1 AS rounds, CASE WHEN round > 0 THEN 1 ELSE 0 END AS higher_rounds,
+    CASE WHEN committed_ns IS NULL THEN 0 ELSE 1 END AS timed, {took} AS ms, {took} AS ms_sum, {took} AS ms_max
   FROM round
-  WHERE run_id = $run AND $__unixEpochFilter(preprepare_s)
-  ORDER BY preprepare_s DESC, sequence DESC
-  LIMIT {number}
+  WHERE run_id = $run AND $__unixEpochFilter(preprepare_s) AND {few}
+  UNION ALL
+  SELECT minute_s AS second, highest_sequence, rounds, higher_rounds, timed, NULL AS ms, ROUND(commit_ns_sum / 1000000.0, 3) AS ms_sum,
+    ROUND(commit_ns_max / 1000000.0, 3) AS ms_max
+  FROM minute_round
+  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({few})
 ) AS r"""
 
 
@@ -121,6 +137,10 @@ def rounds(number, *columns):
 EXPECTED = (
     "CASE WHEN k.kind <> 'preprepare' THEN r.validators - 1 WHEN r.proposer = n.label THEN 0 ELSE 1 END"
 )
+
+
+# Of the chosen validators, the coverage of those of which most was seen: full, lossy, partial are in that order by their letters.
+BEST_COVERAGE = f"(SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1 AND label IN {NODES})"
 
 
 def expected_and_received(number):
