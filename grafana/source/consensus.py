@@ -47,9 +47,8 @@ VARIABLES = [
     query_variable("node", "Node", "SELECT label AS __text FROM node WHERE run_id = $run ORDER BY node_number", multi=True,
                    description="The receiver of messages"),
     list_variable("kind", "Kind", KIND_NAMES, "Kind of message"),
-    # A minute more at each end: sums over minutes stand at the start of their minute.
-    time_of_run("run_from", "COALESCE(first_seen_s - 60, 0) * 1000"),
-    time_of_run("run_to", "FLOOR(COALESCE(last_seen_ns, 0) / 1000000) + 1000"),
+    time_of_run("run_from", "COALESCE(first_seen_s, 0) * 1000"),
+    time_of_run("run_to", "FLOOR(COALESCE(last_seen_ns, 0) / 1000000)"),
 ]
 
 TO_SEQUENCE = "/d/bftap-sequence?var-datasource=${datasource}&var-run=${run}&var-sequence="
@@ -117,7 +116,7 @@ AT_A_GLANCE = [
     ),
     stat(
         "Lag", """From the capture of the newest packet to the commit of its row, at the last batch of a live run.""",
-        table("SELECT ROUND(lag_ns / 1000000000.0, 3) AS lag FROM run WHERE run_id = $run"),
+        table("SELECT ROUND(lag_ns / 1000000000.0, 3) AS lag_s FROM run WHERE run_id = $run"),
         3, unit="s", steps=(GREEN, (1, YELLOW), (5, RED)), mappings=[null_text("not live")], no_value="not live",
     ),
     stat(
@@ -285,11 +284,11 @@ ROUNDS_ROW = [
             GROUP BY 1
             ORDER BY 1
             """),
-        ], 8, 8, draw="bars", fill=60, points=120, decimals=0, legend_options=legend(("sum", "max")),
+        ], 8, 8, draw="bars", fill=60, points=120, axis="rounds above 0", decimals=0, legend_options=legend(("sum", "max")),
         overrides=[
             override("rounds", displayName="rounds above 0", color={"mode": "fixed", "fixedColor": RED}),
             override("messages", displayName="RoundChange messages", color={"mode": "fixed", "fixedColor": ORANGE},
-                     custom_axisPlacement="right"),
+                     custom_axisPlacement="right", custom_axisLabel="messages"),
         ],
     ),
 ]
@@ -373,6 +372,8 @@ READING = [
         "What could not be read", """Totals of the whole run, zeros included, so that nothing lost and nothing looked at are not
         mistaken for each other. Lists below the totals name reasons and limits.""",
         table("""
+        SELECT what, amount
+        FROM (
         SELECT 'gaps in streams' AS what, gaps AS amount, 1 AS place FROM run WHERE run_id = $run
         UNION ALL SELECT 'bytes lost in gaps', lost_bytes, 2 FROM run WHERE run_id = $run
         UNION ALL SELECT 'frames lost in gaps, as far as known', COALESCE(frames_lost, 0), 3 FROM run WHERE run_id = $run
@@ -384,9 +385,10 @@ READING = [
         UNION ALL SELECT 'connections that are something else', other_flows, 8 FROM run WHERE run_id = $run
         UNION ALL SELECT 'packets with a wrong TCP checksum', bad_checksums, 9 FROM run WHERE run_id = $run
         UNION ALL SELECT CONCAT(list, ': ', name), value, 10 FROM counter WHERE run_id = $run
-        ORDER BY 3, 1
+        ) AS lost
+        ORDER BY place, what
         """), 8, 9, columns=[
-            column("what", "What"), column("amount", "How much", 110), override("place", custom_hidden=True),
+            column("what", "What"), column("amount", "How much", 110),
         ],
     ),
     lines(
@@ -394,7 +396,7 @@ READING = [
         run, over the time of capture; and batches that wait on disk because the database is away. A run that was not live has
         one point of 0 at its end.""",
         series("""
-        SELECT seen_ns AS time, ROUND(lag_ns / 1000000000.0, 3) AS lag, spooled_batches AS spooled
+        SELECT seen_ns AS time, ROUND(lag_ns / 1000000000.0, 3) AS lag_s, spooled_batches AS spooled
         FROM (
           SELECT batch, seen_ns, FLOOR(seen_ns / 1000000000) AS seen_s, lag_ns, spooled_batches
           FROM progress
@@ -409,7 +411,9 @@ READING = [
         WHERE $__unixEpochFilter(last_s)
         ORDER BY 1
         """), 8, 9, unit="s", steps=("transparent", (1, YELLOW), (5, RED)), axis="lag", show_points="always",
-        overrides=[override("spooled", displayName="batches spooled", unit="none", decimals=0, custom_axisPlacement="right")],
+        overrides=[override("lag_s", displayName="lag"),
+                   override("spooled", displayName="batches spooled", unit="none", decimals=0, custom_axisPlacement="right",
+                            custom_axisLabel="batches")],
     ),
     lines(
         "Counts that are lower bounds", """Share of the counts of each node that may be less than what arrived, since not all of its
@@ -432,8 +436,7 @@ RUNS = [
         SELECT run_id, name, CASE WHEN state = 'running' AND live = 1 THEN 'live' WHEN state = 'running' THEN 'being written' ELSE state
           END AS state, first_seen_s * 1000 AS first_ms, FLOOR(last_seen_ns / 1000000) AS last_ms,
           ROUND((last_seen_ns - first_seen_ns) / 1000000000.0, 1) AS seconds, sessions, consensus_messages AS messages, gaps,
-          lost_bytes, undecodable, COALESCE(first_seen_s - 60, 0) * 1000 AS range_from,
-          FLOOR(COALESCE(last_seen_ns, 0) / 1000000) + 1000 AS range_to
+          lost_bytes, undecodable
         FROM run
         WHERE state <> 'failed'
         ORDER BY run_id DESC
@@ -443,13 +446,12 @@ RUNS = [
             column("name", "Run", links=[{
                 "title": "This run, with its own time range",
                 "url": "/d/bftap-consensus?var-datasource=${datasource}&var-run=${__data.fields.run_id.numeric}"
-                       "&from=${__data.fields.range_from.numeric}&to=${__data.fields.range_to.numeric}",
+                       "&from=${__data.fields.first_ms.numeric}&to=${__data.fields.last_ms.numeric}",
             }]),
             column("state", "State", 110), column("first_ms", "First packet", 190, "dateTimeAsIso"),
             column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("seconds", "Length", 90, "s"),
             column("sessions", "Sessions", 85), column("messages", "Messages", 95), column("gaps", "Gaps", 65),
             column("lost_bytes", "Lost", 85, "bytes"), column("undecodable", "Undecodable", 110),
-            override("range_from", custom_hidden=True), override("range_to", custom_hidden=True),
         ],
     ),
 ]

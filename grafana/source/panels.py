@@ -217,8 +217,7 @@ def lines(title, description, queries, width, height, *, kind="timeseries", unit
 
 def grid(title, description, query, width, height, *, columns, defaults=None, transformations=(), links=(), sort=None):
     """A table."""
-    options = {"showHeader": True, "cellHeight": "sm", "frameIndex": 0,
-               "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""}}
+    options = {"showHeader": True, "cellHeight": "sm", "frameIndex": 0}
     if sort:
         options["sortBy"] = [{"displayName": sort, "desc": True}]
     settings = {"custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False, "filterable": True},
@@ -270,11 +269,12 @@ def query_variable(name, label, sql, *, multi=False, hidden=False, description="
         text = for_database(sql, database)
         variable = {
             "type": "query", "name": name, "label": label, "description": description,
-            "datasource": data_source(database), "query": text, "definition": text,
+            "datasource": data_source(database), "query": text,
             "refresh": 2, "sort": 0, "regex": "", "multi": multi, "includeAll": multi,
             "hide": 2 if hidden else 0, "skipUrlSync": hidden, "options": [],
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]} if multi else {},
         }
+        if multi:
+            variable["current"] = {"selected": True, "text": ["All"], "value": ["$__all"]}
         return variable
     return json
 
@@ -361,6 +361,8 @@ def annotation(name, color, sql):
         return {
             "name": name, "enable": True, "hide": False, "iconColor": color, "datasource": data_source(database),
             "target": {"refId": "Anno", "format": "table", "rawQuery": True, "editorMode": "code",
-                       "rawSql": for_database(sql, database)},
+                       "rawSql": for_database(sql, database),
+                       # For Grafana's own annotations; its types demand them of all.
+                       "limit": 200, "matchAny": False, "tags": [], "type": "dashboard"},
         }
     return json

@@ -59,6 +59,9 @@ def at_most(seconds):
 # minutes.
 FEW_COUNTS = at_most(300)
 
+# Minutes of which a part lies in the range: also the one in which it begins, and the one that is still filling.
+MINUTES = "minute_s >= ${__from:date:seconds} - 59 AND minute_s <= ${__to:date:seconds}"
+
 # In the dashboards' variables every value is quoted by Grafana; the run's id is a number of our own.
 NODES = "(${node:sqlstring})"
 KINDS = "(${kind:sqlstring})"
@@ -81,7 +84,7 @@ def counts(*columns, kinds=KINDS):
   UNION ALL
   SELECT minute_s AS second, receiver, kind, {coarse}
   FROM minute_count
-  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({FEW_COUNTS})
+  WHERE run_id = $run AND {MINUTES} AND NOT ({FEW_COUNTS})
     AND receiver IN {NODES} AND kind IN {kinds}
 ) AS c"""
 
@@ -129,7 +132,7 @@ def rounds(one_by_one=900):
   SELECT minute_s AS second, highest_sequence, rounds, higher_rounds, timed, NULL AS ms, ROUND(commit_ns_sum / 1000000.0, 3) AS ms_sum,
     ROUND(commit_ns_max / 1000000.0, 3) AS ms_max
   FROM minute_round
-  WHERE run_id = $run AND $__unixEpochFilter(minute_s) AND NOT ({few})
+  WHERE run_id = $run AND {MINUTES} AND NOT ({few})
 ) AS r"""
 
 
