@@ -79,7 +79,7 @@ RULES = [
         "{{ .Labels.run }}: no new height for {{ .Values.A }} s",
         """No new height was seen for more than 30 seconds, by the clock of the capture and, since the last write, by that of the
         database. Either the network stands still, or bftap does not see it any more.""",
-        """Look at the panels Height and Newest rounds of the dashboard Consensus. Rounds that change: see the rule Round-change storm, and
+        """Look at the panels Height over time and Newest rounds of the dashboard Consensus. Rounds that change: see the rule Round-change storm, and
         who does not vote in the dashboard One sequence. No messages at all: check the capture, and the rule Monitor silent. A network
         with blocks slower than 30 seconds needs a higher threshold.""",
         # The height of the newest proposal, and when anything of that height was seen first: proposals of later rounds of the same

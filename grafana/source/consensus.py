@@ -37,6 +37,10 @@ RUN_VARIABLE = query_variable(
 )
 
 
+# The end of a run's range in milliseconds. A capture that is being played has room for what comes: its time is not the clock's.
+END_OF_RANGE = "FLOOR(COALESCE(last_seen_ns, 0) / 1000000) + CASE WHEN state = 'running' THEN 120000 ELSE 0 END"
+
+
 def time_of_run(name, sql):
     """A hidden variable with the begin or end of the run in milliseconds, for the link that shows all of it."""
     return query_variable(name, name, f"SELECT {sql} AS __text FROM run WHERE run_id = $run", hidden=True)
@@ -48,7 +52,7 @@ VARIABLES = [
                    description="The receiver of messages"),
     list_variable("kind", "Kind", KIND_NAMES, "Kind of message"),
     time_of_run("run_from", "COALESCE(first_seen_s, 0) * 1000"),
-    time_of_run("run_to", "FLOOR(COALESCE(last_seen_ns, 0) / 1000000)"),
+    time_of_run("run_to", END_OF_RANGE),
 ]
 
 TO_SEQUENCE = "/d/bftap-sequence?var-datasource=${datasource}&var-run=${run}&var-sequence="
@@ -240,7 +244,7 @@ REDUNDANCY = [
 
 ROUNDS_ROW = [
     lines(
-        "Height", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes are shown
+        "Height over time", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes are shown
         by the minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, MAX(highest_sequence) AS height
@@ -254,15 +258,15 @@ ROUNDS_ROW = [
         mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the median: of
         minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
         series(f"""
-        SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median, ROUND(1.0 * SUM(ms_sum) / SUM(timed), 3) AS mean,
+        SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median, ROUND(1.0 * SUM(ms_sum) / SUM(committed), 3) AS mean,
           MAX(ms_max) AS slowest
         FROM (
-          SELECT point, ms, ms_sum, ms_max, timed, CUME_DIST() OVER (PARTITION BY point ORDER BY ms) AS share
+          SELECT point, ms, ms_sum, ms_max, committed, CUME_DIST() OVER (PARTITION BY point ORDER BY ms) AS share
           FROM (
-            SELECT $__unixEpochGroup(second, $__interval) AS point, ms, ms_sum, ms_max, timed
+            SELECT $__unixEpochGroup(second, $__interval) AS point, ms, ms_sum, ms_max, committed
             FROM {rounds(one_by_one=3600)}
-            WHERE timed > 0
-          ) AS timed_rounds
+            WHERE committed > 0
+          ) AS committed_rounds
         ) AS shares
         GROUP BY point
         ORDER BY point
@@ -431,10 +435,10 @@ READING = [
 RUNS = [
     grid(
         "Runs", """The newest 50 runs that have rows. The name leads to the run and sets the range to its own time: captures are often
-        older than the last hour.""",
-        table("""
+        older than the last hour. For a run that is still played, the range ends two minutes later.""",
+        table(f"""
         SELECT run_id, name, CASE WHEN state = 'running' AND live = 1 THEN 'live' WHEN state = 'running' THEN 'being written' ELSE state
-          END AS state, first_seen_s * 1000 AS first_ms, FLOOR(last_seen_ns / 1000000) AS last_ms,
+          END AS state, first_seen_s * 1000 AS first_ms, FLOOR(last_seen_ns / 1000000) AS last_ms, {END_OF_RANGE} AS until_ms,
           ROUND((last_seen_ns - first_seen_ns) / 1000000000.0, 1) AS seconds, sessions, consensus_messages AS messages, gaps,
           lost_bytes, undecodable
         FROM run
@@ -446,10 +450,10 @@ RUNS = [
             column("name", "Run", links=[{
                 "title": "This run, with its own time range",
                 "url": "/d/bftap-consensus?var-datasource=${datasource}&var-run=${__data.fields.run_id.numeric}"
-                       "&from=${__data.fields.first_ms.numeric}&to=${__data.fields.last_ms.numeric}",
+                       "&from=${__data.fields.first_ms.numeric}&to=${__data.fields.until_ms.numeric}",
             }]),
             column("state", "State", 110), column("first_ms", "First packet", 190, "dateTimeAsIso"),
-            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("seconds", "Length", 90, "s"),
+            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("until_ms", "Shown until", 190, "dateTimeAsIso"), column("seconds", "Length", 90, "s"),
             column("sessions", "Sessions", 85), column("messages", "Messages", 95), column("gaps", "Gaps", 65),
             column("lost_bytes", "Lost", 85, "bytes"), column("undecodable", "Undecodable", 110),
         ],

@@ -81,7 +81,7 @@ SUMMARY = [
         table("SELECT COUNT(*) AS rounds FROM round WHERE " + OF_HEIGHT), 4, steps=(GREEN, (2, ORANGE), (4, RED)), decimals=0,
     ),
     stat(
-        "Proposer", "Proposer of the last round.",
+        "Proposer", "Who proposed in the last round, or should have.",
         table(f"SELECT COALESCE(proposer, 'unknown') AS proposer FROM round WHERE {OF_HEIGHT} ORDER BY round DESC LIMIT 1"),
         4, field="/^proposer$/", steps=(BLUE,),
     ),
@@ -108,7 +108,7 @@ SUMMARY = [
 
 ROUNDS = [
     grid(
-        "Rounds", """Every round of the height, also those of which nothing was seen. Prepared and committed: when the median of the
+        "Rounds of this height", """Every round, also those of which nothing was seen. Prepared and committed: when the median of the
         nodes of which all traffic was seen had its quorum, from the preprepare of that round.""",
         table(f"""
         SELECT round, proposer, validators, quorum, FLOOR(preprepare_ns / 1000000) AS preprepare_ms,

@@ -118,18 +118,18 @@ def rounds(one_by_one=900):
     """Rounds in the range of which a preprepare was seen, as `r`: one by one in ranges of up to so many seconds, in longer ones
     summed by the minute of the preprepare.
 
-    `rounds` is how many there are, `higher_rounds` how many of them are above 0, `timed` how many were seen committed; `ms` the
+    `rounds` is how many there are, `higher_rounds` how many of them are above 0, `committed` how many were seen committed; `ms` the
     milliseconds from preprepare to commit where it is one round, `ms_sum` and `ms_max` where it may be more.
     """
     few = at_most(one_by_one)
     took = "ROUND((committed_ns - preprepare_ns) / 1000000.0, 3)"
     return f"""(
   SELECT preprepare_s AS second, sequence AS highest_sequence, 1 AS rounds, CASE WHEN round > 0 THEN 1 ELSE 0 END AS higher_rounds,
-    CASE WHEN committed_ns IS NULL THEN 0 ELSE 1 END AS timed, {took} AS ms, {took} AS ms_sum, {took} AS ms_max
+    CASE WHEN committed_ns IS NULL THEN 0 ELSE 1 END AS committed, {took} AS ms, {took} AS ms_sum, {took} AS ms_max
   FROM round
   WHERE run_id = $run AND $__unixEpochFilter(preprepare_s) AND {few}
   UNION ALL
-  SELECT minute_s AS second, highest_sequence, rounds, higher_rounds, timed, NULL AS ms, ROUND(commit_ns_sum / 1000000.0, 3) AS ms_sum,
+  SELECT minute_s AS second, highest_sequence, rounds, higher_rounds, committed, NULL AS ms, ROUND(commit_ns_sum / 1000000.0, 3) AS ms_sum,
     ROUND(commit_ns_max / 1000000.0, 3) AS ms_max
   FROM minute_round
   WHERE run_id = $run AND {MINUTES} AND NOT ({few})

@@ -43,7 +43,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
     "counter",
     "capture",
     "chain",
@@ -59,6 +59,7 @@ pub(crate) const TABLES: [&str; 16] = [
     "round",
     "event",
     "minute_count",
+    "minute_round",
     "progress",
 ];
 
