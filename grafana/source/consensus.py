@@ -341,7 +341,7 @@ ROUND_TABLES = [
         ) AS h
         JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.round = h.round AND r.chain_id = h.chain_id
         ORDER BY r.preprepare_s DESC, r.sequence DESC, r.round DESC
-        """), 12, 9, columns=ROUND_COLUMNS, defaults={"noValue": "no round above 0"},
+        """), 12, 9, columns=ROUND_COLUMNS,
     ),
 ]
 

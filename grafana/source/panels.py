@@ -129,7 +129,7 @@ class Panel:
             "datasource": data_source(database),
             "gridPos": {"h": self.height, "w": self.width, "x": x, "y": y},
             "targets": [query.json(database, chr(ord("A") + index)) for index, query in enumerate(self.queries)],
-            "fieldConfig": {"defaults": {"noValue": "nothing in this range", **self.defaults}, "overrides": self.overrides},
+            "fieldConfig": {"defaults": {**self._no_value(), **self.defaults}, "overrides": self.overrides},
             "options": self.options,
             "pluginVersion": PLUGIN_VERSION,
             # Below a second both databases would divide by zero or by fractions.
@@ -141,6 +141,10 @@ class Panel:
         if self.transformations:
             panel["transformations"] = self.transformations
         return panel
+
+    def _no_value(self):
+        # A table would show it in every cell without a value.
+        return {} if self.kind == "table" else {"noValue": "nothing in this range"}
 
 
 def data_source(database):
