@@ -223,7 +223,11 @@ impl DatabaseServer {
         let Some(mut running) = self.running.take() else {
             return;
         };
-        kill(running.pid);
+        // PostgreSQL works in processes of their own, which would end what they are at. Stopped, it makes no more of them.
+        signal("STOP", &[running.pid]);
+        let mut all = children_of(running.pid);
+        all.push(running.pid);
+        signal("KILL", &all);
         // The watcher waits until all of it is gone, and leaves the folder.
         if let Some(mut alive) = running.alive.take() {
             let _ = alive.write_all(b"leave\n");
@@ -498,8 +502,25 @@ fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-fn kill(pid: u32) {
-    let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+/// Processes whose parent is this one.
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Behind the name in parentheses: state, parent.
+            let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            rest.split_whitespace().nth(1) == Some(&parent.to_string())
+        })
+        .collect()
+}
+
+fn signal(name: &str, pids: &[u32]) {
+    let mut kill = Command::new("kill");
+    kill.arg(format!("-{name}")).args(pids.iter().map(u32::to_string));
+    // One that has ended meanwhile is no error.
+    let _ = kill.stderr(Stdio::null()).status();
 }
 
 /// Runs a command that must succeed; tells what it said if it does not.

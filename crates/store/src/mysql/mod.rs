@@ -9,7 +9,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::StoreError;
 use crate::cells::Cells;
-use crate::database::{Chunks, Dialect, Driver, SqlStore, insert_values};
+use crate::database::{Chunks, Dialect, Driver, NewId, SqlStore, insert_values};
 use crate::rows::{Selected, TableRow, Value};
 use crate::server::{self, Place, Schema};
 use crate::store::Access;
@@ -81,7 +81,8 @@ impl Driver for MySql {
         begin: "START TRANSACTION",
         begin_snapshot: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
                          START TRANSACTION WITH CONSISTENT SNAPSHOT",
-        last_id: "SELECT CAST(LAST_INSERT_ID() AS SIGNED)",
+        // MariaDB could return it, MySQL cannot.
+        new_id: NewId::Asked("SELECT CAST(LAST_INSERT_ID() AS SIGNED)"),
         delete_piece: "DELETE FROM {table} WHERE run_id = ? LIMIT 20000",
         piece: 20_000,
         size: "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables \

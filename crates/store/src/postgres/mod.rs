@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection, Row, TypeInfo, ValueRef};
 
 use crate::StoreError;
-use crate::database::{Chunks, Dialect, Driver, SqlStore, on_conflict};
+use crate::database::{Chunks, Dialect, Driver, NewId, SqlStore, on_conflict};
 use crate::rows::{Columns, Selected, TableRow, Value};
 use crate::server::{self, Place, Schema};
 use crate::store::Access;
@@ -72,7 +72,7 @@ impl Driver for Postgres {
     const DIALECT: Dialect = Dialect {
         begin: "BEGIN",
         begin_snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        last_id: "SELECT lastval()",
+        new_id: NewId::Returned(" RETURNING run_id"),
         delete_piece: "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE run_id = ? LIMIT 50000))",
         piece: 50_000,
         size: "SELECT COALESCE(SUM(pg_total_relation_size(oid)), 0)::bigint FROM pg_catalog.pg_class \

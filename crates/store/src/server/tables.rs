@@ -126,9 +126,9 @@ async fn migrate<D: Driver>(driver: &mut D, schema: &Schema) -> Result<(), Store
 /// Whether rows may be written, changed and deleted: better said now than when the captures are read.
 async fn try_writing<D: Driver>(driver: &mut D) -> Result<(), StoreError> {
     const DOING: &str = "trying whether rows can be written";
-    // No run has such an id, and nothing of it stays.
+    // No run has such an id: nothing is changed, so that programs that try at the same time are not in each other's way.
     const STATEMENTS: [&str; 3] = [
-        "INSERT INTO leftover (run_id) VALUES (?)",
+        "INSERT INTO leftover (run_id) SELECT run_id FROM leftover WHERE run_id = ?",
         "UPDATE leftover SET run_id = run_id WHERE run_id = ?",
         "DELETE FROM leftover WHERE run_id = ?",
     ];
