@@ -26,6 +26,15 @@ class Trouble:
         self.name, self.fires, self.statements = name, set(fires), statements
 
 
+def round_changes(number, seconds_ago):
+    """So many rounds asked for in the minute that lies so far back."""
+    return f"""INSERT INTO minute_count (run_id, minute_ns, chain_id, receiver_ip, kind, receiver, messages, useful, repeats, echoes,
+          invalid, bytes, rows_lower_bound, heights)
+        SELECT run_id, seen_ns - {seconds_ago}000000000 - (seen_ns - {seconds_ago}000000000) % 60000000000, 0, '10.9.9.9', 'roundchange',
+          'x', 20, 20, 0, 0, 0, 1, 0, {number}
+        FROM run WHERE run_id = %(run)s"""
+
+
 NOW_NS = time.time_ns()
 GAP_S = 120
 TROUBLES = [
@@ -39,16 +48,9 @@ TROUBLES = [
             FROM round WHERE run_id = %(run)s AND preprepare_ns IS NOT NULL ORDER BY preprepare_ns DESC LIMIT 1"""),
     Trouble("nothing written any more", ["Stalled chain", "Monitor silent"],
             f"UPDATE run SET written_ns = written_ns - {GAP_S}000000000 WHERE run_id = %(run)s"),
-    Trouble("rounds that change again and again", ["Round-change storm"],
-            *(f"""INSERT INTO message_count (run_id, chain_id, receiver_ip, receiver, sequence, round, kind, messages, useful, repeats,
-              echoes, invalid, bytes, lower_bound, first_seen_ns, last_seen_ns)
-            SELECT run_id, 0, '10.9.9.9', 'x', 1, {number}, 'roundchange', 1, 1, 0, 0, 0, 1, 0, seen_ns, seen_ns
-            FROM run WHERE run_id = %(run)s""" for number in range(900, 908))),
-    Trouble("round changes long ago", [],
-            *(f"""INSERT INTO message_count (run_id, chain_id, receiver_ip, receiver, sequence, round, kind, messages, useful, repeats,
-              echoes, invalid, bytes, lower_bound, first_seen_ns, last_seen_ns)
-            SELECT run_id, 0, '10.9.9.9', 'x', 1, {number}, 'roundchange', 1, 1, 0, 0, 0, 1, 0, seen_ns - 900000000000, seen_ns
-            FROM run WHERE run_id = %(run)s""" for number in range(900, 908))),
+    Trouble("rounds that change again and again", ["Round-change storm"], round_changes(8, 0)),
+    Trouble("a few round changes", [], round_changes(3, 0)),
+    Trouble("round changes long ago", [], round_changes(8, 900)),
     *(Trouble(f"{column} grow", ["Loss"], f"UPDATE progress SET {column} = 3 WHERE run_id = %(run)s AND batch = {10**6 + BATCHES}")
       for column in ("gaps", "undecodable", "unread_sessions")),
     Trouble("loss that does not grow", [], "UPDATE progress SET gaps = 3, undecodable = 2, unread_sessions = 1 WHERE run_id = %(run)s"),
@@ -70,7 +72,7 @@ def made_live(database, run):
     newest = database.value("SELECT MAX(preprepare_ns) FROM round WHERE run_id = %s", run)
     execute(f"UPDATE run SET seen_ns = {newest + 1_000_000_000} WHERE run_id = %(run)s")
     # Troubles of the capture itself are not what is tried here.
-    execute("DELETE FROM message_count WHERE run_id = %(run)s AND kind = 'roundchange'")
+    execute("DELETE FROM minute_count WHERE run_id = %(run)s AND kind = 'roundchange'")
     for number in range(BATCHES + 1):
         execute(f"""INSERT INTO progress (run_id, batch, written_ns, seen_ns, lag_ns, rows_written, spooled_batches, spooled_bytes,
               gaps, lost_bytes, undecodable, unread_sessions)

@@ -108,16 +108,22 @@ RULES = [
         the first attempt. Blocks come late or not at all.""",
         """Look at Round changes and at Heights that took more than one round in the dashboard Consensus: one proposer again and again is
         down or slow; changing ones point to the network between validators. One sequence shows whose votes are missing.""",
+        # A receiver has a count for each round that was asked for. The newest 2,000 sums are five minutes of a hundred nodes.
         sql=f"""
-        SELECT live.name AS run, COUNT(c.sequence) AS rounds
+        SELECT live.name AS run, COALESCE(MAX(asked.rounds), 0) AS rounds
         FROM run AS live
         LEFT JOIN (
-          SELECT DISTINCT message_count.run_id, sequence, round
-          FROM message_count
-          JOIN run ON run.run_id = message_count.run_id
-          WHERE {of_live("message_count")} AND kind = 'roundchange' AND round > 0
-            AND message_count.first_seen_s >= FLOOR(run.seen_ns / 1000000000) - 300
-        ) AS c ON c.run_id = live.run_id
+        SELECT run_id, receiver_ip, SUM(heights) AS rounds
+        FROM (
+        SELECT run_id, receiver_ip, kind, heights, minute_s
+        FROM minute_count
+        WHERE {of_live("minute_count")}
+        ORDER BY minute_s DESC
+        LIMIT 2000
+        ) AS newest
+        WHERE kind = 'roundchange' AND minute_s > (SELECT seen_ns / 1000000000 - 300 FROM run WHERE {of_live("run")})
+        GROUP BY run_id, receiver_ip
+        ) AS asked ON asked.run_id = live.run_id
         WHERE {of_live("live")}
         GROUP BY live.name
         """,
