@@ -194,6 +194,10 @@ class Provisioning(unittest.TestCase):
                     self.assertEqual((rule["noDataState"], rule["execErrState"]), ("OK", "Error"))
                     self.assertRegex(rule["for"], r"^\d+s$")
                     self.assertIn(rule["labels"]["severity"], ("warning", "critical"))
+                    linked = {panel["id"]: panel["title"] for panel in panels(load(database, "consensus"))}
+                    self.assertIn(rule["panelId"], linked)
+                    self.assertEqual(rule["dashboardUid"], rule["annotations"]["__dashboardUid__"])
+                    self.assertEqual(str(rule["panelId"]), rule["annotations"]["__panelId__"])
                     for text in ("summary", "description", "runbook"):
                         self.assertGreater(len(rule["annotations"][text]), 20)
                     # Grafana would take a dollar for the name of an environment variable.

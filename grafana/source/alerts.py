@@ -6,6 +6,7 @@ the run. Without a live run a query returns no row, and no row means all is well
 not fire. A query that fails is an error of its own kind, not an alert of the network (`execErrState: Error`).
 """
 
+from . import consensus
 from .panels import DATA_SOURCE_UIDS
 from .sql import for_database
 
@@ -29,11 +30,15 @@ def of_live(table):
 class Rule:
     """One rule: a query with one number (and words that become labels), and the threshold above which it fires."""
 
-    def __init__(self, uid, title, summary, description, runbook, *, sql, above, pending, severity):
+    def __init__(self, uid, title, summary, description, runbook, *, panel, sql, above, pending, severity):
         self.uid, self.title, self.summary, self.description, self.runbook = uid, title, summary, description, runbook
+        self.panel = panel
         self.sql, self.above, self.pending, self.severity = sql, above, pending, severity
 
     def yaml(self, database):
+        panels = consensus.DASHBOARD.json(database)["panels"]
+        # Grafana wants both or none of these.
+        (panel,) = (panel["id"] for panel in panels if panel["title"] == self.panel and panel["type"] != "row")
         return {
             "uid": self.uid,
             "title": self.title,
@@ -66,8 +71,11 @@ class Rule:
                 "summary": self.summary,
                 "description": " ".join(self.description.split()),
                 "runbook": " ".join(self.runbook.split()),
-                "__dashboardUid__": "bftap-consensus",
+                "__dashboardUid__": consensus.UID,
+                "__panelId__": str(panel),
             },
+            "dashboardUid": consensus.UID,
+            "panelId": panel,
             "labels": {"severity": self.severity, "source": "bftap"},
             "isPaused": False,
         }
@@ -99,7 +107,7 @@ RULES = [
         WHERE {of_live("live")} AND live.seen_ns IS NOT NULL
         GROUP BY live.name, live.seen_ns, live.first_seen_s, live.written_ns, live.pace_milli
         """,
-        above=30, pending="10s", severity="critical",
+        panel="Height over time", above=30, pending="10s", severity="critical",
     ),
     Rule(
         "bftap-round-change-storm", "Round-change storm",
@@ -127,7 +135,7 @@ RULES = [
         WHERE {of_live("live")}
         GROUP BY live.name
         """,
-        above=5, pending="0s", severity="warning",
+        panel="Round changes", above=5, pending="0s", severity="warning",
     ),
     Rule(
         "bftap-loss", "Loss",
@@ -155,7 +163,7 @@ RULES = [
         ) AS loss ON loss.run_id = live.run_id
         WHERE {of_live("live")}
         """,
-        above=0, pending="30s", severity="warning",
+        panel="What could not be read", above=0, pending="30s", severity="warning",
     ),
     Rule(
         "bftap-monitor-silent", "Monitor silent",
@@ -169,7 +177,7 @@ RULES = [
         FROM run AS live
         WHERE {of_live("live")}
         """,
-        above=30, pending="10s", severity="warning",
+        panel="Lag and spool", above=30, pending="10s", severity="warning",
     ),
 ]
 
