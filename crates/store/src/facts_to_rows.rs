@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bftap_analysis::facts::{
     CaptureFact, CodeFact, CopiesFact, CountFact, DeliveryFact, EventFact, LinkCountFact, NodeFact,
-    RoundFact, RunFacts, SessionFact, Totals,
+    RoundFact, RunFacts, SessionFact, SessionState, Totals,
 };
 use bftap_model::CaptureTime;
 
@@ -265,6 +265,11 @@ pub(crate) fn event_row(run: RunId, number: i64, names: &Names, fact: &EventFact
 }
 
 pub(crate) fn progress_row(run: RunId, number: i64, rows: usize, live: &LiveState) -> ProgressRow {
+    let totals = &live.facts.totals;
+    // A dial that was not completed carries nothing.
+    let read = [SessionState::Decrypted, SessionState::NoHandshake];
+    let sessions = live.facts.sessions.iter();
+    let unread = sessions.filter(|session| !read.contains(&session.state));
     ProgressRow {
         run_id: run.0,
         batch: number,
@@ -274,6 +279,10 @@ pub(crate) fn progress_row(run: RunId, number: i64, rows: usize, live: &LiveStat
         rows_written: stored(rows as u64),
         spooled_batches: live.spooled_batches,
         spooled_bytes: live.spooled_bytes,
+        gaps: stored(totals.gaps),
+        lost_bytes: stored(totals.lost_bytes),
+        undecodable: stored(totals.undecodable),
+        unread_sessions: stored(unread.count() as u64),
     }
 }
 

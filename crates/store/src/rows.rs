@@ -585,5 +585,13 @@ table_row! {
         spooled_batches: i64,
         /// Bytes that waited in the spool.
         spooled_bytes: i64,
+        /// Holes in streams, of the whole run until then.
+        gaps: i64,
+        /// Stream bytes lost, of the whole run until then.
+        lost_bytes: i64,
+        /// Frames that should hold a message and do not decode, of the whole run until then.
+        undecodable: i64,
+        /// Sessions with content that could not be read, of the whole run until then.
+        unread_sessions: i64,
     }
 }

@@ -164,7 +164,9 @@ CREATE TABLE message_count (
     PRIMARY KEY (run_id, sequence, round, chain_id, receiver_ip, kind)
 );
 
-CREATE INDEX message_count_by_time ON message_count (run_id, first_seen_s);
+-- What dashboards ask of a span of time is answered from the index alone.
+CREATE INDEX message_count_by_time ON message_count (run_id, first_seen_s, sequence)
+    INCLUDE (receiver, kind, messages, useful, lower_bound);
 
 -- Text of nodes is kept once, in label.
 CREATE TABLE delivery_row (
@@ -218,6 +220,22 @@ CREATE TABLE minute_count (
 );
 
 CREATE INDEX minute_count_by_time ON minute_count (run_id, minute_s);
+
+CREATE TABLE minute_round (
+    run_id            BIGINT NOT NULL,
+    minute_ns         BIGINT NOT NULL,
+    chain_id          INTEGER NOT NULL,
+    rounds            BIGINT NOT NULL,
+    higher_rounds     BIGINT NOT NULL,
+    highest_sequence  BIGINT NOT NULL,
+    committed         BIGINT NOT NULL,
+    commit_ns_sum     BIGINT NOT NULL,
+    commit_ns_max     BIGINT NOT NULL,
+    minute_s          BIGINT GENERATED ALWAYS AS (minute_ns / 1000000000) STORED,
+    PRIMARY KEY (run_id, minute_ns, chain_id)
+);
+
+CREATE INDEX minute_round_by_time ON minute_round (run_id, minute_s);
 
 CREATE TABLE copies (
     run_id       BIGINT NOT NULL,
@@ -274,6 +292,10 @@ CREATE TABLE progress (
     rows_written     BIGINT NOT NULL,
     spooled_batches  BIGINT NOT NULL,
     spooled_bytes    BIGINT NOT NULL,
+    gaps             BIGINT NOT NULL,
+    lost_bytes       BIGINT NOT NULL,
+    undecodable      BIGINT NOT NULL,
+    unread_sessions  BIGINT NOT NULL,
     written_s        BIGINT GENERATED ALWAYS AS (written_ns / 1000000000) STORED,
     PRIMARY KEY (run_id, batch)
 );

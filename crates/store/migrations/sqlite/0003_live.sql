@@ -50,6 +50,37 @@ SELECT run_id, first_seen_ns - first_seen_ns % 60000000000 AS minute, chain_id, 
 FROM message_count
 GROUP BY run_id, minute, chain_id, receiver_ip, kind;
 
+CREATE TABLE minute_round (
+    run_id            INTEGER NOT NULL,
+    minute_ns         INTEGER NOT NULL,
+    chain_id          INTEGER NOT NULL,
+    rounds            INTEGER NOT NULL,
+    higher_rounds     INTEGER NOT NULL,
+    highest_sequence  INTEGER NOT NULL,
+    committed         INTEGER NOT NULL,
+    commit_ns_sum     INTEGER NOT NULL,
+    commit_ns_max     INTEGER NOT NULL,
+    minute_s          INTEGER GENERATED ALWAYS AS (minute_ns / 1000000000) VIRTUAL,
+    PRIMARY KEY (run_id, minute_ns, chain_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX minute_round_by_time ON minute_round (run_id, minute_s);
+
+-- As crates/store/src/database/minutes.rs sums them.
+INSERT INTO minute_round (run_id, minute_ns, chain_id, rounds, higher_rounds, highest_sequence, committed, commit_ns_sum,
+                          commit_ns_max)
+SELECT run_id, minute, chain_id, COUNT(*), SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END), MAX(sequence), COUNT(took),
+       COALESCE(SUM(took), 0) * 1000, COALESCE(MAX(took), 0) * 1000
+FROM (
+    SELECT run_id, preprepare_ns - preprepare_ns % 60000000000 AS minute, chain_id, round, sequence,
+           CASE WHEN committed_ns / 1000 - preprepare_ns / 1000 > 3600000000 THEN 3600000000
+                WHEN committed_ns / 1000 - preprepare_ns / 1000 < 0 THEN 0
+                ELSE committed_ns / 1000 - preprepare_ns / 1000 END AS took
+    FROM round
+    WHERE preprepare_ns IS NOT NULL
+) AS timed
+GROUP BY run_id, minute, chain_id;
+
 CREATE TABLE progress (
     run_id           INTEGER NOT NULL,
     batch            INTEGER NOT NULL,
@@ -59,6 +90,10 @@ CREATE TABLE progress (
     rows_written     INTEGER NOT NULL,
     spooled_batches  INTEGER NOT NULL,
     spooled_bytes    INTEGER NOT NULL,
+    gaps             INTEGER NOT NULL,
+    lost_bytes       INTEGER NOT NULL,
+    undecodable      INTEGER NOT NULL,
+    unread_sessions  INTEGER NOT NULL,
     written_s        INTEGER GENERATED ALWAYS AS (written_ns / 1000000000) VIRTUAL,
     PRIMARY KEY (run_id, batch)
 ) STRICT, WITHOUT ROWID;

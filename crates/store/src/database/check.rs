@@ -75,30 +75,60 @@ impl<D: Driver> SqlStore<D> {
     /// Sums per minute must be those of the rows they were made of, where these are still there.
     async fn check_minutes(&mut self, run: &RunRow, problems: &mut Vec<String>) -> Result<(), sqlx::Error> {
         let from = run.thinned_before_ns.unwrap_or(i64::MIN);
-        let sums = "messages, useful, repeats, echoes, invalid, bytes";
-        let negative = "-messages, -useful, -repeats, -echoes, -invalid, -bytes";
-        let differs: Vec<_> = sums.split(", ").map(|sum| format!("SUM({sum}) <> 0")).collect();
-        let sql = format!(
-            "SELECT COUNT(*) FROM (SELECT minute_start, chain_id, receiver_ip, kind FROM (\
-             SELECT minute_ns AS minute_start, chain_id, receiver_ip, kind, {sums} FROM minute_count \
-             WHERE run_id = ? AND minute_ns >= ? UNION ALL \
-             SELECT first_seen_ns - first_seen_ns % 60000000000, chain_id, receiver_ip, kind, {negative} \
-             FROM message_count WHERE run_id = ? AND first_seen_ns >= ?) AS sums \
-             GROUP BY minute_start, chain_id, receiver_ip, kind HAVING {}) AS wrong",
-            differs.join(" OR ")
-        );
-        let values = [
-            Value::int(run.run_id),
-            Value::int(from),
-            Value::int(run.run_id),
-            Value::int(from),
-        ];
-        let wrong = self.driver.select::<(i64,)>(&sql, &values).await?;
-        if let Some((wrong @ 1..,)) = wrong.first() {
-            problems.push(format!(
-                "run {} ({:?}): {wrong} sums in minute_count are not those of message_count",
-                run.run_id, run.name
-            ));
+        for (minutes, rows, time, key, sums) in [
+            (
+                "minute_count",
+                "message_count",
+                "first_seen_ns",
+                "chain_id, receiver_ip, kind",
+                &[
+                    ("messages", "messages"),
+                    ("useful", "useful"),
+                    ("repeats", "repeats"),
+                    ("echoes", "echoes"),
+                    ("invalid", "invalid"),
+                    ("bytes", "bytes"),
+                ][..],
+            ),
+            (
+                "minute_round",
+                "round",
+                "preprepare_ns",
+                "chain_id",
+                &[
+                    ("rounds", "1"),
+                    ("higher_rounds", "CASE WHEN round > 0 THEN 1 ELSE 0 END"),
+                    ("committed", "CASE WHEN committed_ns IS NULL THEN 0 ELSE 1 END"),
+                ][..],
+            ),
+        ] {
+            let list = |each: &dyn Fn(&(&str, &str)) -> String, by: &str| -> String {
+                sums.iter().map(each).collect::<Vec<_>>().join(by)
+            };
+            let sql = format!(
+                "SELECT COUNT(*) FROM (SELECT minute_start, {key} FROM (\
+                 SELECT minute_ns AS minute_start, {key}, {sums} FROM {minutes} \
+                 WHERE run_id = ? AND minute_ns >= ? UNION ALL \
+                 SELECT {time} - {time} % 60000000000, {key}, {parts} FROM {rows} \
+                 WHERE run_id = ? AND {time} >= ?) AS sums \
+                 GROUP BY minute_start, {key} HAVING {differs}) AS wrong",
+                sums = list(&|(sum, _)| (*sum).to_owned(), ", "),
+                parts = list(&|(_, part)| format!("-({part})"), ", "),
+                differs = list(&|(sum, _)| format!("SUM({sum}) <> 0"), " OR "),
+            );
+            let values = [
+                Value::int(run.run_id),
+                Value::int(from),
+                Value::int(run.run_id),
+                Value::int(from),
+            ];
+            let wrong = self.driver.select::<(i64,)>(&sql, &values).await?;
+            if let Some((wrong @ 1..,)) = wrong.first() {
+                problems.push(format!(
+                    "run {} ({:?}): {wrong} sums in {minutes} are not those of {rows}",
+                    run.run_id, run.name
+                ));
+            }
         }
         Ok(())
     }

@@ -1,11 +1,10 @@
-//! `minute_count`: sums of `message_count` over the minute of each row's first sight.
+//! Sums over minutes: `minute_count` of `message_count`, by the minute of each row's first sight, and `minute_round` of `round`, by
+//! that of the preprepare.
 //!
 //! Dashboards of whole runs read them, and they stay when the rows they were made of are thinned out.
 
-use bftap_analysis::facts::CountFact;
-
 use crate::rows::Value;
-use crate::store::RunId;
+use crate::store::{Batch, RunId};
 
 use super::Driver;
 
@@ -25,16 +24,17 @@ pub(super) async fn remake_all<D: Driver>(driver: &mut D, run: RunId) -> Result<
 
 /// Sums the minutes anew that rows just written may belong to, or may have belonged to before.
 ///
-/// A row that comes again may have an earlier first sight; the one before was not later than its last.
+/// A row that comes again may have an earlier first sight; the one before was not later than the last sight of its height.
 pub(super) async fn remake_around<D: Driver>(
     driver: &mut D,
     run: RunId,
-    counts: &[CountFact],
+    batch: &Batch,
 ) -> Result<(), sqlx::Error> {
-    let first = counts.iter().map(|fact| fact.first_seen.nanos()).min();
-    let last = counts.iter().map(|fact| fact.last_seen.nanos()).max();
-    match first.zip(last) {
-        Some((first, last)) => remake(driver, run, minute_of(first), minute_of(last)).await,
+    let proposed = || batch.rounds.iter().filter_map(|fact| fact.preprepare_ns);
+    let first = batch.counts.iter().map(|fact| fact.first_seen).chain(proposed());
+    let last = batch.counts.iter().map(|fact| fact.last_seen).chain(proposed());
+    match first.min().zip(last.max()) {
+        Some((first, last)) => remake(driver, run, minute_of(first.nanos()), minute_of(last.nanos())).await,
         None => Ok(()),
     }
 }
@@ -49,29 +49,42 @@ async fn remake<D: Driver>(driver: &mut D, run: RunId, first: i64, last: i64) ->
         .await?;
     let thinned = thinned.first().and_then(|(thinned,)| *thinned);
     let first = first.max(thinned.unwrap_or(i64::MIN));
-    driver
-        .execute(
-            "DELETE FROM minute_count WHERE run_id = ? AND minute_ns BETWEEN ? AND ?",
-            &[Value::int(run.0), Value::int(first), Value::int(last)],
-        )
-        .await?;
     // By seconds, for the index's sake; both ends are whole minutes, or no limit at all.
     let end = last.saturating_add(MINUTE_NS - 1);
-    driver
-        .execute(
-            "INSERT INTO minute_count (run_id, minute_ns, chain_id, receiver_ip, kind, receiver, messages, useful, \
-             repeats, echoes, invalid, bytes, rows_lower_bound, heights) \
-             SELECT run_id, first_seen_ns - first_seen_ns % 60000000000 AS minute_start, chain_id, receiver_ip, kind, \
-             MAX(receiver), SUM(messages), SUM(useful), SUM(repeats), SUM(echoes), SUM(invalid), SUM(bytes), \
-             SUM(lower_bound), COUNT(*) \
-             FROM message_count WHERE run_id = ? AND first_seen_s BETWEEN ? AND ? \
-             GROUP BY run_id, minute_start, chain_id, receiver_ip, kind",
-            &[
-                Value::int(run.0),
-                Value::int(first / 1_000_000_000),
-                Value::int(end / 1_000_000_000),
-            ],
-        )
-        .await?;
+    let minutes = [Value::int(run.0), Value::int(first), Value::int(last)];
+    let seconds = [
+        Value::int(run.0),
+        Value::int(first / 1_000_000_000),
+        Value::int(end / 1_000_000_000),
+    ];
+    for (delete, insert) in [(DELETE_COUNTS, SUM_COUNTS), (DELETE_ROUNDS, SUM_ROUNDS)] {
+        driver.execute(delete, &minutes).await?;
+        driver.execute(insert, &seconds).await?;
+    }
     Ok(())
 }
+
+const DELETE_COUNTS: &str = "DELETE FROM minute_count WHERE run_id = ? AND minute_ns BETWEEN ? AND ?";
+const SUM_COUNTS: &str = "\
+    INSERT INTO minute_count (run_id, minute_ns, chain_id, receiver_ip, kind, receiver, messages, useful, repeats, echoes, \
+    invalid, bytes, rows_lower_bound, heights) \
+    SELECT run_id, first_seen_ns - first_seen_ns % 60000000000 AS minute_start, chain_id, receiver_ip, kind, \
+    MAX(receiver), SUM(messages), SUM(useful), SUM(repeats), SUM(echoes), SUM(invalid), SUM(bytes), SUM(lower_bound), \
+    COUNT(*) \
+    FROM message_count WHERE run_id = ? AND first_seen_s BETWEEN ? AND ? \
+    GROUP BY run_id, minute_start, chain_id, receiver_ip, kind";
+
+const DELETE_ROUNDS: &str = "DELETE FROM minute_round WHERE run_id = ? AND minute_ns BETWEEN ? AND ?";
+/// From preprepare to commit in microseconds and at most an hour: times that a capture claims may lie so far apart that their
+/// difference, or a sum of such, is none of 64 bits.
+const SUM_ROUNDS: &str = "\
+    INSERT INTO minute_round (run_id, minute_ns, chain_id, rounds, higher_rounds, highest_sequence, committed, \
+    commit_ns_sum, commit_ns_max) \
+    SELECT run_id, minute_start, chain_id, COUNT(*), SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END), MAX(sequence), \
+    COUNT(took), COALESCE(SUM(took), 0) * 1000, COALESCE(MAX(took), 0) * 1000 FROM (\
+    SELECT run_id, preprepare_ns - preprepare_ns % 60000000000 AS minute_start, chain_id, round, sequence, \
+    CASE WHEN committed_ns / 1000 - preprepare_ns / 1000 > 3600000000 THEN 3600000000 \
+    WHEN committed_ns / 1000 - preprepare_ns / 1000 < 0 THEN 0 \
+    ELSE committed_ns / 1000 - preprepare_ns / 1000 END AS took \
+    FROM round WHERE run_id = ? AND preprepare_s BETWEEN ? AND ?) AS timed \
+    GROUP BY run_id, minute_start, chain_id";

@@ -142,7 +142,7 @@ impl<D: Driver> SqlStore<D> {
             lists::replace(driver, run, names, &live.facts).await?;
             lists::set_totals(driver, run, &live.facts).await?;
             lists::set_progress(driver, run, number, batch.len(), live).await?;
-            minutes::remake_around(driver, run, &batch.counts).await?;
+            minutes::remake_around(driver, run, batch).await?;
         }
         Ok(Turn::Taken)
     }

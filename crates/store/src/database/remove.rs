@@ -11,12 +11,13 @@ use super::transaction::Failure;
 use super::{Driver, SqlStore};
 
 /// Tables with a `run_id`, but `run` and `leftover`; the long ones first.
-pub(crate) const RUN_TABLES: [&str; 16] = [
+pub(crate) const RUN_TABLES: [&str; 17] = [
     "delivery_row",
     "message_count",
     "round",
     "link_count",
     "minute_count",
+    "minute_round",
     "progress",
     "copies",
     "event",

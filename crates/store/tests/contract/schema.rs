@@ -183,6 +183,10 @@ async fn usual_conditions_use_keys_and_indexes() {
             "minute_count_by_time",
         ),
         (
+            "SELECT * FROM minute_round WHERE run_id = 1 AND minute_s BETWEEN 5 AND 9",
+            "minute_round_by_time",
+        ),
+        (
             "SELECT * FROM progress WHERE run_id = 1 AND written_s BETWEEN 5 AND 9",
             "progress_by_time",
         ),

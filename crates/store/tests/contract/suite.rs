@@ -54,7 +54,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
     "counter",
     "capture",
     "chain",
@@ -70,6 +70,7 @@ pub(crate) const TABLES: [&str; 16] = [
     "round",
     "event",
     "minute_count",
+    "minute_round",
     "progress",
 ];
 

@@ -42,7 +42,9 @@ fn counted(sequence: u64, first_seen: i64) -> Batch {
     fact.first_seen = at(first_seen);
     batch.deliveries.push(fact);
     let mut fact = round(sequence);
+    fact.round = sequence % 3 / 2;
     fact.preprepare_ns = Some(at(first_seen));
+    fact.committed_ns = (sequence % 4 > 0).then(|| at(first_seen + 40_000_000 + sequence as i64 * 1000));
     batch.rounds.push(fact);
     batch
 }
@@ -151,6 +153,32 @@ pub(crate) async fn any_verb_may_be_repeated(backend: &impl Backend) {
     );
 }
 
+const ROUNDS: &str = "SELECT minute_ns, chain_id, rounds, higher_rounds, highest_sequence, committed, commit_ns_sum, \
+     commit_ns_max FROM minute_round ORDER BY minute_ns, chain_id";
+
+/// What the sums of rounds must be, made of `round` here.
+async fn summed_rounds(backend: &impl Backend) -> Vec<Vec<String>> {
+    let query = "SELECT preprepare_ns, chain_id, sequence, round, committed_ns FROM round WHERE preprepare_ns IS NOT NULL";
+    let mut sums = std::collections::BTreeMap::new();
+    for row in backend.sql(query).await {
+        let number = |column: usize| row[column].parse::<i64>().unwrap();
+        let proposed = number(0);
+        let sum: &mut [i64; 6] = sums.entry((proposed / MINUTE * MINUTE, number(1))).or_default();
+        sum[0] += 1;
+        sum[1] += i64::from(number(3) > 0);
+        sum[2] = sum[2].max(number(2));
+        if row[4] != "-" {
+            sum[3] += 1;
+            sum[4] += number(4) - proposed;
+            sum[5] = sum[5].max(number(4) - proposed);
+        }
+    }
+    sums.into_iter()
+        .map(|((minute, chain), sum)| [&[minute, chain][..], &sum].concat())
+        .map(|row| row.iter().map(i64::to_string).collect())
+        .collect()
+}
+
 pub(crate) async fn live_batches_show_how_things_stand(backend: &impl Backend) {
     let mut store = store(backend).await;
     let run = store.begin_run(&live_run("live"), 1).await.unwrap();
@@ -195,13 +223,13 @@ pub(crate) async fn live_batches_show_how_things_stand(backend: &impl Backend) {
     assert_eq!(
         backend
             .sql(
-                "SELECT batch, written_ns, seen_ns, lag_ns, rows_written, spooled_batches, spooled_bytes \
-                 FROM progress ORDER BY batch"
+                "SELECT batch, written_ns, seen_ns, lag_ns, rows_written, spooled_batches, spooled_bytes, gaps, lost_bytes, \
+                 undecodable, unread_sessions FROM progress ORDER BY batch"
             )
             .await,
         rows(&[
-            &["1", "1000", "993", "7", "11", "3", "4"],
-            &["2", "2000", "1993", "7", "1", "3", "4"]
+            &["1", "1000", "993", "7", "11", "3", "4", "60", "61", "59", "1"],
+            &["2", "2000", "1993", "7", "1", "3", "4", "60", "61", "59", "1"]
         ])
     );
     // Nothing is complete yet.
@@ -237,6 +265,7 @@ pub(crate) async fn minutes_are_sums_of_their_rows(backend: &impl Backend) {
             again.counts[0].messages += before;
             again.counts[0].useful += before;
             batch.counts.append(&mut again.counts);
+            batch.rounds.append(&mut again.rounds);
         }
         batch.live = live_state(RunFacts::default(), 1000);
         number += 1;
@@ -244,6 +273,11 @@ pub(crate) async fn minutes_are_sums_of_their_rows(backend: &impl Backend) {
         assert_eq!(
             backend.sql(MINUTES).await,
             summed(backend).await,
+            "after {sequence}"
+        );
+        assert_eq!(
+            backend.sql(ROUNDS).await,
+            summed_rounds(backend).await,
             "after {sequence}"
         );
     }
@@ -255,6 +289,12 @@ pub(crate) async fn minutes_are_sums_of_their_rows(backend: &impl Backend) {
     let minutes = backend.sql(MINUTES).await;
     assert_eq!(minutes, summed(backend).await);
     assert!(minutes.len() > 8, "{minutes:?}");
+    let rounds = backend.sql(ROUNDS).await;
+    assert_eq!(rounds, summed_rounds(backend).await);
+    assert!(
+        rounds.iter().any(|minute| minute[3] != "0" && minute[6] != "0"),
+        "{rounds:?}"
+    );
     assert_eq!(store.check().await.unwrap().problems, [""; 0]);
 
     // Without live batches they are made at the end.
@@ -298,6 +338,7 @@ pub(crate) async fn times_are_whole_seconds_too(backend: &impl Backend) {
         ("SELECT preprepare_s FROM round WHERE sequence = 6", "-"),
         ("SELECT minute_s FROM link_count", "1795251660"),
         ("SELECT DISTINCT minute_s FROM minute_count", "1795251660"),
+        ("SELECT minute_s FROM minute_round", "1795251660"),
         ("SELECT time_s FROM event", "1795251683"),
         ("SELECT first_seen_s FROM session", "1795251683"),
         ("SELECT written_s FROM progress", "1795251683"),
@@ -384,17 +425,22 @@ pub(crate) async fn a_check_finds_what_does_not_agree(backend: &impl Backend) {
     backend
         .execute("UPDATE minute_count SET messages = messages + 1 WHERE kind = 'commit'")
         .await;
+    backend.execute("UPDATE minute_round SET higher_rounds = 1").await;
     backend
         .execute("INSERT INTO copies (run_id, receiver_ip, copies, payloads) VALUES (77, '10.0.0.1', 1, 1)")
         .await;
     let problems = store.check().await.unwrap().problems;
-    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(problems.len(), 3, "{problems:?}");
     assert_eq!(
         problems[0],
         format!("run {run} (\"first\"): 1 sums in minute_count are not those of message_count")
     );
     assert_eq!(
         problems[1],
+        format!("run {run} (\"first\"): 1 sums in minute_round are not those of round")
+    );
+    assert_eq!(
+        problems[2],
         "run 77 is unknown, and has rows that no run owns: copies 1"
     );
 
@@ -402,7 +448,7 @@ pub(crate) async fn a_check_finds_what_does_not_agree(backend: &impl Backend) {
     backend.execute("INSERT INTO leftover (run_id) VALUES (77)").await;
     let problems = store.check().await.unwrap().problems;
     assert!(
-        problems[1].contains("was removed, and its rows are still to be"),
+        problems[2].contains("was removed, and its rows are still to be"),
         "{problems:?}"
     );
     write_run(backend, "first", &[batch(5)], &run_facts()).await;
