@@ -8,5 +8,6 @@ mod other_commands;
 mod readme;
 mod secrets;
 mod simulate;
+mod store;
 mod stored;
 mod usage;
