@@ -68,6 +68,17 @@ pub(crate) struct Dialect {
     pub(crate) replace_view: &'static str,
 }
 
+/// An INSERT of so many rows, every value a `?`.
+pub(crate) fn insert_values<R: TableRow>(rows: usize) -> String {
+    let row = format!("({})", vec!["?"; R::COLUMNS.len()].join(","));
+    format!(
+        "INSERT INTO {} ({}) VALUES {}",
+        R::TABLE,
+        R::COLUMNS.join(", "),
+        vec![row; rows].join(",")
+    )
+}
+
 /// What an INSERT does with a row whose key is there, where `ON CONFLICT` is known.
 pub(crate) fn on_conflict<R: TableRow>() -> String {
     let rest = R::COLUMNS.iter().filter(|column| !R::KEY.contains(column));

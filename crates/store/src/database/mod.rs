@@ -3,6 +3,7 @@
 //! What databases do differently is behind [`Driver`]; what is here is said once for all of them.
 
 mod check;
+mod chunks;
 mod driver;
 mod lists;
 mod minutes;
@@ -23,7 +24,8 @@ use crate::names::Names;
 use crate::rows::{CountRow, RunRow, TableRow, Value};
 use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
 
-pub(crate) use driver::{Dialect, Driver, on_conflict};
+pub(crate) use chunks::Chunks;
+pub(crate) use driver::{Dialect, Driver, insert_values, on_conflict};
 pub(crate) use remove::RUN_TABLES;
 use transaction::{Failure, Turn, claim};
 

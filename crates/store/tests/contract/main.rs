@@ -2,6 +2,7 @@
 
 mod facts;
 mod schema;
+mod servers;
 mod sqlite;
 mod suite;
 mod writer;

@@ -19,7 +19,7 @@ pub(crate) trait Backend {
     async fn sql(&self, query: &str) -> Vec<Vec<String>>;
 }
 
-/// One test for every function of the suite.
+/// One test for every function of the suite; the place is an `Option`.
 macro_rules! contract_tests {
     ($backend:expr) => {
         $crate::suite::contract_tests! { $backend;
@@ -33,7 +33,10 @@ macro_rules! contract_tests {
     ($backend:expr; $($test:ident),*) => {$(
         #[tokio::test]
         async fn $test() {
-            $crate::suite::$test(&$backend).await;
+            // `None`: said loudly, and a failure where it must not be.
+            if let Some(backend) = $backend {
+                $crate::suite::$test(&backend).await;
+            }
         }
     )*};
 }
