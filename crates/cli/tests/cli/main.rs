@@ -3,6 +3,7 @@
 mod analyze;
 mod checkpoint;
 mod common;
+mod crash;
 mod messages;
 mod other_commands;
 mod readme;
