@@ -2,6 +2,7 @@
 
 mod parse;
 mod simulate;
+mod store;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
+pub(crate) use store::{OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
 
 /// Watches a BFT network from the wire.
 ///
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     Simulate(SimulateArgs),
+    /// Make a store, look into it, thin it out
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Read captures, count and judge every consensus message, report, store
@@ -180,7 +185,7 @@ pub(crate) struct KeyArgs {
 /// Where rows go.
 #[derive(Args, Debug)]
 pub(crate) struct StoreArgs {
-    /// Where results are stored: sqlite://FILE, or none [env: BFTAP_STORE] [default: sqlite://bftap.db]
+    /// Where results are stored: sqlite://FILE, mysql://..., postgres://... or none [env: BFTAP_STORE] [default: sqlite://bftap.db]
     #[arg(
         long,
         value_name = "URL",

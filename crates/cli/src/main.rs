@@ -18,6 +18,7 @@ mod report;
 mod run_name;
 mod selection;
 mod settings;
+mod store_url;
 mod term;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Decode(args) => cmd::decode::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
+        Command::Store(command) => cmd::store::run(&command),
     }
 }
 

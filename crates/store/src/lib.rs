@@ -43,4 +43,4 @@ pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
 pub use writer::{StoreWriter, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
-const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 3;

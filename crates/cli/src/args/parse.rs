@@ -128,7 +128,7 @@ pub(crate) fn run_name(text: &str) -> Result<String, String> {
 
 const MAX_RUN_NAME: usize = 128;
 
-/// A span of time with its unit: `150us`, `20ms`, `1.5s`, `5min`, `1h`.
+/// A span of time with its unit: `150us`, `20ms`, `1.5s`, `5min`, `1h`, `7d`.
 pub(crate) fn span(text: &str) -> Result<Nanos, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -141,7 +141,8 @@ pub(crate) fn span(text: &str) -> Result<Nanos, String> {
         "s" => NANOS,
         "min" => 60 * NANOS,
         "h" => 3600 * NANOS,
-        _ => return Err("a number and a unit belong here: 150us, 20ms, 10s, 5min, 1h".to_owned()),
+        "d" => 24 * 3600 * NANOS,
+        _ => return Err("a number and a unit belong here: 150us, 20ms, 10s, 5min, 1h, 7d".to_owned()),
     };
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     number(whole)

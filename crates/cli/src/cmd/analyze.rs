@@ -1,6 +1,5 @@
 //! `bftap analyze`: captures in, report, JSON and rows out.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use bftap_pipeline::checkpoint::CheckpointError;
 use bftap_pipeline::{Checkpoint, CutHeights, Progress};
 use bftap_store::{NewRun, RunSource, StoreError, StoreUrl, StoreWriter};
 
-use crate::args::{AnalyzeArgs, StoreArgs};
+use crate::args::AnalyzeArgs;
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::json_out::JsonOut;
@@ -20,12 +19,13 @@ use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::run_name;
 use crate::selection::Part;
 use crate::settings;
+use crate::store_url;
 use crate::term::{Level, Style, safe, safe_display, tell};
 
 /// Runs the command.
 pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     let mut settings = settings::gather(&args.input)?;
-    let url = store_url(&args.store)?;
+    let url = store_url::resolve(args.store.store.as_deref(), args.store.store_file.as_deref())?;
     settings.pipeline.jobs = args.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.tapped.iter().copied().collect();
     settings.pipeline.analysis.deliveries &= url != StoreUrl::None;
@@ -237,37 +237,6 @@ fn store_failure(error: StoreError) {
     );
 }
 
-/// Where rows go: the option, else the file, else the environment, else a file in the current folder.
-fn store_url(args: &StoreArgs) -> anyhow::Result<StoreUrl> {
-    let text = if let Some(url) = &args.store {
-        url.clone()
-    } else if let Some(path) = &args.store_file {
-        first_line(path)?
-    } else if let Some(url) = std::env::var_os("BFTAP_STORE").filter(|url| !url.is_empty()) {
-        url.into_string()
-            .map_err(|_| Usage("BFTAP_STORE is not valid UTF-8".to_owned()))?
-    } else {
-        DEFAULT_STORE.to_owned()
-    };
-    text.parse()
-        .map_err(|error: bftap_store::ParseStoreUrlError| Usage(format!("--store: {error}")).into())
-}
-
-const DEFAULT_STORE: &str = "sqlite://bftap.db";
-
-fn first_line(path: &Path) -> anyhow::Result<String> {
-    let shown = safe_display(path.display());
-    let text = fs::read_to_string(path)
-        .map_err(|error| Usage(format!("cannot read --store-file {shown}: {error}")))?;
-    match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
-        Some(line) => Ok(line.to_owned()),
-        None => Err(Usage(format!(
-            "the first line of --store-file {shown} is empty; the store's URL belongs there"
-        ))
-        .into()),
-    }
-}
-
 /// The store, ready to be written, and the name of the run in it.
 fn open_store(
     url: &StoreUrl,
@@ -314,52 +283,5 @@ fn finish_store(store: StoreWriter, facts: &RunFacts, url: &StoreUrl, run: &str)
             store_failure(error);
             None
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn store(store: Option<&str>, store_file: Option<PathBuf>) -> anyhow::Result<StoreUrl> {
-        store_url(&StoreArgs {
-            store: store.map(str::to_owned),
-            store_file,
-            run: None,
-        })
-    }
-
-    #[test]
-    fn a_store_file_keeps_passwords_off_the_command_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("url");
-        fs::write(&path, " sqlite://here.db \n# comment\n").unwrap();
-        assert_eq!(
-            store(None, Some(path.clone())).unwrap().to_string(),
-            "sqlite://here.db"
-        );
-        fs::write(&path, "\nsqlite://here.db\n").unwrap();
-        let error = store(None, Some(path)).unwrap_err();
-        assert!(
-            error.is::<Usage>() && error.to_string().contains("is empty"),
-            "{error}"
-        );
-        assert!(
-            store(None, Some(folder.path().join("no")))
-                .unwrap_err()
-                .is::<Usage>()
-        );
-    }
-
-    #[test]
-    fn wrong_stores_are_wrong_usage_and_not_repeated() {
-        let error = store(Some("oracle://u:hunter2@h/d"), None).unwrap_err();
-        assert!(
-            error.is::<Usage>() && !error.to_string().contains("hunter2"),
-            "{error}"
-        );
-        assert_eq!(store(Some("none"), None).unwrap(), StoreUrl::None);
     }
 }

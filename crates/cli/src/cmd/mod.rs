@@ -5,3 +5,4 @@ pub(crate) mod decode;
 pub(crate) mod keys;
 pub(crate) mod messages;
 pub(crate) mod simulate;
+pub(crate) mod store;

@@ -22,11 +22,10 @@ use std::net::IpAddr;
 use bftap_analysis::facts::{Coverage, NodeFact, RunFacts};
 
 use crate::term::{Ink, Style};
-use page::Page;
 
 pub(crate) use advice::{ATTACH_BUDGET, unread_sessions};
 pub(crate) use loss::binary;
-pub(crate) use page::{bytes, count, counted, duration};
+pub(crate) use page::{Page, Table, bytes, count, counted, duration};
 pub(crate) use sessions::began_unseen;
 pub(crate) use summary::Summary;
 

@@ -3,10 +3,12 @@
 mod analyze;
 mod checkpoint;
 mod common;
+mod crash;
 mod messages;
 mod other_commands;
 mod readme;
 mod secrets;
 mod simulate;
+mod store;
 mod stored;
 mod usage;
