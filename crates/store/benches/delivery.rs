@@ -41,6 +41,8 @@ fn measure(what: &str, url: &StoreUrl, rows: u64) {
         source: RunSource::Analyze,
         program_version: "bench".into(),
         selection: None,
+        live: false,
+        pace_milli: None,
     };
     let labels: Vec<Label> = (0..NODES)
         .map(|node| format!("0x{}", format!("{node:02x}").repeat(20)).into())

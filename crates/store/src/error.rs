@@ -73,7 +73,7 @@ pub enum StoreError {
     },
     /// Written by a newer version.
     #[error(
-        "{store}: written by a newer bftap (schema {found}, this one knows {known}); use that version or another file"
+        "{store}: written by a newer bftap (schema {found}, this one knows {known}); use that version or another store"
     )]
     NewerSchema {
         /// The store.
@@ -120,15 +120,19 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
-    /// The same facts came twice.
-    #[error("{store}: a row of table `{table}` came twice in run {run}; nothing of this batch was stored")]
-    Duplicate {
+    /// A batch between was never written.
+    #[error(
+        "{store}: run {run} has batch {committed}, and the next one given is {number}; nothing was stored"
+    )]
+    BatchMissing {
         /// The store.
         store: String,
-        /// Table.
-        table: &'static str,
         /// The run.
         run: RunId,
+        /// Number of the last transaction in the store.
+        committed: i64,
+        /// Number that was given.
+        number: i64,
     },
     /// The run is no longer this program's.
     #[error(
@@ -175,6 +179,16 @@ pub enum StoreError {
         /// The run.
         run: RunId,
     },
+    /// A view is to be made, and its name is something else's.
+    #[error("{store}: there is a {kind} `{name}` that bftap has not made; rename it, or use another store")]
+    NameTaken {
+        /// The store.
+        store: String,
+        /// The name.
+        name: String,
+        /// `table` or `view`.
+        kind: &'static str,
+    },
     /// The database refused something for another reason.
     #[error("{store}: the database failed while {doing}")]
     Database {
@@ -192,4 +206,14 @@ pub enum StoreError {
     /// The writing thread ended before, and its error has been reported.
     #[error("writing to the store stopped after an earlier error")]
     Stopped,
+}
+
+impl StoreError {
+    /// Whether it may pass: worth trying again with a new connection, after a while.
+    ///
+    /// A lost or refused connection, a server that starts or stops, another program's lock, a full disk. A wrong password,
+    /// missing rights or another schema stay what they are until a person has done something.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Full { .. })
+    }
 }

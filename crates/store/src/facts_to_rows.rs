@@ -11,9 +11,9 @@ use bftap_model::CaptureTime;
 use crate::names::Names;
 use crate::rows::{
     CaptureRow, CodeRow, CopiesRow, CountRow, CounterRow, DeliveryRow, EventRow, LinkCountRow, NodeIpRow,
-    NodeRow, RoundRow, SessionRow,
+    NodeRow, ProgressRow, RoundRow, SessionRow,
 };
-use crate::store::RunId;
+use crate::store::{LiveState, RunId};
 
 /// Most characters of a text that is or may become part of a key.
 ///
@@ -261,6 +261,19 @@ pub(crate) fn event_row(run: RunId, number: i64, names: &Names, fact: &EventFact
         round: fact.round.map(stored),
         detail: long_text(&fact.detail),
         suspicious: fact.suspicious,
+    }
+}
+
+pub(crate) fn progress_row(run: RunId, number: i64, rows: usize, live: &LiveState) -> ProgressRow {
+    ProgressRow {
+        run_id: run.0,
+        batch: number,
+        written_ns: live.written_ns,
+        seen_ns: live.seen_ns,
+        lag_ns: live.lag_ns,
+        rows_written: stored(rows as u64),
+        spooled_batches: live.spooled_batches,
+        spooled_bytes: live.spooled_bytes,
     }
 }
 

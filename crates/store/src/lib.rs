@@ -14,8 +14,11 @@
 //! Nothing but the backend folders (`sqlite`) and `migrations` knows a database's SQL: another database is one more
 //! of each, and passes the same contract tests.
 
+mod cells;
+mod database;
 mod error;
 mod facts_to_rows;
+mod maintenance;
 mod names;
 pub mod rows;
 mod sqlite;
@@ -24,7 +27,13 @@ mod url;
 mod writer;
 
 pub use error::StoreError;
-pub use sqlite::SqliteStore;
-pub use store::{Access, Answer, Batch, NewRun, RunDetails, RunId, RunSource, RunState, Store, open};
+pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
+pub use sqlite::open_sqlite_waiting;
+pub use store::{
+    Access, Answer, Batch, LiveState, NewRun, RunDetails, RunId, RunSource, RunState, Store, open,
+};
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
 pub use writer::{StoreWriter, WrittenRun};
+
+/// Version of the tables: the same number for the same tables in every database.
+const SCHEMA: i64 = 3;

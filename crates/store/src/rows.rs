@@ -10,6 +10,16 @@ pub(crate) enum Value<'a> {
     Text(Option<&'a str>),
 }
 
+impl<'a> Value<'a> {
+    pub(crate) fn int(value: i64) -> Self {
+        Value::Int(Some(value))
+    }
+
+    pub(crate) fn text(value: &'a str) -> Self {
+        Value::Text(Some(value))
+    }
+}
+
 /// Columns of one row on their way out of a database, by position.
 ///
 /// Databases are input like any other: what has not the type it should have is an error.
@@ -21,25 +31,49 @@ pub(crate) trait Columns {
     fn optional_text(&mut self, column: usize) -> Result<Option<String>, Self::Error>;
 }
 
-/// A row of a table.
-pub(crate) trait TableRow: Sized + Send + Sync {
-    const TABLE: &'static str;
-    const COLUMNS: &'static [&'static str];
-
-    /// Gives the values in the order of `COLUMNS`.
-    fn put(&self, take: &mut impl FnMut(Value<'_>));
-
-    /// Reads the values in the order of `COLUMNS`.
+/// What a query gives, one a row: read by position.
+pub(crate) trait Selected: Sized + Send {
+    /// Reads the columns from the first on.
     fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error>;
 }
 
+/// A row of a table.
+pub(crate) trait TableRow: Selected + Sync {
+    const TABLE: &'static str;
+    /// Columns of the key: a row that comes again with the same key takes the place of the one before.
+    const KEY: &'static [&'static str];
+    const COLUMNS: &'static [&'static str];
+    /// Whether the column of the same position holds text.
+    const TEXTS: &'static [bool];
+
+    /// Gives the values in the order of `COLUMNS`.
+    fn put(&self, take: &mut impl FnMut(Value<'_>));
+}
+
+macro_rules! selected_tuple {
+    ($($field:ident: $type:ident),*) => {
+        impl<$($type: Field + Send),*> Selected for ($($type,)*) {
+            fn get<Cells: Columns>(columns: &mut Cells) -> Result<Self, Cells::Error> {
+                let mut column = 0..;
+                $(let $field = Field::read(columns, column.next().unwrap_or(usize::MAX))?;)*
+                Ok(($($field,)*))
+            }
+        }
+    };
+}
+selected_tuple!(a: A);
+selected_tuple!(a: A, b: B);
+selected_tuple!(a: A, b: B, c: C);
+
 /// A type that a column can have.
-trait Field: Sized {
+pub(crate) trait Field: Sized {
+    const TEXT: bool;
     fn value(&self) -> Value<'_>;
     fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error>;
 }
 
 impl Field for i64 {
+    const TEXT: bool = false;
     fn value(&self) -> Value<'_> {
         Value::Int(Some(*self))
     }
@@ -49,6 +83,7 @@ impl Field for i64 {
 }
 
 impl Field for Option<i64> {
+    const TEXT: bool = false;
     fn value(&self) -> Value<'_> {
         Value::Int(*self)
     }
@@ -58,6 +93,7 @@ impl Field for Option<i64> {
 }
 
 impl Field for bool {
+    const TEXT: bool = false;
     fn value(&self) -> Value<'_> {
         Value::Int(Some(i64::from(*self)))
     }
@@ -67,6 +103,7 @@ impl Field for bool {
 }
 
 impl Field for String {
+    const TEXT: bool = true;
     fn value(&self) -> Value<'_> {
         Value::Text(Some(self))
     }
@@ -76,6 +113,7 @@ impl Field for String {
 }
 
 impl Field for Option<String> {
+    const TEXT: bool = true;
     fn value(&self) -> Value<'_> {
         Value::Text(self.as_deref())
     }
@@ -86,7 +124,7 @@ impl Field for Option<String> {
 
 /// Declares a row: the struct, and its columns in the same order.
 macro_rules! table_row {
-    ($(#[$doc:meta])* $vis:vis struct $name:ident in $table:literal {
+    ($(#[$doc:meta])* $vis:vis struct $name:ident in $table:literal by [$($key:ident),*] {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
     }) => {
         $(#[$doc])*
@@ -97,12 +135,16 @@ macro_rules! table_row {
 
         impl TableRow for $name {
             const TABLE: &'static str = $table;
+            const KEY: &'static [&'static str] = &[$(stringify!($key),)*];
             const COLUMNS: &'static [&'static str] = &[$(stringify!($field),)*];
+            const TEXTS: &'static [bool] = &[$(<$type as Field>::TEXT,)*];
 
             fn put(&self, take: &mut impl FnMut(Value<'_>)) {
                 $(take(self.$field.value());)*
             }
+        }
 
+        impl Selected for $name {
             fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error> {
                 let mut column = 0..;
                 $(let $field = Field::read(columns, column.next().unwrap_or(usize::MAX))?;)*
@@ -114,12 +156,12 @@ macro_rules! table_row {
 
 table_row! {
     /// One analysis, or one monitoring.
-    pub struct RunRow in "run" {
+    pub struct RunRow in "run" by [run_id] {
         /// Id; never used again, also after the run is gone.
         run_id: i64,
         /// Name, chosen with `--run` or made of the inputs.
         name: String,
-        /// `running`, `complete` or `failed`; rows count for something only in a `complete` run.
+        /// `running`, `complete` or `failed`; rows count in a `complete` run, and in a `running` one that is `live`.
         state: String,
         /// Why it failed.
         problem: Option<String>,
@@ -169,15 +211,27 @@ table_row! {
         frames_lost: Option<i64>,
         /// Bytes of key stream that were searched for sessions without a handshake; null as above.
         searched_bytes: Option<i64>,
+        /// Whether its rows count while it is running: it is written as it is seen.
+        live: bool,
+        /// Thousandths of the capture's own speed at which it is played; null: as fast as possible, or from interfaces.
+        pace_milli: Option<i64>,
+        /// When its latest rows were written, by the clock of the machine; null unless `live`.
+        written_ns: Option<i64>,
+        /// Capture time of the newest packet in them; null unless `live`.
+        seen_ns: Option<i64>,
+        /// How long after its time that packet was written; null unless `live`.
+        lag_ns: Option<i64>,
+        /// Rows of the time before were thinned out: of them only the sums per minute are left.
+        thinned_before_ns: Option<i64>,
     }
 }
 
 table_row! {
     /// A total with a name that is not fixed.
-    pub struct CounterRow in "counter" {
+    pub struct CounterRow in "counter" by [run_id, list, name] {
         /// Run.
         run_id: i64,
-        /// Which list: `skipped_packets`, `undecodable_reasons` or `limits_reached`.
+        /// Which list: `skipped_packets`, `undecodable_reasons`, `limits_reached` or `thinned`.
         list: String,
         /// What was counted.
         name: String,
@@ -188,7 +242,7 @@ table_row! {
 
 table_row! {
     /// One input.
-    pub struct CaptureRow in "capture" {
+    pub struct CaptureRow in "capture" by [run_id, capture_number] {
         /// Run.
         run_id: i64,
         /// Position in the run's list of inputs, from 0.
@@ -208,7 +262,7 @@ table_row! {
 
 table_row! {
     /// A chain that was seen.
-    pub struct ChainRow in "chain" {
+    pub struct ChainRow in "chain" by [run_id, chain_id] {
         /// Run.
         run_id: i64,
         /// Id within the run, from 0 in order of first sight.
@@ -220,7 +274,7 @@ table_row! {
 
 table_row! {
     /// One node.
-    pub struct NodeRow in "node" {
+    pub struct NodeRow in "node" by [run_id, node_number] {
         /// Run.
         run_id: i64,
         /// Position in the run's list of nodes, from 0.
@@ -246,7 +300,7 @@ table_row! {
 
 table_row! {
     /// An IP address of a node.
-    pub struct NodeIpRow in "node_ip" {
+    pub struct NodeIpRow in "node_ip" by [run_id, ip, node_number] {
         /// Run.
         run_id: i64,
         /// IP address.
@@ -258,7 +312,7 @@ table_row! {
 
 table_row! {
     /// One RLPx session.
-    pub struct SessionRow in "session" {
+    pub struct SessionRow in "session" by [run_id, session_number] {
         /// Run.
         run_id: i64,
         /// Position in the run's list of sessions, from 0.
@@ -320,7 +374,7 @@ table_row! {
 
 table_row! {
     /// Frames of one message code.
-    pub struct CodeRow in "code" {
+    pub struct CodeRow in "code" by [run_id, capability, wire_code, name] {
         /// Run.
         run_id: i64,
         /// `istanbul/64`, `p2p` for the base protocol, `unknown`.
@@ -338,7 +392,7 @@ table_row! {
 
 table_row! {
     /// Messages that reached one receiver in one round, of one kind.
-    pub struct CountRow in "message_count" {
+    pub struct CountRow in "message_count" by [run_id, sequence, round, chain_id, receiver_ip, kind] {
         /// Run.
         run_id: i64,
         /// Chain.
@@ -376,7 +430,7 @@ table_row! {
 
 table_row! {
     /// Copies of one signer's messages that one sender handed to one receiver; texts are ids into `label`.
-    pub struct DeliveryRow in "delivery_row" {
+    pub struct DeliveryRow in "delivery_row" by [run_id, sequence, round, chain_id, receiver_id, kind_id, sender_id, signer_id] {
         /// Run.
         run_id: i64,
         /// Chain.
@@ -404,7 +458,7 @@ table_row! {
 
 table_row! {
     /// Messages per minute on one link.
-    pub struct LinkCountRow in "link_count" {
+    pub struct LinkCountRow in "link_count" by [run_id, minute_ns, chain_id, receiver_ip, sender, kind] {
         /// Run.
         run_id: i64,
         /// Chain.
@@ -428,7 +482,7 @@ table_row! {
 
 table_row! {
     /// How many distinct payloads arrived at a receiver in exactly so many copies.
-    pub struct CopiesRow in "copies" {
+    pub struct CopiesRow in "copies" by [run_id, receiver_ip, copies] {
         /// Run.
         run_id: i64,
         /// The receiver's IP address.
@@ -442,7 +496,7 @@ table_row! {
 
 table_row! {
     /// One attempt at one height.
-    pub struct RoundRow in "round" {
+    pub struct RoundRow in "round" by [run_id, sequence, round, chain_id] {
         /// Run.
         run_id: i64,
         /// Chain.
@@ -472,7 +526,7 @@ table_row! {
 
 table_row! {
     /// Something worth a person's attention.
-    pub struct EventRow in "event" {
+    pub struct EventRow in "event" by [run_id, event_number] {
         /// Run.
         run_id: i64,
         /// Position in the run's list of events, from 0.
@@ -497,5 +551,39 @@ table_row! {
         detail: String,
         /// Whether an honest node would not do so.
         suspicious: bool,
+    }
+}
+
+table_row! {
+    /// A text that `delivery_row` names by id.
+    pub(crate) struct LabelRow in "label" by [run_id, label_id] {
+        /// Run.
+        run_id: i64,
+        /// Id within the run.
+        label_id: i64,
+        /// The text.
+        label: String,
+    }
+}
+
+table_row! {
+    /// One batch of a run that is written as it is seen.
+    pub struct ProgressRow in "progress" by [run_id, batch] {
+        /// Run.
+        run_id: i64,
+        /// Number of the batch.
+        batch: i64,
+        /// When it was made, by the clock of the machine.
+        written_ns: i64,
+        /// Capture time of the newest packet in it.
+        seen_ns: Option<i64>,
+        /// How long after its time that packet was written.
+        lag_ns: i64,
+        /// Rows in it.
+        rows_written: i64,
+        /// Batches that waited in the spool.
+        spooled_batches: i64,
+        /// Bytes that waited in the spool.
+        spooled_bytes: i64,
     }
 }

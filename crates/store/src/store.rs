@@ -7,12 +7,12 @@ use std::pin::Pin;
 
 use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, LinkCountFact, RoundFact, RunFacts};
 
+use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
     CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, NodeIpRow, NodeRow, RunRow,
     SessionRow,
 };
-use crate::sqlite::SqliteStore;
-use crate::{StoreError, StoreUrl};
+use crate::{StoreError, StoreUrl, sqlite};
 
 /// What a verb of a [`Store`] gives: boxed, so that one type stands for any database.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -20,19 +20,33 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// A database with the tables of `docs/SCHEMA.md`.
 ///
 /// Writing goes [`begin_run`](Self::begin_run), [`write`](Self::write) as often as needed, then either
-/// [`finish_run`](Self::finish_run) or [`fail_run`](Self::fail_run). Each verb is one transaction. Until `finish_run` is
+/// [`finish_run`](Self::finish_run) or [`fail_run`](Self::fail_run). Each of them is one transaction. Until `finish_run` is
 /// committed, an earlier run of the same name stays complete. A store writes one run at a time.
+///
+/// Rows are absolute values: a row that comes again with the same key takes the place of the one before. The transactions
+/// of a run are numbered from 1, and the number is committed with them. So whoever has no answer to a verb, because the
+/// connection was lost, opens the store anew and repeats it with the same number: what was committed is not done twice.
 pub trait Store: Send {
     /// Starts a run and gives its id. Removes what earlier runs of this name left unfinished.
     ///
     /// `started_ns`: now, in nanoseconds since the epoch.
     fn begin_run<'a>(&'a mut self, run: &'a NewRun, started_ns: i64) -> Answer<'a, RunId>;
 
-    /// Adds rows. All of them are stored, or none.
-    fn write<'a>(&'a mut self, run: RunId, batch: &'a Batch) -> Answer<'a, ()>;
+    /// Writes rows. All of them are stored, or none.
+    ///
+    /// `number`: 1 more than that of the transaction before. One that is committed already is left as it is.
+    fn write<'a>(&'a mut self, run: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()>;
 
-    /// Adds the rest, removes the earlier complete run of the same name and marks this one complete, all at once.
-    fn finish_run<'a>(&'a mut self, run: RunId, facts: &'a RunFacts, finished_ns: i64) -> Answer<'a, ()>;
+    /// Writes the rest, removes the earlier complete run of the same name and marks this one complete, all at once.
+    ///
+    /// `number`: as for [`write`](Self::write).
+    fn finish_run<'a>(
+        &'a mut self,
+        run: RunId,
+        number: i64,
+        facts: &'a RunFacts,
+        finished_ns: i64,
+    ) -> Answer<'a, ()>;
 
     /// Marks a running run failed, with the reason, and removes its rows; its row in `run` stays.
     fn fail_run<'a>(&'a mut self, run: RunId, problem: &'a str, finished_ns: i64) -> Answer<'a, ()>;
@@ -58,6 +72,17 @@ pub trait Store: Send {
     /// The lists of a run that are small enough to hold.
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails>;
 
+    /// Looks whether what the store holds agrees with itself. Reads everything: takes its time on large stores.
+    fn check(&mut self) -> Answer<'_, StoreCheck>;
+
+    /// Removes old runs, and detail of old times from those that stay.
+    fn prune<'a>(&'a mut self, what: &'a Prune) -> Answer<'a, Pruned>;
+
+    /// Makes a view for every node of a run, with the original tool's columns, and gives their names.
+    ///
+    /// Views made before under the same names are replaced; anything else of such a name is an error.
+    fn original_views(&mut self, run: RunId) -> Answer<'_, Vec<String>>;
+
     /// Ends the connection in good order. Dropping a store does too, but later, and its errors go unseen.
     fn close(self: Box<Self>) -> Answer<'static, ()>;
 }
@@ -69,7 +94,7 @@ pub trait Store: Send {
 pub async fn open(url: &StoreUrl, access: Access) -> Result<Box<dyn Store>, StoreError> {
     match url {
         StoreUrl::None => Err(StoreError::NoStore),
-        StoreUrl::Sqlite(_) | StoreUrl::SqliteMemory => Ok(Box::new(SqliteStore::open(url, access).await?)),
+        StoreUrl::Sqlite(_) | StoreUrl::SqliteMemory => Ok(Box::new(sqlite::open(url, access).await?)),
         StoreUrl::Server { kind, .. } => Err(StoreError::NotInThisVersion {
             store: url.to_string(),
             database: kind.as_str(),
@@ -107,6 +132,10 @@ pub struct NewRun {
     pub program_version: String,
     /// The part of the captures that was asked for, as JSON; `None` for everything.
     pub selection: Option<String>,
+    /// Whether it is written as it is seen: its rows count while it is running.
+    pub live: bool,
+    /// Thousandths of the capture's own speed at which it is played, if it is.
+    pub pace_milli: Option<i64>,
 }
 
 impl NewRun {
@@ -168,6 +197,8 @@ impl RunState {
 }
 
 /// Facts that are written together.
+///
+/// Of facts with the same key, the last one counts.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Rows of `message_count`.
@@ -178,17 +209,36 @@ pub struct Batch {
     pub rounds: Vec<RoundFact>,
     /// Rows of `link_count`.
     pub links: Vec<LinkCountFact>,
+    /// How things stand, where a run is written as it is seen.
+    pub live: Option<Box<LiveState>>,
+}
+
+/// How a run stands that is written as it is seen.
+#[derive(Clone, Debug, Default)]
+pub struct LiveState {
+    /// The small lists and totals, as known now: they take the place of those before.
+    pub facts: RunFacts,
+    /// Capture time of the newest packet in it.
+    pub seen_ns: Option<i64>,
+    /// Now, by the clock of the machine.
+    pub written_ns: i64,
+    /// How long after its time the newest packet is written.
+    pub lag_ns: i64,
+    /// Batches that wait in the spool.
+    pub spooled_batches: i64,
+    /// Bytes that wait in the spool.
+    pub spooled_bytes: i64,
 }
 
 impl Batch {
-    /// Number of rows.
+    /// Number of rows, those of the small lists not counted.
     pub fn len(&self) -> usize {
         self.counts.len() + self.deliveries.len() + self.rounds.len() + self.links.len()
     }
 
-    /// Whether there are no rows.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.live.is_none()
     }
 
     /// Adds a height.
@@ -236,6 +286,8 @@ mod tests {
                 source: RunSource::Analyze,
                 program_version: String::new(),
                 selection: None,
+                live: false,
+                pace_milli: None,
             }
             .check()
         };

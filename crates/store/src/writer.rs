@@ -61,9 +61,7 @@ impl StoreWriter {
         let (ready, begun) = sync_channel(1);
         let (url, run) = (url.clone(), run.clone());
         let work = move || -> Result<(), StoreError> {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let started = runtime.map_err(StoreError::Thread).and_then(|runtime| {
                 let (store, id) = runtime.block_on(begin(&url, &run))?;
                 Ok((runtime, store, id))
@@ -202,14 +200,16 @@ fn serve(
     run: RunId,
     inbox: &Receiver<Order>,
 ) -> Result<(), StoreError> {
+    let mut number = 0;
     let done = loop {
+        number += 1;
         match inbox.recv() {
-            Ok(Order::Write(batch)) => match runtime.block_on(store.write(run, &batch)) {
+            Ok(Order::Write(batch)) => match runtime.block_on(store.write(run, number, &batch)) {
                 Ok(()) => {}
                 Err(error) => break Err((error, "the store could not be written")),
             },
             Ok(Order::Finish(facts)) => {
-                let finished = runtime.block_on(store.finish_run(run, &facts, now_ns()));
+                let finished = runtime.block_on(store.finish_run(run, number, &facts, now_ns()));
                 break finished.map_err(|error| (error, "the run could not be finished"));
             }
             Ok(Order::Abandon { problem }) => {

@@ -298,6 +298,8 @@ fn open_store(
         source: RunSource::Analyze,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         selection: part.map(Part::json),
+        live: false,
+        pace_milli: None,
     };
     let writer = StoreWriter::open(url, &run).with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")

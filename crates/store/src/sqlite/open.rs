@@ -18,13 +18,14 @@ use super::refusal::Place;
 const APPLICATION_ID: i64 = 0x6266_7470;
 
 /// Version, name and SQL of every schema, oldest first. What stands here once is never changed, only added to.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "runs", include_str!("../../migrations/sqlite/0001_runs.sql")),
     (
         2,
         "losses",
         include_str!("../../migrations/sqlite/0002_losses.sql"),
     ),
+    (3, "live", include_str!("../../migrations/sqlite/0003_live.sql")),
 ];
 
 /// How often making the tables is tried: another program may be making them at the same time.

@@ -10,8 +10,6 @@ const READONLY: i32 = 8;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
-const CONSTRAINT_PRIMARYKEY: i32 = 1555;
-const CONSTRAINT_UNIQUE: i32 = 2067;
 const NOTADB: i32 = 26;
 
 /// The store that an error is about.
@@ -41,11 +39,6 @@ impl Place {
             _ => StoreError::Database { store, doing, source },
         }
     }
-}
-
-/// Whether a row with the same key is there already.
-pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some(CONSTRAINT_PRIMARYKEY | CONSTRAINT_UNIQUE))
 }
 
 /// SQLite's extended result code.

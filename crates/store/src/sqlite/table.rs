@@ -1,16 +1,13 @@
-//! Rows in and out of SQLite, many at a time.
+//! Rows into SQLite, many at a time.
 
 use std::sync::Arc;
 
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Row};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe};
 
-use crate::StoreError;
-use crate::rows::{Columns, TableRow, Value};
-use crate::store::RunId;
-
-use super::refusal::{Place, is_duplicate};
+use crate::database::on_conflict;
+use crate::rows::{TableRow, Value};
 
 /// Rows that one INSERT takes.
 ///
@@ -21,12 +18,10 @@ use super::refusal::{Place, is_duplicate};
 const ROWS_PER_STATEMENT: [usize; 4] = [1024, 128, 16, 1];
 
 /// Writes rows; the transaction around it decides whether they stay.
-pub(super) async fn insert<R: TableRow>(
+pub(super) async fn put<R: TableRow>(
     connection: &mut SqliteConnection,
-    place: &Place,
-    run: RunId,
-    mut rows: impl Iterator<Item = R>,
-) -> Result<(), StoreError> {
+    mut rows: impl Iterator<Item = R> + Send,
+) -> Result<(), sqlx::Error> {
     let mut waiting = Vec::new();
     for size in ROWS_PER_STATEMENT {
         let sql: Arc<str> = insert_sql::<R>(size).into();
@@ -35,20 +30,9 @@ pub(super) async fn insert<R: TableRow>(
             if waiting.len() < size {
                 break;
             }
-            let arguments = arguments(waiting.drain(..size));
-            let arguments =
-                arguments.map_err(|error| place.refusal("writing rows", sqlx::Error::Encode(error)))?;
+            let arguments = arguments(waiting.drain(..size)).map_err(sqlx::Error::Encode)?;
             let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&sql)), arguments);
-            query.execute(&mut *connection).await.map_err(|error| {
-                if is_duplicate(&error) {
-                    return StoreError::Duplicate {
-                        store: place.store.clone(),
-                        table: R::TABLE,
-                        run,
-                    };
-                }
-                place.refusal("writing rows", error)
-            })?;
+            query.execute(&mut *connection).await?;
         }
     }
     Ok(())
@@ -60,11 +44,7 @@ fn arguments<R: TableRow>(rows: impl ExactSizeIterator<Item = R>) -> Result<Sqli
     let mut added = Ok(());
     for row in rows {
         row.put(&mut |value| {
-            let this = match value {
-                Value::Int(value) => arguments.add(value),
-                Value::Text(value) => arguments.add(value),
-            };
-            if let Err(error) = this {
+            if let Err(error) = add(&mut arguments, value) {
                 added = Err(error);
             }
         });
@@ -72,70 +52,33 @@ fn arguments<R: TableRow>(rows: impl ExactSizeIterator<Item = R>) -> Result<Sqli
     added.map(|()| arguments)
 }
 
+pub(super) fn add(arguments: &mut SqliteArguments, value: Value<'_>) -> Result<(), BoxDynError> {
+    match value {
+        Value::Int(value) => arguments.add(value),
+        Value::Text(value) => arguments.add(value),
+    }
+}
+
 fn insert_sql<R: TableRow>(rows: usize) -> String {
     let row = format!("({})", vec!["?"; R::COLUMNS.len()].join(","));
     format!(
-        "INSERT INTO {} ({}) VALUES {}",
+        "INSERT INTO {} ({}) VALUES {} {}",
         R::TABLE,
         R::COLUMNS.join(", "),
-        vec![row; rows].join(",")
+        vec![row; rows].join(","),
+        on_conflict::<R>()
     )
-}
-
-/// Reads a run's rows of a table in the given order.
-pub(super) async fn select<R: TableRow>(
-    connection: &mut SqliteConnection,
-    run: RunId,
-    order: &'static str,
-) -> Result<Vec<R>, sqlx::Error> {
-    let sql = format!(
-        "SELECT {} FROM {} WHERE run_id = ? ORDER BY {order}",
-        R::COLUMNS.join(", "),
-        R::TABLE
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(run.0)
-        .fetch_all(connection)
-        .await?;
-    rows.iter().map(row).collect()
-}
-
-/// A row whose columns were selected in the order of `R::COLUMNS`.
-pub(super) fn row<R: TableRow>(row: &SqliteRow) -> Result<R, sqlx::Error> {
-    R::get(&mut Cells(row))
-}
-
-struct Cells<'a>(&'a SqliteRow);
-
-impl Columns for Cells<'_> {
-    type Error = sqlx::Error;
-
-    fn int(&mut self, column: usize) -> Result<i64, sqlx::Error> {
-        self.0.try_get(column)
-    }
-
-    fn optional_int(&mut self, column: usize) -> Result<Option<i64>, sqlx::Error> {
-        self.0.try_get(column)
-    }
-
-    fn text(&mut self, column: usize) -> Result<String, sqlx::Error> {
-        self.0.try_get(column)
-    }
-
-    fn optional_text(&mut self, column: usize) -> Result<Option<String>, sqlx::Error> {
-        self.0.try_get(column)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::{CountRow, RunRow, SessionRow};
+    use crate::rows::{CountRow, SessionRow};
 
     #[test]
     fn statements_stay_within_sqlites_limit_of_values() {
         const LIMIT: usize = 32_766;
-        for columns in [SessionRow::COLUMNS, RunRow::COLUMNS, CountRow::COLUMNS] {
+        for columns in [SessionRow::COLUMNS, CountRow::COLUMNS] {
             assert!(columns.len() * ROWS_PER_STATEMENT[0] <= LIMIT, "{columns:?}");
         }
     }

@@ -20,6 +20,8 @@ pub(crate) fn new_run(name: &str) -> NewRun {
         source: RunSource::Analyze,
         program_version: "0.1.0".into(),
         selection: Some(SELECTION.into()),
+        live: false,
+        pace_milli: None,
     }
 }
 

@@ -38,7 +38,7 @@ async fn every_table_and_column_is_described_and_nothing_else() {
     let tables: Vec<String> = file.sql(tables).await.concat();
     assert_eq!(
         tables.len(),
-        TABLES.len() + 3,
+        TABLES.len() + 4,
         "the contract suite knows all tables: {tables:?}"
     );
     assert_eq!(
@@ -48,7 +48,7 @@ async fn every_table_and_column_is_described_and_nothing_else() {
     );
     for table in tables {
         let columns: Vec<String> = file
-            .sql(&format!("SELECT name FROM pragma_table_info('{table}')"))
+            .sql(&format!("SELECT name FROM pragma_table_xinfo('{table}')"))
             .await
             .concat();
         let described: Vec<&str> = section(&table)
@@ -90,20 +90,32 @@ async fn usual_conditions_use_keys_and_indexes() {
             "sequence=?",
         ),
         (
-            "SELECT * FROM message_count WHERE run_id = 1 AND first_seen_ns BETWEEN 5 AND 9",
+            "SELECT * FROM message_count WHERE run_id = 1 AND first_seen_s BETWEEN 5 AND 9",
             "message_count_by_time",
         ),
         (
-            "SELECT * FROM round WHERE run_id = 1 AND preprepare_ns BETWEEN 5 AND 9",
+            "SELECT * FROM round WHERE run_id = 1 AND preprepare_s BETWEEN 5 AND 9",
             "round_by_time",
         ),
         (
-            "SELECT * FROM event WHERE run_id = 1 AND time_ns BETWEEN 5 AND 9",
+            "SELECT * FROM event WHERE run_id = 1 AND time_s BETWEEN 5 AND 9",
             "event_by_time",
         ),
         (
             "SELECT * FROM link_count WHERE run_id = 1 AND minute_ns BETWEEN 5 AND 9",
             "run_id=? AND minute_ns>?",
+        ),
+        (
+            "SELECT * FROM link_count WHERE run_id = 1 AND minute_s BETWEEN 5 AND 9",
+            "link_count_by_time",
+        ),
+        (
+            "SELECT * FROM minute_count WHERE run_id = 1 AND minute_s BETWEEN 5 AND 9",
+            "minute_count_by_time",
+        ),
+        (
+            "SELECT * FROM progress WHERE run_id = 1 AND written_s BETWEEN 5 AND 9",
+            "progress_by_time",
         ),
         (
             "SELECT prepare FROM consensus_round_counts WHERE run_id = 1 AND round_number = 5",

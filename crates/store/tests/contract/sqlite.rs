@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bftap_store::{Access, NewRun, SqliteStore, Store, StoreError, StoreUrl, open};
+use bftap_store::{Access, NewRun, StoreError, StoreUrl, open, open_sqlite_waiting};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Row, ValueRef};
 use tempfile::TempDir;
@@ -93,7 +93,7 @@ async fn a_new_file_gets_tables_and_opening_again_changes_nothing() {
         assert_eq!(
             file.sql("SELECT version, description FROM _sqlx_migrations")
                 .await,
-            [["1", "runs"], ["2", "losses"]]
+            [["1", "runs"], ["2", "losses"], ["3", "live"]]
         );
     }
     assert_eq!(file.sql("PRAGMA journal_mode").await, [["wal"]]);
@@ -115,7 +115,7 @@ async fn an_empty_file_becomes_a_store() {
             error,
             StoreError::OlderSchema {
                 found: 0,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -139,8 +139,8 @@ async fn an_empty_file_becomes_a_store() {
 async fn a_store_in_memory_works() {
     let mut store = open(&StoreUrl::SqliteMemory, Access::Write).await.unwrap();
     let run = store.begin_run(&new_run("first"), 1).await.unwrap();
-    store.write(run, &batch(5)).await.unwrap();
-    store.finish_run(run, &run_facts(), 2).await.unwrap();
+    store.write(run, 1, &batch(5)).await.unwrap();
+    store.finish_run(run, 2, &run_facts(), 2).await.unwrap();
     assert_eq!(store.counts(run, 0..=i64::MAX, None, 100).await.unwrap().len(), 6);
 }
 
@@ -158,8 +158,8 @@ async fn many_programs_may_make_the_same_store_at_once() {
                 runtime.block_on(async {
                     let mut store = open(&url, Access::Write).await?;
                     let run = store.begin_run(&new_run(&format!("run {number}")), 1).await?;
-                    store.write(run, &batch(number)).await?;
-                    store.finish_run(run, &run_facts(), 2).await
+                    store.write(run, 1, &batch(number)).await?;
+                    store.finish_run(run, 2, &run_facts(), 2).await
                 })
             })
         })
@@ -231,24 +231,47 @@ async fn another_programs_database_is_left_as_it_is() {
 async fn runs_of_an_earlier_schema_stay_when_the_tables_are_brought_up_to_date() {
     let file = SqliteFile::new();
     // What that version left: its tables, its list of migrations, and a complete run.
-    let mut writer = bftap_store::StoreWriter::open(&file.url(), &new_run("old")).unwrap();
-    writer.height(crate::facts::height(5)).unwrap();
-    writer.finish(run_facts()).unwrap();
-    file.execute(
-        "ALTER TABLE run DROP COLUMN selection; ALTER TABLE run DROP COLUMN frames_lost;
-         ALTER TABLE run DROP COLUMN searched_bytes; ALTER TABLE session DROP COLUMN inferred;
-         ALTER TABLE session DROP COLUMN frames_lost_from_initiator;
-         ALTER TABLE session DROP COLUMN frames_lost_from_recipient;
-         DELETE FROM _sqlx_migrations WHERE version = 2",
+    let mut connection = file.connect().await;
+    let schema = include_str!("../../migrations/sqlite/0001_runs.sql");
+    let list = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+                installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
+                checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
+    let checksum = sqlx::migrate::Migration::new(
+        1,
+        "runs".into(),
+        sqlx::migrate::MigrationType::Simple,
+        sqlx::SqlSafeStr::into_sql_str(schema),
+        false,
     )
-    .await;
+    .checksum
+    .to_vec();
+    for sql in [list, schema] {
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    }
+    sqlx::query("INSERT INTO _sqlx_migrations VALUES (1, 'runs', '2026-01-01', 1, ?, 1)")
+        .bind(checksum)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO run (name, state, source, program_version, started_ns, batches, packets)
+         VALUES ('old', 'complete', 'analyze', '0.1.0', 1, 2, 51);
+         INSERT INTO session VALUES (1, 0, 0, '10.0.0.1:1', '10.0.0.2:2', '10.0.0.1', '10.0.0.2', 'lost', NULL, NULL,
+         1, 2, 3, 4, 5, '', 6, 7, NULL, NULL, NULL, NULL, NULL, 8, 9);
+         INSERT INTO message_count VALUES (1, 0, '10.0.0.1', 'cn1', 5, 0, 'prepare', 6, 3, 2, 1, 0, 7, 1, 61000000000, 1),
+         (1, 0, '10.0.0.1', 'cn1', 6, 0, 'prepare', 6, 3, 2, 1, 0, 7, 0, 62000000000, 1)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
     let error = file.error(Access::Read).await;
     assert!(
         matches!(
             error,
             StoreError::OlderSchema {
                 found: 1,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -268,9 +291,16 @@ async fn runs_of_an_earlier_schema_stay_when_the_tables_are_brought_up_to_date()
         ),
         (None, None)
     );
+    // Sums per minute are made for what is there.
+    assert_eq!(
+        file.sql("SELECT minute_ns, minute_s, messages, rows_lower_bound, heights FROM minute_count")
+            .await,
+        [["60000000000", "60", "12", "1", "2"]]
+    );
+    assert_eq!(store.check().await.unwrap().problems, [""; 0]);
     let new = store.begin_run(&new_run("new"), 1).await.unwrap();
-    store.write(new, &batch(5)).await.unwrap();
-    store.finish_run(new, &run_facts(), 2).await.unwrap();
+    store.write(new, 1, &batch(5)).await.unwrap();
+    store.finish_run(new, 2, &run_facts(), 2).await.unwrap();
     assert_eq!(store.find_run(None).await.unwrap().frames_lost, Some(67));
     assert_eq!(store.runs().await.unwrap().len(), 2);
 }
@@ -284,7 +314,7 @@ async fn a_newer_schema_is_left_to_its_own_version() {
         .close()
         .await
         .unwrap();
-    file.execute("INSERT INTO _sqlx_migrations VALUES (3, 'later', '2030-01-01', 1, x'00', 1)")
+    file.execute("INSERT INTO _sqlx_migrations VALUES (4, 'later', '2030-01-01', 1, x'00', 1)")
         .await;
     for access in [Access::Write, Access::Read] {
         let error = file.error(access).await;
@@ -292,14 +322,14 @@ async fn a_newer_schema_is_left_to_its_own_version() {
             matches!(
                 error,
                 StoreError::NewerSchema {
-                    found: 3,
-                    known: 2,
+                    found: 4,
+                    known: 3,
                     ..
                 }
             ),
             "{error:?}"
         );
-        assert!(error.to_string().contains("use that version or another file"));
+        assert!(error.to_string().contains("use that version or another store"));
     }
 }
 
@@ -362,13 +392,13 @@ async fn a_locked_store_is_waited_for_only_so_long() {
         .await
         .unwrap();
     let wait = Duration::from_millis(20);
-    let mut store = SqliteStore::open_waiting(&file.url(), Access::Write, wait)
+    let mut store = open_sqlite_waiting(&file.url(), Access::Write, wait)
         .await
         .unwrap();
     let mut other = file.connect().await;
     let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let run: NewRun = new_run("first");
-    let error = Store::begin_run(&mut store, &run, 1).await.unwrap_err();
+    let error = store.begin_run(&run, 1).await.unwrap_err();
     assert!(
         matches!(error, StoreError::Locked { waited_ms: 20, .. }),
         "{error:?}"
@@ -377,7 +407,7 @@ async fn a_locked_store_is_waited_for_only_so_long() {
     let mut reader = open(&file.url(), Access::Read).await.unwrap();
     assert_eq!(reader.runs().await.unwrap(), []);
     held.rollback().await.unwrap();
-    Store::begin_run(&mut store, &run, 1).await.unwrap();
+    store.begin_run(&run, 1).await.unwrap();
 }
 
 #[tokio::test]

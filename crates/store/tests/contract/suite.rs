@@ -26,7 +26,7 @@ macro_rules! contract_tests {
             every_fact_comes_back, the_view_is_that_of_the_original, analysing_again_changes_nothing,
             a_run_replaces_its_namesake_whole, a_crash_leaves_the_old_run, a_failed_run_has_a_reason_and_no_rows,
             runs_stand_side_by_side, hostile_texts_are_data, huge_values_fit, empty_facts_make_a_complete_run,
-            a_row_that_comes_twice_stores_nothing, a_run_can_be_taken_over, counts_come_in_pages,
+            a_row_that_comes_again_replaces_itself, a_run_can_be_taken_over, counts_come_in_pages,
             details_read_what_was_written, unknown_runs_are_named, long_batches_are_stored_whole
         }
     };
@@ -40,7 +40,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 14] = [
+pub(crate) const TABLES: [&str; 16] = [
     "counter",
     "capture",
     "chain",
@@ -55,6 +55,8 @@ pub(crate) const TABLES: [&str; 14] = [
     "copies",
     "round",
     "event",
+    "minute_count",
+    "progress",
 ];
 
 async fn store(backend: &impl Backend) -> Box<dyn Store> {
@@ -65,10 +67,12 @@ async fn store(backend: &impl Backend) -> Box<dyn Store> {
 async fn write_run(backend: &impl Backend, name: &str, batches: &[Batch], facts: &RunFacts) -> RunId {
     let mut store = store(backend).await;
     let run = store.begin_run(&new_run(name), 1).await.unwrap();
+    let mut number = 0;
     for batch in batches {
-        store.write(run, batch).await.unwrap();
+        number += 1;
+        store.write(run, number, batch).await.unwrap();
     }
-    store.finish_run(run, facts, 2).await.unwrap();
+    store.finish_run(run, number + 1, facts, 2).await.unwrap();
     store.close().await.unwrap();
     run
 }
@@ -356,8 +360,8 @@ pub(crate) async fn a_crash_leaves_the_old_run(backend: &impl Backend) {
     let old = write_run(backend, "first", &[batch(5)], &run_facts()).await;
     let mut crashed = store(backend).await;
     let half = crashed.begin_run(&new_run("first"), 3).await.unwrap();
-    crashed.write(half, &batch(5)).await.unwrap();
-    crashed.write(half, &batch(6)).await.unwrap();
+    crashed.write(half, 1, &batch(5)).await.unwrap();
+    crashed.write(half, 2, &batch(6)).await.unwrap();
     drop(crashed);
 
     let mut reader = open(&backend.url(), Access::Read).await.unwrap();
@@ -388,7 +392,7 @@ pub(crate) async fn a_failed_run_has_a_reason_and_no_rows(backend: &impl Backend
     let old = write_run(backend, "first", &[batch(5)], &run_facts()).await;
     let mut store = store(backend).await;
     let failed = store.begin_run(&new_run("first"), 3).await.unwrap();
-    store.write(failed, &batch(6)).await.unwrap();
+    store.write(failed, 1, &batch(6)).await.unwrap();
     store.fail_run(failed, "no more", 4).await.unwrap();
     for table in TABLES {
         let left = format!("SELECT COUNT(*) FROM {table} WHERE run_id = {failed}");
@@ -397,7 +401,7 @@ pub(crate) async fn a_failed_run_has_a_reason_and_no_rows(backend: &impl Backend
     let row = format!("SELECT state, problem, finished_ns FROM run WHERE run_id = {failed}");
     assert_eq!(backend.sql(&row).await, rows(&[&["failed", "no more", "4"]]));
     assert_eq!(store.find_run(None).await.unwrap().run_id, old.0);
-    let error = store.write(failed, &batch(7)).await.unwrap_err();
+    let error = store.write(failed, 2, &batch(7)).await.unwrap_err();
     assert!(matches!(error, StoreError::TakenOver { .. }), "{error}");
 }
 
@@ -425,11 +429,12 @@ pub(crate) async fn runs_stand_side_by_side(backend: &impl Backend) {
     let three = store.begin_run(&new_run("three"), 1).await.unwrap();
     let four = other.begin_run(&new_run("four"), 1).await.unwrap();
     for sequence in 1..4 {
-        store.write(three, &batch(sequence)).await.unwrap();
-        other.write(four, &batch(sequence)).await.unwrap();
+        let number = sequence as i64;
+        store.write(three, number, &batch(sequence)).await.unwrap();
+        other.write(four, number, &batch(sequence)).await.unwrap();
     }
-    store.finish_run(three, &run_facts(), 2).await.unwrap();
-    other.finish_run(four, &run_facts(), 2).await.unwrap();
+    store.finish_run(three, 4, &run_facts(), 2).await.unwrap();
+    other.finish_run(four, 4, &run_facts(), 2).await.unwrap();
     let per_run = "SELECT name, COUNT(*) FROM delivery JOIN run ON run.run_id = delivery.run_id \
                    WHERE sender = 'cn2' GROUP BY name ORDER BY name";
     assert_eq!(
@@ -568,53 +573,55 @@ pub(crate) async fn empty_facts_make_a_complete_run(backend: &impl Backend) {
     assert!(details.sessions.is_empty() && details.nodes.is_empty() && details.chains.is_empty());
 }
 
-pub(crate) async fn a_row_that_comes_twice_stores_nothing(backend: &impl Backend) {
+pub(crate) async fn a_row_that_comes_again_replaces_itself(backend: &impl Backend) {
     let mut store = store(backend).await;
     let run = store.begin_run(&new_run("first"), 1).await.unwrap();
-    store.write(run, &batch(5)).await.unwrap();
+    store.write(run, 1, &batch(5)).await.unwrap();
     let mut again = batch(6);
-    again
-        .deliveries
-        .insert(0, delivery("cn9", "cn8", 6, Kind::Prepare, 1));
-    again.counts.push(count(1, 5, 0, Kind::Prepare, 36));
-    let error = store.write(run, &again).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            StoreError::Duplicate {
-                table: "message_count",
-                ..
-            }
+    again.deliveries.push(delivery("cn2", "cn3", 5, Kind::Prepare, 8));
+    // Twice in one batch: the last one counts.
+    again.counts.push(count(1, 5, 0, Kind::Prepare, 37));
+    again.counts.push(count(1, 5, 0, Kind::Prepare, 38));
+    let mut decided = round(5);
+    decided.committed_ns = Some(at(5009));
+    again.rounds.push(decided);
+    let mut more = link(5);
+    more.messages = 361;
+    again.links.push(more);
+    store.write(run, 2, &again).await.unwrap();
+    store.finish_run(run, 3, &run_facts(), 2).await.unwrap();
+    let of_kind = "WHERE sequence = 5 AND round = 0 AND kind = 'prepare'";
+    for (query, expected) in [
+        (
+            format!("SELECT messages FROM message_count {of_kind} AND receiver = 'cn1'"),
+            "38",
         ),
-        "{error}"
-    );
-    assert_eq!(
-        backend.sql("SELECT DISTINCT sequence FROM delivery_row").await,
-        rows(&[&["5"]])
-    );
-    // Ids given in the transaction that failed are forgotten; those before it are found again.
-    let mut third = batch(7);
-    third.deliveries.push(delivery("cn9", "cn7", 7, Kind::Prepare, 1));
-    store.write(run, &third).await.unwrap();
-    store.finish_run(run, &RunFacts::default(), 2).await.unwrap();
-    let senders = "SELECT sender, signer FROM delivery WHERE sequence = 7 ORDER BY sender, signer";
-    assert_eq!(
-        backend.sql(senders).await,
-        rows(&[&["cn2", "cn2"], &["cn2", "cn3"], &["cn3", "cn1"], &["cn9", "cn7"]])
-    );
+        (format!("SELECT copies FROM delivery {of_kind}"), "8"),
+        ("SELECT committed_ns FROM round WHERE sequence = 5".into(), "5009"),
+        (
+            "SELECT messages FROM link_count WHERE minute_ns = 300000000000".into(),
+            "361",
+        ),
+        ("SELECT COUNT(*) FROM message_count".into(), "12"),
+        ("SELECT COUNT(*) FROM delivery_row".into(), "6"),
+        ("SELECT COUNT(*) FROM round".into(), "2"),
+        ("SELECT COUNT(*) FROM link_count".into(), "2"),
+    ] {
+        assert_eq!(value(backend, &query).await, expected, "{query}");
+    }
 }
 
 pub(crate) async fn a_run_can_be_taken_over(backend: &impl Backend) {
     let mut slow = store(backend).await;
     let overtaken = slow.begin_run(&new_run("first"), 1).await.unwrap();
-    slow.write(overtaken, &batch(5)).await.unwrap();
+    slow.write(overtaken, 1, &batch(5)).await.unwrap();
     write_run(backend, "first", &[batch(5)], &run_facts()).await;
-    let error = slow.write(overtaken, &batch(6)).await.unwrap_err();
+    let error = slow.write(overtaken, 2, &batch(6)).await.unwrap_err();
     assert!(
         matches!(error, StoreError::TakenOver { run, .. } if run == overtaken),
         "{error}"
     );
-    let error = slow.finish_run(overtaken, &run_facts(), 2).await.unwrap_err();
+    let error = slow.finish_run(overtaken, 2, &run_facts(), 2).await.unwrap_err();
     assert!(matches!(error, StoreError::TakenOver { .. }), "{error}");
     let counted = "SELECT round_number, prepare FROM consensus_round_counts WHERE node = 'cn1'";
     assert_eq!(backend.sql(counted).await, rows(&[&["5", "40"]]));
@@ -740,7 +747,7 @@ pub(crate) async fn long_batches_are_stored_whole(backend: &impl Backend) {
             fact.round = number;
             batch.deliveries.push(fact);
         }
-        store.write(run, &batch).await.unwrap();
+        store.write(run, batch_number as i64, &batch).await.unwrap();
         expected += len;
         let query = format!("SELECT COUNT(*), MAX(round) FROM delivery WHERE sequence = {batch_number}");
         assert_eq!(
