@@ -1,7 +1,7 @@
 //! Consensus messages to facts: counts, redundancy, rounds, nodes.
 //!
 //! Workers tell [`Observation`]s in any order; [`Aggregator`] merges them and at the end hands [`facts`] to a
-//! [`FactSink`](facts::FactSink), and on request what changed while it goes on, to a [`LiveSink`]. No I/O but an anonymous temporary file for heights that left memory.
+//! [`FactSink`](facts::FactSink), and on request tells what changed while it goes on ([`Update`]). No I/O but an anonymous temporary file for heights that left memory.
 
 mod aggregator;
 mod chain;
@@ -30,5 +30,5 @@ pub use observation::{
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
-pub use provisional::{LiveSink, NamedHeight, Now, Update};
+pub use provisional::{NamedHeight, Now, Update};
 pub use who::{KnownNode, Names};

@@ -16,7 +16,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
 use crate::closing::{ChainContext, ChainState, Copies, close};
-use crate::facts::{ChainName, FactSink, HeightFacts, Label, LinkCountFact, RunFacts};
+use crate::facts::{ChainName, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::{Knowledge, LinkRow};
@@ -47,7 +47,7 @@ pub struct Now {
 pub struct Update {
     /// Heights with changed rows, sorted by chain and sequence; each takes the place of what was given of it before.
     pub heights: Vec<HeightFacts>,
-    /// Changed links, sorted by minute and then as in [`FactSink::minute`].
+    /// Changed links, sorted by minute and then as in [`FactSink::minute`](crate::facts::FactSink::minute).
     pub links: Vec<LinkCountFact>,
     /// Nodes or chains have other names than in rows that were given before: from now on the rows of a height or of a minute replace
     /// all rows of that height or minute. Stays set. Then `links` holds whole minutes.
@@ -59,12 +59,6 @@ pub struct Update {
     pub facts: RunFacts,
 }
 
-/// Takes facts while a run goes on, and in the end all of them once more.
-pub trait LiveSink: FactSink {
-    /// What changed since the last time.
-    fn update(&mut self, update: Update) -> Result<(), Self::Error>;
-}
-
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Provisional {
@@ -72,6 +66,9 @@ pub(crate) struct Provisional {
     links: BTreeMap<i64, HashSet<LinkKey>>,
     /// The height noted last: messages come in runs.
     recent: Option<HeightKey>,
+    /// Parties and slots that stand in rows: others may change their names without harm.
+    parties: Vec<bool>,
+    slots: Vec<bool>,
     /// Heights that are to be judged again because what comes before them changed.
     shaken: BTreeSet<NamedHeight>,
     judged: JudgedHeights,
@@ -103,7 +100,11 @@ impl Provisional {
             self.recent = Some(height);
             self.heights.insert(height);
         }
-        self.links.entry(minute_of(seen)).or_default().insert(link);
+        if self.links.entry(minute_of(seen)).or_default().insert(link) {
+            mark(&mut self.parties, link.receiver);
+            mark(&mut self.parties, link.sender);
+            mark(&mut self.slots, link.chain);
+        }
     }
 
     /// Judges what changed. The lists are left to the caller.
@@ -234,13 +235,14 @@ impl Provisional {
     fn note_names(&mut self, knowledge: &Knowledge) {
         if let Some(naming) = &self.naming {
             for (slot, (old, new)) in naming.chains.iter().zip(&knowledge.names).enumerate() {
-                if old != new {
+                if old != new && self.slots.get(slot) == Some(&true) {
                     self.renamed = true;
                     self.former.entry(slot as u32).or_default().insert(old.clone());
                 }
             }
-            let mut parties = naming.parties.iter().zip(&knowledge.resolved.parties);
-            self.renamed |= parties.any(|(old, new)| *old != new.label)
+            let parties = naming.parties.iter().zip(&knowledge.resolved.parties);
+            let mut stored = parties.zip(&self.parties).filter(|(_, stored)| **stored);
+            self.renamed |= stored.any(|((old, new), _)| *old != new.label)
                 || knowledge.resolved.names.renames(&naming.names);
         }
         self.naming = Some(Naming {
@@ -277,6 +279,14 @@ impl Provisional {
             }
         }
     }
+}
+
+fn mark(flags: &mut Vec<bool>, index: u32) {
+    let index = index as usize;
+    if flags.len() <= index {
+        flags.resize(index + 1, false);
+    }
+    flags[index] = true;
 }
 
 fn slots_by_name(names: &[ChainName]) -> HashMap<ChainName, Vec<u32>> {
