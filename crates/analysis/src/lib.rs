@@ -30,5 +30,5 @@ pub use observation::{
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
-pub use provisional::{NamedHeight, Now, Update};
+pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
 pub use who::{KnownNode, Names};

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
+use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime};
 use hashbrown::{HashMap, HashSet};
 
@@ -57,7 +58,37 @@ pub struct Update {
     pub gone: Vec<NamedHeight>,
     /// The lists and sums as known now.
     pub facts: RunFacts,
+    /// Messages by receiver and kind over all heights judged so far, sorted.
+    pub sums: Vec<ReceiverSum>,
 }
+
+/// Messages of one kind that reached one receiver, over all heights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverSum {
+    /// The receiver in text.
+    pub receiver: Label,
+    /// The receiver's IP address.
+    pub receiver_ip: IpAddr,
+    /// Kind of message.
+    pub kind: Kind,
+    /// The numbers of [`CountFact`](crate::facts::CountFact), added up.
+    pub sums: MessageSums,
+}
+
+/// See [`CountFact`](crate::facts::CountFact).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageSums {
+    /// All messages.
+    pub messages: u64,
+    /// First copies.
+    pub useful: u64,
+    /// Later copies.
+    pub repeats: u64,
+    /// The receiver's own.
+    pub echoes: u64,
+}
+
+type Sums = BTreeMap<(IpAddr, Kind), MessageSums>;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -73,6 +104,7 @@ pub(crate) struct Provisional {
     shaken: BTreeSet<NamedHeight>,
     judged: JudgedHeights,
     copies: Copies,
+    sums: Sums,
     skipped_rounds: u64,
     /// Names in the rows given last.
     naming: Option<Naming>,
@@ -183,9 +215,20 @@ impl Provisional {
             for (&key, &payloads) in &copies {
                 *self.copies.entry(key).or_default() += payloads;
             }
+            let mut sums = Sums::new();
+            for count in &facts.counts {
+                for sums in [&mut sums, &mut self.sums] {
+                    let sum = sums.entry((count.receiver_ip, count.kind)).or_default();
+                    sum.messages += count.messages;
+                    sum.useful += count.useful;
+                    sum.repeats += count.repeats;
+                    sum.echoes += count.echoes;
+                }
+            }
             self.skipped_rounds += skipped_rounds;
             let judged = Judged {
                 copies,
+                sums,
                 skipped_rounds,
                 after: state,
             };
@@ -206,6 +249,13 @@ impl Provisional {
             };
             update.links.append(&mut rows);
         }
+        let sum = |(&(receiver_ip, kind), &sums): (&(IpAddr, Kind), &MessageSums)| ReceiverSum {
+            receiver: knowledge.resolved.receiver_label(receiver_ip),
+            receiver_ip,
+            kind,
+            sums,
+        };
+        update.sums = self.sums.iter().map(sum).collect();
         Ok(update)
     }
 
@@ -226,6 +276,14 @@ impl Provisional {
                 if *sum == 0 {
                     self.copies.remove(key);
                 }
+            }
+        }
+        for (key, earlier) in &earlier.sums {
+            if let Some(sum) = self.sums.get_mut(key) {
+                sum.messages = sum.messages.saturating_sub(earlier.messages);
+                sum.useful = sum.useful.saturating_sub(earlier.useful);
+                sum.repeats = sum.repeats.saturating_sub(earlier.repeats);
+                sum.echoes = sum.echoes.saturating_sub(earlier.echoes);
             }
         }
         self.skipped_rounds = self.skipped_rounds.saturating_sub(earlier.skipped_rounds);
@@ -315,6 +373,7 @@ fn parts(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judged {
     copies: Copies,
+    sums: Sums,
     skipped_rounds: u64,
     /// What it leaves to the next height of its chain.
     after: ChainState,
@@ -393,14 +452,17 @@ impl Judged {
         let mut record = RecordWriter::default();
         record.u32(self.copies.len() as u32);
         for (&(ip, copies), &payloads) in &self.copies {
-            record.u8(u8::from(ip.is_ipv4()));
-            let octets = match ip {
-                IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-                IpAddr::V6(ip) => ip.octets(),
-            };
-            record.array(&octets);
+            write_ip(&mut record, ip);
             record.u64(copies);
             record.u64(payloads);
+        }
+        record.u32(self.sums.len() as u32);
+        for (&(ip, kind), sum) in &self.sums {
+            write_ip(&mut record, ip);
+            record.u8(kind.index() as u8);
+            for number in [sum.messages, sum.useful, sum.repeats, sum.echoes] {
+                record.u64(number);
+            }
         }
         record.u64(self.skipped_rounds);
         record.u32(self.after.validators.len() as u32);
@@ -417,14 +479,21 @@ impl Judged {
         let mut record = RecordReader(record);
         let mut judged = Self::default();
         for _ in 0..record.u32()? {
-            let is_v4 = record.u8()? != 0;
-            let ip = Ipv6Addr::from(record.array::<16>()?);
-            let ip = match ip.to_ipv4_mapped() {
-                Some(ip) if is_v4 => IpAddr::V4(ip),
-                _ => IpAddr::V6(ip),
+            let key = (read_ip(&mut record)?, record.u64()?);
+            judged.copies.insert(key, record.u64()?);
+        }
+        for _ in 0..record.u32()? {
+            let ip = read_ip(&mut record)?;
+            let kind = *Kind::ALL
+                .get(usize::from(record.u8()?))
+                .ok_or(io::ErrorKind::InvalidData)?;
+            let sum = MessageSums {
+                messages: record.u64()?,
+                useful: record.u64()?,
+                repeats: record.u64()?,
+                echoes: record.u64()?,
             };
-            let copies = record.u64()?;
-            judged.copies.insert((ip, copies), record.u64()?);
+            judged.sums.insert((ip, kind), sum);
         }
         judged.skipped_rounds = record.u64()?;
         for _ in 0..record.u32()? {
@@ -434,6 +503,24 @@ impl Judged {
         judged.after.last_block = record.optional()?.map(|author| (sequence, Address(author)));
         Ok(judged)
     }
+}
+
+fn write_ip(record: &mut RecordWriter, ip: IpAddr) {
+    record.u8(u8::from(ip.is_ipv4()));
+    let octets = match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    record.array(&octets);
+}
+
+fn read_ip(record: &mut RecordReader<'_>) -> io::Result<IpAddr> {
+    let is_v4 = record.u8()? != 0;
+    let ip = Ipv6Addr::from(record.array::<16>()?);
+    Ok(match ip.to_ipv4_mapped() {
+        Some(ip) if is_v4 => IpAddr::V4(ip),
+        _ => IpAddr::V6(ip),
+    })
 }
 
 #[cfg(test)]
@@ -447,6 +534,16 @@ mod tests {
                 (("fe80::1".parse().unwrap(), 2), number),
                 (("::ffff:10.0.0.1".parse().unwrap(), 7), 1),
             ]
+            .into(),
+            sums: [(
+                ([10, 0, 0, 1].into(), Kind::Commit),
+                MessageSums {
+                    messages: number,
+                    useful: 1,
+                    repeats: 2,
+                    echoes: 3,
+                },
+            )]
             .into(),
             skipped_rounds: number,
             after: ChainState {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, Label, Outcome, RoundFact, RunFacts};
 use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
-use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
+use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter, WriterOptions};
 
 const NODES: u8 = 7;
 const KINDS: [Kind; 3] = [Kind::Preprepare, Kind::Prepare, Kind::Commit];
@@ -48,7 +48,8 @@ fn measure(what: &str, url: &StoreUrl, rows: u64) {
         .map(|node| format!("0x{}", format!("{node:02x}").repeat(20)).into())
         .collect();
     let start = Instant::now();
-    let mut writer = StoreWriter::open(url, &run).expect("an empty folder can be written");
+    let mut writer =
+        StoreWriter::open(url, &run, &WriterOptions::default()).expect("an empty folder can be written");
     let (mut written, mut sequence) = (0, 0);
     while written < rows {
         let height = height(sequence, &labels);

@@ -14,6 +14,7 @@
 //! Nothing but the backend folders (`sqlite`) and `migrations` knows a database's SQL: another database is one more
 //! of each, and passes the same contract tests.
 
+mod batch_merge;
 mod cells;
 mod database;
 mod error;
@@ -21,6 +22,7 @@ mod facts_to_rows;
 mod maintenance;
 mod names;
 pub mod rows;
+mod spool;
 mod sqlite;
 mod store;
 mod url;
@@ -30,10 +32,10 @@ pub use error::StoreError;
 pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
 pub use sqlite::open_sqlite_waiting;
 pub use store::{
-    Access, Answer, Batch, LiveState, NewRun, RunDetails, RunId, RunSource, RunState, Store, open,
+    Access, Answer, Batch, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState, Store, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
-pub use writer::{StoreWriter, WrittenRun};
+pub use writer::{Opener, Opening, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
 const SCHEMA: i64 = 3;

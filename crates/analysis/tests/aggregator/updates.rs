@@ -209,6 +209,12 @@ fn the_latest_rows_are_those_of_the_whole() {
             "seed {seed}: copies and sums, too"
         );
         assert!(!played.last.renamed && played.last.gone.is_empty());
+        for sum in &played.last.sums {
+            let counts = heights.iter().flat_map(|height| &height.counts);
+            let own = counts.filter(|count| (count.receiver_ip, count.kind) == (sum.receiver_ip, sum.kind));
+            let messages: u64 = own.map(|count| count.messages).sum();
+            assert_eq!(sum.sums.messages, messages, "seed {seed}");
+        }
     }
 }
 

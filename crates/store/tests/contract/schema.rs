@@ -12,7 +12,8 @@ fn filled() -> SqliteFile {
         selection: None,
         ..new_run("first")
     };
-    let mut writer = bftap_store::StoreWriter::open(&file.url(), &run).unwrap();
+    let mut writer =
+        bftap_store::StoreWriter::open(&file.url(), &run, &bftap_store::WriterOptions::default()).unwrap();
     for sequence in 1..4 {
         writer.height(height(sequence)).unwrap();
         writer.minute(&[link(sequence)]).unwrap();
