@@ -1,41 +1,61 @@
-//! Rows of `delivery` a second into a SQLite file, and how long replacing such a run takes.
+//! Rows of `delivery` a second into a store, and how long replacing such a run takes.
 //!
-//! `cargo bench -p bftap-store --bench delivery [-- ROWS]`; 2,000,000 rows by default. The whole way is timed: facts of
-//! heights as the analysis gives them, the thread, the last commit. The network has seven validators that gossip, so a
-//! height has 882 deliveries, 21 counts and a round; nodes are shown by address, as without a nodes file.
+//! `cargo bench -p bftap-store --bench delivery [-- ROWS] [STORE...]`; 2,000,000 rows by default. A store is a URL, or
+//! `mariadb` or `postgresql` for a server of its own with that server's default settings; without any it is a SQLite file.
+//! The whole way is timed: facts of heights as the analysis gives them, the thread, the last commit.
 //!
 //! Plain timed main: one run is long enough, and criterion would repeat minutes.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::net::IpAddr;
+mod network;
+
 use std::time::Instant;
 
-use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, Label, Outcome, RoundFact, RunFacts};
-use bftap_ibft_decode::Kind;
-use bftap_model::CaptureTime;
+use bftap_analysis::facts::RunFacts;
 use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter, WriterOptions};
+use bftap_testkit::servers::{Database, DatabaseServer, Durability};
 
-const NODES: u8 = 7;
-const KINDS: [Kind; 3] = [Kind::Preprepare, Kind::Prepare, Kind::Commit];
+use network::{height, labels};
 
 fn main() {
-    let rows = std::env::args()
-        .filter_map(|word| word.parse().ok())
-        .next()
-        .unwrap_or(2_000_000);
-    let folder = tempfile::tempdir().expect("a folder for the bench");
-    let file = folder.path().join("bench.db");
-    let url: StoreUrl = format!("sqlite://{}", file.display())
-        .parse()
-        .expect("a store URL");
-    for what in ["new run", "same run again, replacing the first"] {
-        measure(what, &url, rows);
+    // Only `cargo bench` says `--bench`; as a test the code runs once, with little.
+    let small = !std::env::args().any(|word| word == "--bench");
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    let rows = words.iter().find_map(|word| word.parse().ok());
+    let rows = rows.unwrap_or(if small { 2_000 } else { 2_000_000 });
+    let stores: Vec<_> = words.iter().filter(|word| word.parse::<u64>().is_err()).collect();
+    if stores.is_empty() {
+        let folder = tempfile::tempdir().expect("a folder for the bench");
+        let file = folder.path().join("bench.db");
+        measure("SQLite", &format!("sqlite://{}", file.display()), rows);
         let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
         println!("  file {} MB, {} bytes a row", size / 1_000_000, size / rows);
     }
+    for store in stores {
+        let database = match &**store {
+            "mariadb" => Database::MariaDb,
+            "postgresql" => Database::PostgreSql,
+            url => {
+                measure("store", url, rows);
+                continue;
+            }
+        };
+        if let Some(server) = DatabaseServer::start(database, Durability::Full) {
+            measure(store, &server.user_url(&server.fresh_database()), rows);
+        }
+    }
 }
 
-fn measure(what: &str, url: &StoreUrl, rows: u64) {
+fn measure(what: &str, url: &str, rows: u64) {
+    let url: StoreUrl = url.parse().expect("a store URL");
+    write("new run", what, &url, rows);
+    write("same run again, replacing the first", what, &url, rows);
+}
+
+fn write(how: &str, what: &str, url: &StoreUrl, rows: u64) {
     let run = NewRun {
         name: "bench".into(),
         source: RunSource::Analyze,
@@ -44,15 +64,14 @@ fn measure(what: &str, url: &StoreUrl, rows: u64) {
         live: false,
         pace_milli: None,
     };
-    let labels: Vec<Label> = (0..NODES)
-        .map(|node| format!("0x{}", format!("{node:02x}").repeat(20)).into())
-        .collect();
+    let labels = labels();
     let start = Instant::now();
     let mut writer =
-        StoreWriter::open(url, &run, &WriterOptions::default()).expect("an empty folder can be written");
+        StoreWriter::open(url, &run, &WriterOptions::default()).expect("the store can be written");
     let (mut written, mut sequence) = (0, 0);
     while written < rows {
-        let height = height(sequence, &labels);
+        let at = 1_795_251_683_887_116_812 + sequence as i64 * 1_000_000_000;
+        let height = height(sequence, at, &labels);
         written += height.deliveries.len() as u64;
         sequence += 1;
         writer.height(height).expect("rows are written");
@@ -62,68 +81,6 @@ fn measure(what: &str, url: &StoreUrl, rows: u64) {
     let total = start.elapsed();
     let rate = written as f64 / total.as_secs_f64();
     println!(
-        "{what}: {written} delivery rows in {total:.2?} (last height after {fed:.2?}): {rate:.0} rows/s"
+        "{what}, {how}: {written} delivery rows in {total:.2?} (last height after {fed:.2?}): {rate:.0} rows/s"
     );
-}
-
-fn height(sequence: u64, labels: &[Label]) -> HeightFacts {
-    let chain: Label = "1000/0x00".into();
-    let ip = |node: u8| IpAddr::from([10, 0, 0, node + 1]);
-    let at = CaptureTime::from_nanos(1_795_251_683_887_116_812 + sequence as i64 * 1_000_000_000);
-    let mut height = HeightFacts::default();
-    for kind in KINDS {
-        for receiver in 0..NODES {
-            height.counts.push(CountFact {
-                chain: chain.clone(),
-                receiver_ip: ip(receiver),
-                receiver: labels[usize::from(receiver)].clone(),
-                sequence,
-                round: 0,
-                kind,
-                messages: 42,
-                useful: 6,
-                repeats: 30,
-                echoes: 6,
-                invalid: 0,
-                bytes: 42 * 304,
-                lower_bound: false,
-                first_seen: at,
-                last_seen: at,
-            });
-        }
-    }
-    for receiver in 0..NODES {
-        for sender in (0..NODES).filter(|sender| *sender != receiver) {
-            for signer in 0..NODES {
-                for kind in KINDS {
-                    height.deliveries.push(DeliveryFact {
-                        chain: chain.clone(),
-                        receiver_ip: ip(receiver),
-                        sender: labels[usize::from(sender)].clone(),
-                        signer: labels[usize::from(signer)].clone(),
-                        sequence,
-                        round: 0,
-                        kind,
-                        copies: 1,
-                        first_seen: at,
-                        last_seen: at,
-                    });
-                }
-            }
-        }
-    }
-    height.rounds.push(RoundFact {
-        chain,
-        sequence,
-        round: 0,
-        proposer: Some(labels[0].clone()),
-        validators: Some(7),
-        quorum: Some(5),
-        preprepare_ns: Some(at),
-        prepared_ns: Some(at),
-        committed_ns: Some(at),
-        messages: 882,
-        outcome: Outcome::Decided,
-    });
-    height
 }

@@ -11,13 +11,123 @@ pub enum StoreError {
     /// The store is `none`.
     #[error("no store is given: name one with --store sqlite://FILE")]
     NoStore,
-    /// A database that this version cannot use.
-    #[error("{store}: {database} is not in this version; use --store sqlite://FILE")]
-    NotInThisVersion {
+    /// The URL of a server cannot be read.
+    #[error(
+        "{store}: this is not a URL of a database: write mysql://USER:PASSWORD@HOST/DATABASE or \
+         postgres://USER:PASSWORD@HOST/DATABASE, special characters of the password as %XX"
+    )]
+    ServerUrl {
         /// The store.
         store: String,
-        /// Product's name.
-        database: &'static str,
+        /// What is wrong.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The URL of a server names no database.
+    #[error("{store}: the URL names no database: write it behind the host, as in mysql://USER@HOST/DATABASE")]
+    NoDatabaseNamed {
+        /// The store.
+        store: String,
+    },
+    /// The server's name means nothing.
+    #[error("{store}: the name of the host is not known; check its spelling and the name service")]
+    UnknownHost {
+        /// The store.
+        store: String,
+        /// What the system said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Nothing answers.
+    #[error("{store}: the server cannot be reached; check host and port, and whether it is running")]
+    Unreachable {
+        /// The store.
+        store: String,
+        /// What was noticed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Nothing answers, not even with a refusal.
+    #[error("{store}: the server does not answer (waited {waited_s} s); check host, port and firewalls")]
+    Silent {
+        /// The store.
+        store: String,
+        /// How long was waited, in seconds.
+        waited_s: u64,
+    },
+    /// TLS does not come about.
+    #[error(
+        "{store}: the connection cannot be encrypted as asked for; check `ssl-mode` in the URL and the server's certificate"
+    )]
+    Encryption {
+        /// The store.
+        store: String,
+        /// What is wrong.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server does not let this user in.
+    #[error(
+        "{store}: the server refuses the login; check user and password, special characters of the password as %XX"
+    )]
+    LoginRefused {
+        /// The store.
+        store: String,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server has no such database.
+    #[error("{store}: the server has no such database; create it, or name another one in the URL")]
+    NoSuchDatabase {
+        /// The store.
+        store: String,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The user may not do it.
+    #[error("{store}: the user has not the rights for {doing}; docs/SCHEMA.md says which are needed")]
+    NoRights {
+        /// The store.
+        store: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Another program's table has a name that is needed.
+    #[error(
+        "{store}: there is a table `{table}` of another program, and it is left as it is; give bftap a database of its own"
+    )]
+    ForeignTable {
+        /// The store.
+        store: String,
+        /// The table.
+        table: String,
+    },
+    /// The connection ended.
+    #[error("{store}: the connection to the server was lost while {doing}")]
+    ConnectionLost {
+        /// The store.
+        store: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What was noticed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Something of others was in the way.
+    #[error("{store}: the server could not do it now, others were in the way while {doing}; try again")]
+    Busy {
+        /// The store.
+        store: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
     },
     /// The folder of the file does not exist.
     #[error("{store}: there is no folder `{folder}`; create it or name another file")]
@@ -106,7 +216,7 @@ pub enum StoreError {
         waited_ms: u128,
     },
     /// No space left.
-    #[error("{store}: the disk is full; make room or name a file elsewhere")]
+    #[error("{store}: the disk is full; make room, or name another store")]
     Full {
         /// The store.
         store: String,
@@ -237,6 +347,15 @@ impl StoreError {
     /// A lost or refused connection, a server that starts or stops, another program's lock, a full disk. A wrong password,
     /// missing rights or another schema stay what they are until a person has done something.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Locked { .. } | Self::Full { .. })
+        matches!(
+            self,
+            Self::Locked { .. }
+                | Self::Full { .. }
+                | Self::UnknownHost { .. }
+                | Self::Unreachable { .. }
+                | Self::Silent { .. }
+                | Self::ConnectionLost { .. }
+                | Self::Busy { .. }
+        )
     }
 }

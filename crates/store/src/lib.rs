@@ -1,4 +1,4 @@
-//! Facts to rows: schema, migrations, embedded SQLite.
+//! Facts to rows: schema, migrations; SQLite built in, MySQL/MariaDB and PostgreSQL on servers.
 //!
 //! Tables, columns, units and example queries are in `docs/SCHEMA.md`.
 //!
@@ -11,8 +11,12 @@
 //! transaction removes the earlier one and marks the new one complete, so at any moment, also after a crash, a name
 //! has the whole old run or the whole new one.
 //!
-//! Nothing but the backend folders (`sqlite`) and `migrations` knows a database's SQL: another database is one more
-//! of each, and passes the same contract tests.
+//! Transactions of a run are numbered, and rows that come again replace themselves: whoever got no answer repeats what it
+//! asked, over a new connection, and nothing is lost or counted twice.
+//!
+//! The verbs are said once, in `database`, in SQL that all databases understand. What one of them does its own way is in its
+//! folder (`sqlite`, `mysql`, `postgres`; `server` for what is alike in the last two) and in `migrations`. Another database is one more of
+//! each, and passes the same contract tests.
 
 mod batch_merge;
 mod cells;
@@ -20,8 +24,11 @@ mod database;
 mod error;
 mod facts_to_rows;
 mod maintenance;
+mod mysql;
 mod names;
+mod postgres;
 pub mod rows;
+mod server;
 mod spool;
 mod sqlite;
 mod store;

@@ -14,7 +14,8 @@ use crate::rows::{
     CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, NodeIpRow, NodeRow, RunRow,
     SessionRow,
 };
-use crate::{StoreError, StoreUrl, sqlite};
+use crate::url::ServerKind;
+use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
 
 /// What a verb of a [`Store`] gives: boxed, so that one type stands for any database.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -91,16 +92,20 @@ pub trait Store: Send {
 
 /// Opens a store of any kind.
 ///
-/// With [`Access::Write`] this makes the file and brings the tables up to date; whether rows can be written is known
-/// when [`Store::begin_run`] is through.
+/// With [`Access::Write`] this makes the file and brings the tables up to date; a database on a server must be there already.
+/// Whether rows can be written is known when [`Store::begin_run`] is through.
 pub async fn open(url: &StoreUrl, access: Access) -> Result<Box<dyn Store>, StoreError> {
     match url {
         StoreUrl::None => Err(StoreError::NoStore),
         StoreUrl::Sqlite(_) | StoreUrl::SqliteMemory => Ok(Box::new(sqlite::open(url, access).await?)),
-        StoreUrl::Server { kind, .. } => Err(StoreError::NotInThisVersion {
-            store: url.to_string(),
-            database: kind.as_str(),
-        }),
+        StoreUrl::Server {
+            kind: ServerKind::MySql,
+            url: address,
+        } => Ok(Box::new(mysql::open(url.to_string(), address, access).await?)),
+        StoreUrl::Server {
+            kind: ServerKind::PostgreSql,
+            url: address,
+        } => Ok(Box::new(postgres::open(url.to_string(), address, access).await?)),
     }
 }
 

@@ -1,9 +1,10 @@
-//! Test helpers: captures written and damaged, what survives the damage, golden files, shared captures.
+//! Test helpers: captures written and damaged, what survives the damage, golden files, shared captures, database servers.
 
 pub mod capture_file;
 pub mod damage;
 pub mod impair;
 pub mod packet;
+pub mod servers;
 mod shared;
 mod shared_damage;
 

@@ -54,8 +54,8 @@ pub(crate) struct Dialect {
     pub(crate) begin: &'static str,
     /// Begins a transaction that reads one state of the store, whatever others write meanwhile.
     pub(crate) begin_snapshot: &'static str,
-    /// Id that the last INSERT into `run` made.
-    pub(crate) last_id: &'static str,
+    /// How the id is asked for that an INSERT into `run` makes.
+    pub(crate) new_id: NewId,
     /// Deletes rows of the table `{table}` with a run id: at most [`piece`](Self::piece) of them.
     pub(crate) delete_piece: &'static str,
     /// Most rows that one `delete_piece` takes.
@@ -66,6 +66,26 @@ pub(crate) struct Dialect {
     pub(crate) relation: &'static str,
     /// Makes a view `{name}` of a query `{query}`, in place of an earlier one.
     pub(crate) replace_view: &'static str,
+}
+
+/// How a database tells the id that it made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewId {
+    /// The INSERT gives it, with this at its end.
+    Returned(&'static str),
+    /// This query, behind the INSERT.
+    Asked(&'static str),
+}
+
+/// An INSERT of so many rows, every value a `?`.
+pub(crate) fn insert_values<R: TableRow>(rows: usize) -> String {
+    let row = format!("({})", vec!["?"; R::COLUMNS.len()].join(","));
+    format!(
+        "INSERT INTO {} ({}) VALUES {}",
+        R::TABLE,
+        R::COLUMNS.join(", "),
+        vec![row; rows].join(",")
+    )
 }
 
 /// What an INSERT does with a row whose key is there, where `ON CONFLICT` is known.

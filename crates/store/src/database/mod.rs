@@ -3,6 +3,7 @@
 //! What databases do differently is behind [`Driver`]; what is here is said once for all of them.
 
 mod check;
+mod chunks;
 mod driver;
 mod lists;
 mod minutes;
@@ -24,7 +25,8 @@ use crate::names::Names;
 use crate::rows::{CountRow, RunRow, TableRow, Value};
 use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
 
-pub(crate) use driver::{Dialect, Driver, on_conflict};
+pub(crate) use chunks::Chunks;
+pub(crate) use driver::{Dialect, Driver, NewId, insert_values, on_conflict};
 pub(crate) use remove::RUN_TABLES;
 use transaction::{Failure, Turn, claim};
 
@@ -70,22 +72,28 @@ impl<D: Driver> SqlStore<D> {
         }
         let version = to_rows::key_text(&run.program_version);
         let selection = run.selection.as_deref().map(to_rows::long_text);
-        self.driver
-            .execute(
-                "INSERT INTO run (name, state, source, program_version, started_ns, selection, live, pace_milli) \
-                 VALUES (?, 'running', ?, ?, ?, ?, ?, ?)",
-                &[
-                    Value::text(&run.name),
-                    Value::text(run.source.as_str()),
-                    Value::text(&version),
-                    Value::int(started_ns),
-                    Value::Text(selection.as_deref()),
-                    Value::int(i64::from(run.live)),
-                    Value::Int(run.pace_milli),
-                ],
-            )
-            .await?;
-        let id: Vec<(i64,)> = self.driver.select(D::DIALECT.last_id, &[]).await?;
+        let insert = "INSERT INTO run (name, state, source, program_version, started_ns, selection, live, pace_milli) \
+                      VALUES (?, 'running', ?, ?, ?, ?, ?, ?)";
+        let values = [
+            Value::text(&run.name),
+            Value::text(run.source.as_str()),
+            Value::text(&version),
+            Value::int(started_ns),
+            Value::Text(selection.as_deref()),
+            Value::int(i64::from(run.live)),
+            Value::Int(run.pace_milli),
+        ];
+        let id: Vec<(i64,)> = match D::DIALECT.new_id {
+            NewId::Returned(returning) => {
+                self.driver
+                    .select(&format!("{insert}{returning}"), &values)
+                    .await?
+            }
+            NewId::Asked(question) => {
+                self.driver.execute(insert, &values).await?;
+                self.driver.select(question, &[]).await?
+            }
+        };
         let (id,) = id.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
         Ok(RunId(id))
     }

@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::cells::Cells;
-use crate::database::{Dialect, Driver, SqlStore};
+use crate::database::{Dialect, Driver, NewId, SqlStore};
 use crate::rows::{Selected, TableRow, Value};
 use crate::store::{Access, Store};
 use crate::{StoreError, StoreUrl};
@@ -75,7 +75,7 @@ impl Driver for Sqlite {
         // Takes the write lock at once: a transaction that reads first and writes later cannot wait for another writer.
         begin: "BEGIN IMMEDIATE",
         begin_snapshot: "BEGIN",
-        last_id: "SELECT last_insert_rowid()",
+        new_id: NewId::Returned(" RETURNING run_id"),
         delete_piece: "DELETE FROM {table} WHERE run_id = ?",
         // SQLite has no DELETE with a limit here, and a range of keys goes quickly.
         piece: u64::MAX,

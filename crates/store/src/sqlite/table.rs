@@ -1,12 +1,10 @@
 //! Rows into SQLite, many at a time.
 
-use std::sync::Arc;
-
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
-use crate::database::on_conflict;
+use crate::database::{Chunks, insert_values, on_conflict};
 use crate::rows::{TableRow, Value};
 
 /// Rows that one INSERT takes.
@@ -15,25 +13,19 @@ use crate::rows::{TableRow, Value};
 /// rows a second at 32 rows, 370,000 at 128, 406,000 at 512, 509,000 at 2048 (on two busy cores). SQLite takes 32,766 values a
 /// statement, which is 1170 of the widest rows. The smaller sizes are for the rest of a batch: few sizes, so that each
 /// statement stays prepared.
-const ROWS_PER_STATEMENT: [usize; 4] = [1024, 128, 16, 1];
+const ROWS_PER_STATEMENT: &[usize] = &[1024, 128, 16, 1];
 
 /// Writes rows; the transaction around it decides whether they stay.
 pub(super) async fn put<R: TableRow>(
     connection: &mut SqliteConnection,
-    mut rows: impl Iterator<Item = R> + Send,
+    rows: impl Iterator<Item = R> + Send,
 ) -> Result<(), sqlx::Error> {
-    let mut waiting = Vec::new();
-    for size in ROWS_PER_STATEMENT {
-        let sql: Arc<str> = insert_sql::<R>(size).into();
-        loop {
-            waiting.extend(rows.by_ref().take(size.saturating_sub(waiting.len())));
-            if waiting.len() < size {
-                break;
-            }
-            let arguments = arguments(waiting.drain(..size)).map_err(sqlx::Error::Encode)?;
-            let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&sql)), arguments);
-            query.execute(&mut *connection).await?;
-        }
+    let mut chunks = Chunks::new(rows, ROWS_PER_STATEMENT, usize::MAX);
+    while let Some(chunk) = chunks.next() {
+        let sql = format!("{} {}", insert_values::<R>(chunk.len()), on_conflict::<R>());
+        let arguments = arguments(chunk.into_iter()).map_err(sqlx::Error::Encode)?;
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        query.execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -57,17 +49,6 @@ pub(super) fn add(arguments: &mut SqliteArguments, value: Value<'_>) -> Result<(
         Value::Int(value) => arguments.add(value),
         Value::Text(value) => arguments.add(value),
     }
-}
-
-fn insert_sql<R: TableRow>(rows: usize) -> String {
-    let row = format!("({})", vec!["?"; R::COLUMNS.len()].join(","));
-    format!(
-        "INSERT INTO {} ({}) VALUES {} {}",
-        R::TABLE,
-        R::COLUMNS.join(", "),
-        vec![row; rows].join(","),
-        on_conflict::<R>()
-    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! `docs/SCHEMA.md` is complete and true.
 
+use bftap_testkit::servers::Database;
+
 use crate::facts::{height, link, new_run, run_facts};
+use crate::servers::ServerDatabase;
 use crate::sqlite::SqliteFile;
 use crate::suite::{Backend, TABLES};
 
@@ -8,27 +11,40 @@ const PAGE: &str = include_str!("../../../../docs/SCHEMA.md");
 
 fn filled() -> SqliteFile {
     let file = SqliteFile::new();
+    fill(&file);
+    file
+}
+
+fn fill(place: &impl Backend) {
     let run = bftap_store::NewRun {
         selection: None,
         ..new_run("first")
     };
     let mut writer =
-        bftap_store::StoreWriter::open(&file.url(), &run, &bftap_store::WriterOptions::default()).unwrap();
+        bftap_store::StoreWriter::open(&place.url(), &run, &bftap_store::WriterOptions::default()).unwrap();
     for sequence in 1..4 {
         writer.height(height(sequence)).unwrap();
         writer.minute(&[link(sequence)]).unwrap();
     }
     writer.finish(run_facts()).unwrap();
-    file
 }
 
 /// The part of the page under `### name`.
-fn section(name: &str) -> &str {
+fn section(name: &str) -> &'static str {
     let heading = format!("### `{name}`\n");
     let (_, rest) = PAGE
         .split_once(&heading)
         .unwrap_or_else(|| panic!("docs/SCHEMA.md has no section {heading}"));
     rest.split("\n##").next().unwrap()
+}
+
+fn described(table: &str) -> Vec<&'static str> {
+    section(table)
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once('`'))
+        .map(|(column, _)| column)
+        .collect()
 }
 
 #[tokio::test]
@@ -47,18 +63,63 @@ async fn every_table_and_column_is_described_and_nothing_else() {
         tables.len(),
         "a section for each: {tables:?}"
     );
-    for table in tables {
+    for table in &tables {
         let columns: Vec<String> = file
             .sql(&format!("SELECT name FROM pragma_table_xinfo('{table}')"))
             .await
             .concat();
-        let described: Vec<&str> = section(&table)
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `"))
-            .filter_map(|line| line.split_once('`'))
-            .map(|(column, _)| column)
-            .collect();
-        assert_eq!(described, columns, "{table}");
+        assert_eq!(described(table), columns, "{table}");
+    }
+    // The same in the other databases, and of the types that the page promises.
+    for database in [Database::MariaDb, Database::PostgreSql] {
+        let Some(place) = ServerDatabase::new(database) else {
+            continue;
+        };
+        fill(&place);
+        let mut found = place
+            .sql(&format!(
+                "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns \
+                 WHERE table_schema IN ('public', '{}') ORDER BY table_name, ordinal_position",
+                place.name
+            ))
+            .await;
+        found.retain(|row| row[0] != "bftap_schema" && row[1] != "complete_name");
+        for table in &tables {
+            let columns: Vec<_> = found.iter().filter(|row| row[0] == *table).collect();
+            let names: Vec<_> = columns.iter().map(|row| &*row[1]).collect();
+            assert_eq!(names, described(table), "{database:?} {table}");
+            // Views compute, and a sum may be of a wider type.
+            if !TABLES.contains(&&**table) && table != "run" {
+                continue;
+            }
+            for (column, line) in columns
+                .iter()
+                .zip(section(table).lines().filter(|line| line.starts_with("| `")))
+            {
+                let promised = line.split('|').nth(2).unwrap().trim();
+                let (word, null) = promised.split_once(", ").unwrap_or((promised, ""));
+                let types: &[&str] = match word {
+                    "int" | "second" => &["bigint"],
+                    "id" => &["int", "integer", "smallint"],
+                    "flag" => &["smallint"],
+                    "word" => &["varchar", "character varying"],
+                    "text" => &["text"],
+                    _ => panic!("{table}: {line}"),
+                };
+                assert!(
+                    types.contains(&&*column[2]),
+                    "{database:?} {table}: {column:?}, {line}"
+                );
+                // What is computed may be null for the database, though what it is made of never is.
+                let nullable = column[3] == "YES";
+                assert!(
+                    nullable == (null == "null") || word == "second",
+                    "{database:?} {table}: {column:?}"
+                );
+            }
+        }
+        let rest: Vec<_> = found.iter().filter(|row| !tables.contains(&row[0])).collect();
+        assert!(rest.is_empty(), "{rest:?}");
     }
 }
 
@@ -72,8 +133,16 @@ async fn every_example_query_runs_and_finds_something() {
         .map(|(sql, _)| sql)
         .collect();
     assert!(examples.len() >= 6, "{}", examples.len());
-    for example in examples {
+    for example in &examples {
         assert!(!file.sql(example).await.is_empty(), "{example}");
+    }
+    for database in [Database::MariaDb, Database::PostgreSql] {
+        if let Some(place) = ServerDatabase::new(database) {
+            fill(&place);
+            for example in &examples {
+                assert!(!place.sql(example).await.is_empty(), "{database:?}: {example}");
+            }
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Backend for SqliteFile {
     }
 }
 
-contract_tests!(SqliteFile::new());
+contract_tests!(Some(SqliteFile::new()));
 
 #[tokio::test]
 async fn a_new_file_gets_tables_and_opening_again_changes_nothing() {

@@ -1,0 +1,33 @@
+//! What MySQL's and MariaDB's error numbers mean.
+//!
+//! Numbers: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+//! <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
+
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::server::Meaning;
+
+pub(super) fn of(error: &sqlx::Error) -> Meaning {
+    let error = error.as_database_error();
+    match error.and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>()) {
+        Some(error) => of_number(error.number()),
+        None => Meaning::Other,
+    }
+}
+
+fn of_number(number: u16) -> Meaning {
+    match number {
+        // Access denied; host not allowed or blocked; without password; account locked or expired.
+        1045 | 1129 | 1130 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => Meaning::Login,
+        1049 => Meaning::NoDatabase,
+        // To a database, a command, a column, a routine, a server-wide right, a view; read only by session, option or state.
+        1044 | 1142 | 1143 | 1227 | 1290 | 1345 | 1370 | 1792 | 1836 => Meaning::NoRights,
+        // Too many connections of all or of a user; lock wait; deadlock; a key that another transaction has just made.
+        1040 | 1062 | 1203 | 1205 | 1213 | 1226 | 1614 => Meaning::Busy,
+        // Disk full; error writing; table full.
+        1021 | 1026 | 1114 => Meaning::Full,
+        // Shutdown; killed; timeouts; statement interrupted by one of these.
+        1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1317 | 1927 | 3169 | 4031 => Meaning::Gone,
+        _ => Meaning::Other,
+    }
+}
