@@ -5,24 +5,25 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bftap_model::{Address, CaptureTime, Direction};
+use bftap_model::Direction;
 use hashbrown::HashMap;
 
 use crate::chain::Slots;
-use crate::closing::{ChainContext, ChainState, Copies, IpRanks, close};
-use crate::coverage::{CoverageMap, Losses};
+use crate::closing::{ChainContext, ChainState, Copies, close};
+use crate::coverage::Losses;
 use crate::facts::{
-    CaptureFact, ChainName, CodeFact, CopiesFact, Coverage, EventFact, FactSink, LinkCountFact, NodeFact,
-    RunFacts, SessionFact, SessionState, Totals,
+    CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
 };
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
+use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
 use crate::minutes::{LinkKey, Minutes};
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
-use crate::quorum::QuorumRule;
-use crate::who::{Resolved, Who};
+use crate::provisional::{Now, Provisional, Update};
+use crate::summing::run_facts;
+use crate::who::Who;
 
 /// What the reading side counted.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +51,11 @@ pub enum FinishError<E> {
     Sink(#[source] E),
 }
 
+/// A session's ends as parties of the run, and where its messages are filed.
 #[derive(Clone, Copy, Debug)]
-struct LiveSession {
-    parties: [u32; 2],
-    slot: u32,
+pub(crate) struct SessionParties {
+    pub(crate) parties: [u32; 2],
+    pub(crate) slot: u32,
 }
 
 /// Merges what workers observe; the order in which it comes does not change the result.
@@ -62,15 +64,17 @@ pub struct Aggregator {
     options: AnalysisOptions,
     who: Who,
     slots: Slots,
-    live: HashMap<SessionKey, LiveSession>,
-    ended: Vec<(SessionEnd, LiveSession)>,
+    live: HashMap<SessionKey, SessionParties>,
+    ended: Vec<(SessionEnd, SessionParties)>,
     heights: Heights,
     minutes: Minutes,
     losses: Losses,
     events: Vec<EventFact>,
     limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
-    recent: Option<(SessionKey, LiveSession)>,
+    recent: Option<(SessionKey, SessionParties)>,
+    /// What changed since the last update, where updates are wanted.
+    provisional: Option<Box<Provisional>>,
 }
 
 impl Aggregator {
@@ -91,6 +95,7 @@ impl Aggregator {
             events: Vec::new(),
             limits: BTreeMap::new(),
             recent: None,
+            provisional: None,
             options,
         }
     }
@@ -141,9 +146,9 @@ impl Aggregator {
         *self.limits.entry(name.to_owned()).or_default() += 1;
     }
 
-    fn session(&mut self, info: &SessionInfo) -> LiveSession {
+    fn session(&mut self, info: &SessionInfo) -> SessionParties {
         let parties = [0, 1].map(|end| self.who.party(info.ends[end].ip, info.node_ids[end]));
-        LiveSession {
+        SessionParties {
             parties,
             slot: self.slots.of(info.chain, info.ends.map(|end| end.ip)),
         }
@@ -188,7 +193,61 @@ impl Aggregator {
             sender,
             kind: message.kind,
         };
+        if let Some(provisional) = &mut self.provisional {
+            provisional.note(key, occurrence.seen, link);
+        }
         self.minutes.add(occurrence.seen, link, bytes)
+    }
+
+    /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
+    pub fn track_changes(&mut self) {
+        self.provisional.get_or_insert_default();
+    }
+
+    /// Judges what changed since the last time, by what is known now; everything stays here, and [`finish`](Self::finish) gives what
+    /// it gives without updates. Costs in proportion to what changed, and to the lists of sessions and nodes.
+    ///
+    /// Nothing but the lists is told without [`track_changes`](Self::track_changes).
+    ///
+    /// # Errors
+    /// The temporary file for closed heights fails.
+    pub fn update(&mut self, now: Now) -> io::Result<Update> {
+        let mut provisional = self.provisional.take().unwrap_or_default();
+        let mut limits = self.limits.clone();
+        let mut losses = self.losses.clone();
+        let mut sessions = self.ended.clone();
+        for end in now.open {
+            if sessions.len() < self.options.listed_sessions {
+                let parties = self.session(&end.info);
+                sessions.push((end, parties));
+            } else {
+                losses.note(&end);
+                *limits.entry("listed_sessions".to_owned()).or_default() += 1;
+            }
+        }
+        let candidates = drop_candidates(&mut sessions, &self.options);
+        let knowledge = Knowledge::new(
+            &self.options,
+            &self.who,
+            &self.slots,
+            &sessions,
+            losses,
+            &now.read,
+        );
+        let mut update = provisional.judge(
+            &knowledge,
+            &self.options,
+            &mut self.heights,
+            &mut self.minutes,
+            now.last,
+        )?;
+        let nodes = knowledge.nodes(&self.who, &sessions);
+        let events = self.events.clone();
+        update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
+        let (copies, skipped_rounds) = (provisional.copies(), provisional.skipped_rounds());
+        complete(&mut update.facts, nodes, copies, candidates, skipped_rounds);
+        self.provisional = Some(provisional);
+        Ok(update)
     }
 
     /// Judges everything: hands heights and minutes to `sink`, and returns the rest.
@@ -228,22 +287,16 @@ impl Aggregator {
         sink: &mut S,
         mut keep: Option<&mut KnownPayloads>,
     ) -> Result<RunFacts, FinishError<S::Error>> {
-        let candidates = self.drop_candidates();
-        for (end, _) in &self.ended {
-            self.losses.note(end);
-        }
-        self.losses.settle();
-        let resolved = self.who.resolve();
-        let ips = IpRanks::new(&resolved);
-        let names = self.slots.names();
-        let chains = self.chain_books(&names);
-        let coverage = self.coverage(&read, &resolved, &ips, &names, &chains);
+        let mut sessions = std::mem::take(&mut self.ended);
+        let candidates = drop_candidates(&mut sessions, &self.options);
+        let losses = std::mem::take(&mut self.losses);
+        let knowledge = Knowledge::new(&self.options, &self.who, &self.slots, &sessions, losses, &read);
 
         let known = Arc::clone(&self.options.known_payloads);
         let mut copies = Copies::new();
         let mut skipped_rounds = 0;
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
-        for (name, sequence, parts) in grouped(self.heights.keys(), &names) {
+        for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
             for part in parts {
                 let taken = self.heights.take(part)?;
@@ -254,37 +307,7 @@ impl Aggregator {
                 }
             }
             if judged.as_ref().is_none_or(|(context, _)| context.name != name) {
-                let book = &chains[&name];
-                let covered = |address: &Address| {
-                    let mut at = ips
-                        .ips
-                        .iter()
-                        .zip(&ips.addresses)
-                        .filter(|(_, own)| **own == Some(*address))
-                        .peekable();
-                    at.peek().is_some() && at.all(|(&ip, _)| coverage.of(ip) == Coverage::Full)
-                };
-                let validators = book.book.known_validators();
-                let context = ChainContext {
-                    name: name.clone(),
-                    who: &resolved,
-                    ips: &ips,
-                    coverage: &coverage,
-                    losses: &self.losses,
-                    rule: self.options.quorum.unwrap_or(book.rule),
-                    committee: self.options.committee,
-                    policy: self.options.policy.or_else(|| book.book.evidence.policy()),
-                    fixed_validators: self.options.validators.as_deref(),
-                    all_validators_covered: !validators.is_empty() && validators.iter().all(covered),
-                    deliveries: self.options.deliveries,
-                    known: &known,
-                };
-                let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
-                let state = ChainState {
-                    validators: first.unwrap_or_default(),
-                    ..ChainState::default()
-                };
-                judged = Some((context, state));
+                judged = Some(knowledge.chain(&name, &self.options, &known));
             }
             let (context, state) = judged.as_mut().expect("set above");
             let facts = close(
@@ -303,319 +326,66 @@ impl Aggregator {
         }
 
         while let Some((start, minute)) = self.minutes.pop_first()? {
-            let rows = link_rows(start, &minute, &names, &resolved, &ips);
+            let rows = knowledge.link_rows(start, &minute);
             sink.minute(&rows).map_err(FinishError::Sink)?;
         }
 
-        let nodes = self.node_facts(&resolved, &coverage, &chains);
-        let mut facts = self.sums(read, totals, &names);
-        facts.totals.other_flows += candidates;
-        if skipped_rounds > 0 {
-            *facts
-                .totals
-                .limits_reached
-                .entry("empty_rounds".to_owned())
-                .or_default() += skipped_rounds;
-        }
-        facts.nodes = nodes;
-        facts.copies = copies
-            .into_iter()
-            .map(|((receiver_ip, copies), payloads)| CopiesFact {
-                receiver_ip,
-                copies,
-                payloads,
-            })
-            .collect();
+        let nodes = knowledge.nodes(&self.who, &sessions);
+        let mut facts = run_facts(
+            sessions,
+            self.events,
+            &self.limits,
+            read,
+            totals,
+            &knowledge.names,
+        );
+        complete(&mut facts, nodes, &copies, candidates, skipped_rounds);
         Ok(facts)
     }
+}
 
-    /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
-    fn drop_candidates(&mut self) -> u64 {
-        // A connection that never got as far as a handshake recognises nothing.
-        let recognised = |end: &SessionEnd| !end.candidate && end.state != SessionState::NoHandshake;
-        let mut ports = self.options.ports.clone();
-        ports.extend(
-            self.ended
-                .iter()
-                .filter(|(end, _)| recognised(end))
-                .map(|(end, _)| end.info.ends[1].port),
-        );
-        let before = self.ended.len();
-        self.ended
-            .retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
-        (before - self.ended.len()) as u64
+/// Adds to the lists what heights and nodes tell.
+pub(crate) fn complete(
+    facts: &mut RunFacts,
+    nodes: Vec<NodeFact>,
+    copies: &Copies,
+    candidates: u64,
+    skipped_rounds: u64,
+) {
+    facts.totals.other_flows += candidates;
+    if skipped_rounds > 0 {
+        *facts
+            .totals
+            .limits_reached
+            .entry("empty_rounds".to_owned())
+            .or_default() += skipped_rounds;
     }
+    facts.nodes = nodes;
+    let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
+        receiver_ip,
+        copies,
+        payloads,
+    };
+    facts.copies = copies.iter().map(row).collect();
+}
 
-    /// What was learnt per chain, slots of one chain joined.
-    fn chain_books(&mut self, names: &[ChainName]) -> BTreeMap<ChainName, ChainBook> {
-        let mut chains: BTreeMap<ChainName, ChainBook> = BTreeMap::new();
-        for (slot, book) in self.slots.books.drain(..).enumerate() {
-            chains.entry(names[slot].clone()).or_default().book.merge(book);
-        }
-        // One vote a node: the rule that most nodes of the chain follow.
-        let mut clients: BTreeMap<(ChainName, u32), &str> = BTreeMap::new();
-        for (end, session) in &self.ended {
-            for (party, client) in session.parties.iter().zip(&end.info.clients) {
-                if let (Some(node), Some(client)) = (self.who.parties()[*party as usize].node, client) {
-                    let kept = clients
-                        .entry((names[session.slot as usize].clone(), node))
-                        .or_insert(client);
-                    *kept = (*kept).max(client);
-                }
-            }
-        }
-        for (name, chain) in &mut chains {
-            let dialect = chain.book.dialects.first().copied().unwrap_or_default();
-            let own = clients.iter().filter(|((of, _), _)| of == name);
-            let (mut kaia, mut others) = (0_u32, 0_u32);
-            for (_, client) in own {
-                match QuorumRule::of_client(Some(client), dialect) {
-                    QuorumRule::KAIA => kaia += 1,
-                    _ => others += 1,
-                }
-            }
-            chain.rule = if kaia > others {
-                QuorumRule::KAIA
-            } else {
-                QuorumRule::of_client(None, dialect)
-            };
-        }
-        chains
-    }
-
-    fn coverage(
-        &self,
-        read: &ReadFacts,
-        resolved: &Resolved,
-        ips: &IpRanks,
-        names: &[ChainName],
-        chains: &BTreeMap<ChainName, ChainBook>,
-    ) -> CoverageMap {
-        let tapped = read
-            .tap_ends
+/// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
+pub(crate) fn drop_candidates(
+    sessions: &mut Vec<(SessionEnd, SessionParties)>,
+    options: &AnalysisOptions,
+) -> u64 {
+    // A connection that never got as far as a handshake recognises nothing.
+    let recognised = |end: &SessionEnd| !end.candidate && end.state != SessionState::NoHandshake;
+    let mut ports = options.ports.clone();
+    ports.extend(
+        sessions
             .iter()
-            .flatten()
-            .copied()
-            .chain(self.options.tapped.iter().copied())
-            .collect();
-        let mut peers: BTreeMap<IpAddr, BTreeSet<Address>> = BTreeMap::new();
-        let mut validators: BTreeMap<IpAddr, BTreeSet<Address>> = BTreeMap::new();
-        for (end, session) in &self.ended {
-            let known = &chains[&names[session.slot as usize]];
-            for (at, other) in [(0, 1), (1, 0)] {
-                let ip = end.info.ends[at].ip;
-                if end.state == SessionState::Decrypted
-                    && let Some(address) = resolved.parties[session.parties[other] as usize].address
-                {
-                    peers.entry(ip).or_default().insert(address);
-                }
-                if known.name_is_known(&names[session.slot as usize]) {
-                    validators
-                        .entry(ip)
-                        .or_default()
-                        .extend(known.book.known_validators());
-                }
-            }
-        }
-        CoverageMap::new(
-            ips.ips.iter().copied().zip(ips.addresses.iter().copied()),
-            &tapped,
-            &peers,
-            &validators,
-            &self.losses,
-        )
-    }
-
-    fn node_facts(
-        &self,
-        resolved: &Resolved,
-        coverage: &CoverageMap,
-        chains: &BTreeMap<ChainName, ChainBook>,
-    ) -> Vec<NodeFact> {
-        #[derive(Default)]
-        struct Seen<'a> {
-            ips: BTreeSet<IpAddr>,
-            client: Option<&'a str>,
-            role: Option<&'static str>,
-        }
-        let mut by_address: BTreeMap<Address, Seen<'_>> = BTreeMap::new();
-        let mut by_ip: BTreeMap<IpAddr, Seen<'_>> = BTreeMap::new();
-        for (end, session) in &self.ended {
-            for at in [0, 1] {
-                let party = &resolved.parties[session.parties[at] as usize];
-                let seen = match party.address {
-                    Some(address) => by_address.entry(address).or_default(),
-                    None => by_ip.entry(party.ip).or_default(),
-                };
-                seen.ips.insert(party.ip);
-                seen.client = seen.client.max(end.info.clients[at].as_deref());
-                seen.role = seen.role.max(end.roles[at]);
-            }
-        }
-        let validators: BTreeSet<Address> = chains
-            .values()
-            .flat_map(|chain| chain.book.known_validators())
-            .copied()
-            .collect();
-        for &validator in &validators {
-            by_address.entry(validator).or_default();
-        }
-        // A node whose key is known from some sessions is not listed once more for those without Hello.
-        by_ip.retain(|ip, _| resolved.address_at(*ip).is_none());
-
-        let ids: HashMap<Address, bftap_model::NodeId> = self
-            .who
-            .nodes()
-            .iter()
-            .map(|node| (node.address, node.id))
-            .collect();
-        let mut nodes: Vec<NodeFact> = by_address
-            .into_iter()
-            .map(|(address, seen)| NodeFact {
-                name: resolved.names.name(address).map(ToString::to_string),
-                label: resolved.names.label_of(address),
-                node_id: ids.get(&address).copied(),
-                address: Some(address),
-                client: seen.client.map(str::to_owned),
-                role: seen.role,
-                coverage: coverage.worst(&seen.ips),
-                validator: validators.contains(&address),
-                ips: seen.ips.into_iter().collect(),
-            })
-            .chain(by_ip.into_iter().map(|(ip, seen)| {
-                let label = resolved.names.label(ip, None);
-                NodeFact {
-                    name: (*label != *ip.to_string()).then(|| label.to_string()),
-                    label,
-                    node_id: None,
-                    address: None,
-                    client: seen.client.map(str::to_owned),
-                    role: seen.role,
-                    coverage: coverage.of(ip),
-                    validator: false,
-                    ips: vec![ip],
-                }
-            }))
-            .collect();
-        nodes.sort_by(|a, b| (&a.label, &a.address, &a.ips).cmp(&(&b.label, &b.address, &b.ips)));
-        nodes
-    }
-
-    /// Sessions, codes, events and totals.
-    fn sums(self, read: ReadFacts, worker: WorkerTotals, names: &[ChainName]) -> RunFacts {
-        let mut sessions: Vec<SessionFact> = self
-            .ended
-            .into_iter()
-            .map(|(end, session)| SessionFact {
-                initiator: end.info.ends[0],
-                recipient: end.info.ends[1],
-                state: end.state,
-                attached: end.attached,
-                opened_by: end.opened_by,
-                mac: end.mac,
-                frames_from_initiator: end.frames[0],
-                frames_from_recipient: end.frames[1],
-                gaps: end.gaps,
-                lost_bytes: end.lost_bytes,
-                incomplete_bytes: end.incomplete_bytes,
-                frames_lost: end.frames_lost,
-                capabilities: end.capabilities,
-                inferred: end.inferred,
-                chain: names[session.slot as usize].clone(),
-                stream_bytes: end.stream_bytes,
-                clients: end.info.clients,
-                node_ids: end.info.node_ids,
-                detail: end.detail,
-                first_seen_ns: end.span.0,
-                last_seen_ns: end.span.1,
-            })
-            .collect();
-        sessions.sort_by(|a, b| {
-            let key = |session: &SessionFact| {
-                (
-                    session.initiator,
-                    session.recipient,
-                    session.first_seen_ns,
-                    session.last_seen_ns,
-                )
-            };
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| a.stream_bytes.cmp(&b.stream_bytes))
-        });
-        let mut events = self.events;
-        events.sort_by(|a, b| (a.time_ns, a.rule, &a.detail).cmp(&(b.time_ns, b.rule, &b.detail)));
-        let mut limits = worker.limits;
-        for (name, count) in self.limits {
-            *limits.entry(name).or_default() += count;
-        }
-        let sum = |pick: fn(&SessionFact) -> u64| sessions.iter().map(pick).sum();
-        let totals = Totals {
-            packets: read.captures.iter().map(|capture| capture.packets).sum(),
-            bytes: read.captures.iter().map(|capture| capture.bytes).sum(),
-            tcp_packets: read.tcp_packets,
-            sessions: sessions.len() as u64,
-            refused: worker.refused,
-            other_flows: worker.other_flows,
-            frames: worker.codes.values().map(|(frames, _)| frames).sum(),
-            consensus_messages: worker.consensus_messages,
-            undecodable: worker.undecodable.values().sum(),
-            gaps: sum(|session| session.gaps),
-            lost_bytes: sum(|session| session.lost_bytes),
-            incomplete_bytes: sum(|session| session.incomplete_bytes),
-            frames_lost: sum(|session| session.frames_lost.iter().sum()),
-            searched_bytes: worker.searched_bytes,
-            bad_checksums: read.bad_checksums,
-            skipped_packets: read.skipped_packets,
-            undecodable_reasons: worker.undecodable,
-            limits_reached: limits,
-        };
-        let codes = worker
-            .codes
-            .into_iter()
-            .map(|((capability, name, wire_code), (frames, bytes))| CodeFact {
-                capability,
-                name,
-                wire_code,
-                frames,
-                bytes,
-            })
-            .collect();
-        let mut captures = read.captures;
-        captures.sort_by(|a, b| a.path.cmp(&b.path));
-        RunFacts {
-            captures,
-            nodes: Vec::new(),
-            sessions,
-            codes,
-            copies: Vec::new(),
-            events,
-            totals,
-        }
-    }
-}
-
-/// What was learnt of one chain.
-#[derive(Debug)]
-struct ChainBook {
-    book: crate::chain::SlotBook,
-    rule: QuorumRule,
-}
-
-impl Default for ChainBook {
-    fn default() -> Self {
-        Self {
-            book: crate::chain::SlotBook::default(),
-            rule: QuorumRule::ISTANBUL,
-        }
-    }
-}
-
-impl ChainBook {
-    /// Sessions that never told their chain say nothing about who should be seen.
-    fn name_is_known(&self, name: &ChainName) -> bool {
-        &**name != "unknown" || !self.book.known_validators().is_empty()
-    }
+            .filter(|(end, _)| recognised(end))
+            .map(|(end, _)| end.info.ends[1].port),
+    );
+    let before = sessions.len();
+    sessions.retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
+    (before - sessions.len()) as u64
 }
 
 /// Heights in the order of chain and sequence, each with the keys of all its parts.
@@ -634,34 +404,4 @@ fn grouped(keys: Vec<HeightKey>, names: &[ChainName]) -> Vec<(ChainName, u64, Ve
             )
         })
         .collect()
-}
-
-fn link_rows(
-    start: CaptureTime,
-    minute: &crate::minutes::Minute,
-    names: &[ChainName],
-    resolved: &Resolved,
-    ips: &IpRanks,
-) -> Vec<LinkCountFact> {
-    let mut sums: BTreeMap<_, LinkCountFact> = BTreeMap::new();
-    for (key, sum) in minute {
-        let ip = ips.of_party[key.receiver as usize] as usize;
-        let chain = &names[key.chain as usize];
-        let sender = &resolved.parties[key.sender as usize].label;
-        let row = sums
-            .entry((chain, ips.ips[ip], sender, key.kind))
-            .or_insert_with(|| LinkCountFact {
-                chain: chain.clone(),
-                minute: start,
-                receiver_ip: ips.ips[ip],
-                receiver: ips.labels[ip].clone(),
-                sender: sender.clone(),
-                kind: key.kind,
-                messages: 0,
-                bytes: 0,
-            });
-        row.messages += sum.messages;
-        row.bytes += sum.bytes;
-    }
-    sums.into_values().collect()
 }

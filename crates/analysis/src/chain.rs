@@ -75,11 +75,11 @@ impl SlotBook {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.evidence.merge(other.evidence);
-        extend_bounded(&mut self.validators, other.validators);
-        extend_bounded(&mut self.signers, other.signers);
-        self.dialects.extend(other.dialects);
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.evidence.merge(&other.evidence);
+        extend_bounded(&mut self.validators, other.validators.iter().copied());
+        extend_bounded(&mut self.signers, other.signers.iter().copied());
+        self.dialects.extend(&other.dialects);
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct ChainContext<'a> {
 }
 
 /// What one height leaves to the next one of its chain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChainState {
     pub(crate) validators: Vec<Address>,
     /// Sequence and author of the last block.

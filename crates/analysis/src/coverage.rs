@@ -9,7 +9,7 @@ use crate::facts::Coverage;
 use crate::observation::SessionEnd;
 
 /// Spans of time in which messages to or from an IP address may have passed unread.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Losses {
     spans: BTreeMap<IpAddr, Vec<(CaptureTime, CaptureTime)>>,
     /// Where something was lost, and not only not read yet.

@@ -4,6 +4,7 @@
 //! closed height opens it once more, beside what was spilled; the parts are merged when the run is over. So a late message costs no
 //! reading, and the answer does not depend on when a height was closed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -105,6 +106,26 @@ impl Heights {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// Whether anything is known of a height.
+    pub(crate) fn contains(&self, key: HeightKey) -> bool {
+        self.open.contains_key(&key) || self.closed.contains_key(&key)
+    }
+
+    /// All parts of a height merged; they stay where they are.
+    pub(crate) fn read(&mut self, key: HeightKey) -> io::Result<Cow<'_, Height>> {
+        let open = self.open.get(&key).map(|open| &open.height);
+        let Some(places) = self.closed.get(&key) else {
+            return Ok(open.map_or_else(|| Cow::Owned(Height::default()), Cow::Borrowed));
+        };
+        let mut height = open.cloned().unwrap_or_default();
+        let mut record = Vec::new();
+        for &place in places {
+            self.spill.read(place, &mut record)?;
+            height.merge(Height::read(&record)?);
+        }
+        Ok(Cow::Owned(height))
     }
 
     /// Takes all parts of a height out and merges them.

@@ -1,7 +1,7 @@
 //! Consensus messages to facts: counts, redundancy, rounds, nodes.
 //!
 //! Workers tell [`Observation`]s in any order; [`Aggregator`] merges them and at the end hands [`facts`] to a
-//! [`FactSink`](facts::FactSink). No I/O but an anonymous temporary file for heights that left memory.
+//! [`FactSink`](facts::FactSink), and on request tells what changed while it goes on ([`Update`]). No I/O but an anonymous temporary file for heights that left memory.
 
 mod aggregator;
 mod chain;
@@ -10,14 +10,17 @@ mod coverage;
 pub mod facts;
 mod height;
 mod heights;
+mod knowledge;
 mod known;
 mod minutes;
 mod observation;
 mod options;
 mod proposer;
+mod provisional;
 pub mod quorum;
 mod round;
 mod spill;
+mod summing;
 mod who;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
@@ -27,4 +30,5 @@ pub use observation::{
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
+pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
 pub use who::{KnownNode, Names};

@@ -1,5 +1,6 @@
 //! Messages per minute and link, bounded in memory like the heights.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -55,8 +56,7 @@ impl Minutes {
 
     /// Adds one message.
     pub(crate) fn add(&mut self, seen: CaptureTime, key: LinkKey, bytes: u64) -> io::Result<()> {
-        let start = seen.nanos().saturating_sub(seen.nanos().rem_euclid(MINUTE));
-        let minute = self.open.entry(start).or_default();
+        let minute = self.open.entry(minute_of(seen)).or_default();
         let before = minute.len();
         let sum = minute.entry(key).or_default();
         sum.messages += 1;
@@ -90,6 +90,19 @@ impl Minutes {
         Ok(())
     }
 
+    /// A minute with all its parts; they stay where they are.
+    pub(crate) fn read(&mut self, start: i64) -> io::Result<Cow<'_, Minute>> {
+        let open = self.open.get(&start);
+        let Some(places) = self.closed.get(&start) else {
+            return Ok(open.map_or_else(|| Cow::Owned(Minute::new()), Cow::Borrowed));
+        };
+        let mut minute = open.cloned().unwrap_or_default();
+        for &place in places {
+            add_record(&mut self.spill, place, &mut minute)?;
+        }
+        Ok(Cow::Owned(minute))
+    }
+
     /// Takes the earliest minute out, with all its parts.
     pub(crate) fn pop_first(&mut self) -> io::Result<Option<(CaptureTime, Minute)>> {
         let start = match (self.open.first_key_value(), self.closed.first_key_value()) {
@@ -99,29 +112,40 @@ impl Minutes {
             (None, None) => return Ok(None),
         };
         let mut minute = self.open.remove(&start).unwrap_or_default();
-        let mut record = Vec::new();
         for place in self.closed.remove(&start).unwrap_or_default() {
-            self.spill.read(place, &mut record)?;
-            let mut record = RecordReader(&record);
-            for _ in 0..record.u32()? {
-                let (chain, receiver, sender) = (record.u32()?, record.u32()?, record.u32()?);
-                let kind = *Kind::ALL
-                    .get(usize::from(record.u8()?))
-                    .ok_or(io::ErrorKind::InvalidData)?;
-                let sum = minute
-                    .entry(LinkKey {
-                        chain,
-                        receiver,
-                        sender,
-                        kind,
-                    })
-                    .or_default();
-                sum.messages += record.u64()?;
-                sum.bytes += record.u64()?;
-            }
+            add_record(&mut self.spill, place, &mut minute)?;
         }
         Ok(Some((CaptureTime::from_nanos(start), minute)))
     }
+}
+
+/// Adds what stands at a place of the temporary file.
+fn add_record(spill: &mut Spill, place: Place, minute: &mut Minute) -> io::Result<()> {
+    let mut record = Vec::new();
+    spill.read(place, &mut record)?;
+    let mut record = RecordReader(&record);
+    for _ in 0..record.u32()? {
+        let (chain, receiver, sender) = (record.u32()?, record.u32()?, record.u32()?);
+        let kind = *Kind::ALL
+            .get(usize::from(record.u8()?))
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let sum = minute
+            .entry(LinkKey {
+                chain,
+                receiver,
+                sender,
+                kind,
+            })
+            .or_default();
+        sum.messages += record.u64()?;
+        sum.bytes += record.u64()?;
+    }
+    Ok(())
+}
+
+/// The minute that a time is in, by its start.
+pub(crate) fn minute_of(seen: CaptureTime) -> i64 {
+    seen.nanos().saturating_sub(seen.nanos().rem_euclid(MINUTE))
 }
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl PolicyEvidence {
         }
     }
 
-    pub(crate) fn merge(&mut self, other: Self) {
-        for ((sequence, round), proposed) in other.proposals {
-            self.note(sequence, round, proposed);
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (&(sequence, round), proposed) in &other.proposals {
+            self.note(sequence, round, proposed.clone());
         }
     }
 

@@ -190,6 +190,15 @@ impl Names {
         }
     }
 
+    /// Whether a key has another name than it had when `earlier` was taken, as far as names come from where keys were seen.
+    pub(crate) fn renames(&self, earlier: &Self) -> bool {
+        let named = |names: &Self, address: &Address| names.name(*address).cloned();
+        self.tied
+            .keys()
+            .chain(earlier.tied.keys())
+            .any(|address| named(self, address) != named(earlier, address))
+    }
+
     /// The name of a key, if it has one.
     pub fn name(&self, address: Address) -> Option<&Label> {
         self.by_address.get(&address).or_else(|| {

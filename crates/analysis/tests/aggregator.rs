@@ -3,6 +3,8 @@
 #[path = "aggregator/known.rs"]
 mod known;
 mod network;
+#[path = "aggregator/updates.rs"]
+mod updates;
 
 use bftap_analysis::facts::{Coverage, HeightFacts, Outcome, RunFacts, SessionState};
 use bftap_analysis::{AnalysisOptions, KnownNode, Observation};

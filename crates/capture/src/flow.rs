@@ -479,9 +479,17 @@ impl Flow {
                 },
             );
         }
+        out.push(FlowEvent::Closed {
+            id: self.id,
+            summary: Box::new(self.summary(reason)),
+        });
+    }
+
+    /// How it went so far.
+    pub(crate) fn summary(&self, reason: CloseReason) -> ConnectionSummary {
         let tallies = Side::BOTH.map(|side| self.directions[side.index()].tally());
         let [low, high] = tallies;
-        let summary = ConnectionSummary {
+        ConnectionSummary {
             key: self.key,
             syn_from: self.syn_from,
             syn_seen: Side::BOTH.map(|side| self.directions[side.index()].has_syn()),
@@ -503,11 +511,7 @@ impl Flow {
             first_seen: self.first_seen,
             last_seen: self.last_seen,
             reason,
-        };
-        out.push(FlowEvent::Closed {
-            id: self.id,
-            summary: Box::new(summary),
-        });
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use bftap_model::{CaptureTime, ConnId, FlowKey, Nanos, SeqNumber, Side};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::connection::{CloseReason, Connection, FlowEvent};
+use crate::connection::{CloseReason, Connection, ConnectionSummary, FlowEvent};
 use crate::flow::{Flow, InOrder, Remains, Step};
 use crate::segment::SegmentHead;
 
@@ -256,6 +256,16 @@ impl FlowTable {
     /// stream was given, and for a connection that is over: see
     /// [`ConnectionSummary::starts`](crate::connection::ConnectionSummary::starts).
     pub fn starts(&self, id: ConnId, key: &FlowKey) -> [Option<SeqNumber>; 2] {
+        self.open_flow(id, key).map_or([None; 2], Flow::starts)
+    }
+
+    /// How an open connection went so far, as if the capture ended here.
+    pub fn summary(&self, id: ConnId, key: &FlowKey) -> Option<ConnectionSummary> {
+        let flow = self.open_flow(id, key)?;
+        Some(flow.summary(CloseReason::EndOfCapture))
+    }
+
+    fn open_flow(&self, id: ConnId, key: &FlowKey) -> Option<&Flow> {
         let is_it = |slot: u32| matches!(self.flows.get(slot as usize), Some(Some(flow)) if flow.id == id);
         let slot = if is_it(self.latest) {
             Some(self.latest)
@@ -264,8 +274,7 @@ impl FlowTable {
                 .find(hash(&self.hasher, key), |&slot| is_it(slot))
                 .copied()
         };
-        let flow = slot.and_then(|slot| self.flows[slot as usize].as_ref());
-        flow.map_or([None; 2], |flow| flow.starts())
+        self.flows[slot? as usize].as_deref()
     }
 
     /// Connections open now.

@@ -4,12 +4,13 @@ mod parse;
 mod simulate;
 mod store;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
+use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use parse::{NodeFilter, Span};
@@ -73,6 +74,17 @@ pub(crate) struct AnalyzeArgs {
     /// Worker threads; the answer is the same for any number [default: processors]
     #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
     pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Play the captures at X times their own speed, and store and show while they play; `--pace 1` is as it was
+    ///
+    /// What is stored meanwhile is of what was played so far; the report, the JSON and the rows at the end are those of an analysis
+    /// without it. Ctrl-C ends it at once.
+    #[arg(long, value_name = "X", value_parser = parse::pace, help_heading = "Work")]
+    pub(crate) pace: Option<Pace>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: 127.0.0.1:9464, or [::1]:9464 (docs/metrics.md)
+    #[arg(long, value_name = "ADDR", help_heading = "Output")]
+    pub(crate) metrics: Option<SocketAddr>,
 
     /// These nodes' own ports are captured: their coverage is full [default: inferred from the captures]
     #[arg(long, value_name = "IP", help_heading = "Meaning")]
@@ -301,7 +313,7 @@ mod tests {
             "bftap analyze a.pcap - --keylog k1 --keylog k2 --nodes n.json --store sqlite://x.db --json - \
              --config c.toml --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z --sequence 10..20 --port 32323 \
              --port 32324 --dialect quorum-ibft --jobs 3 --tapped 10.0.0.1 --tapped fe80::1 --run night --no-mac \
-             --no-signatures --attach-search 128 --attach-budget 60",
+             --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464",
         );
         assert_eq!(args.input.captures.len(), 2);
         assert_eq!(args.input.keys.keylog.len(), 2);
@@ -309,6 +321,8 @@ mod tests {
         assert_eq!(args.input.sequence, Some(Span { first: 10, last: 20 }));
         assert_eq!(args.input.dialect, Some("quorum-ibft"));
         assert_eq!(args.tapped.len(), 2);
+        assert_eq!(args.pace.map(Pace::milli), Some(500));
+        assert_eq!(args.metrics.map(|address| address.port()), Some(9464));
         assert_eq!(args.store.run.as_deref(), Some("night"));
         assert!(args.input.no_mac && args.input.no_signatures);
         assert_eq!((args.input.attach_search, args.input.attach_budget), (128, 60));
@@ -334,7 +348,12 @@ mod tests {
             "bftap simulate",
             // Options of later versions are not taken and then ignored.
             "bftap analyze a.pcap --html x.html",
-            "bftap analyze a.pcap --pace 1",
+            "bftap analyze a.pcap --pace 0",
+            "bftap analyze a.pcap --pace -1",
+            "bftap analyze a.pcap --pace fast",
+            "bftap analyze a.pcap --pace NaN",
+            "bftap analyze a.pcap --metrics 9464",
+            "bftap analyze a.pcap --metrics localhost:http",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

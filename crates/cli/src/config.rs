@@ -3,8 +3,9 @@
 //! `docs/config.md` and `docs/bftap.example.toml` explain every key; tests compare the sample with the built-in values.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bftap_analysis::ProposerPolicy;
 use bftap_analysis::quorum::{QuorumRule, Threshold};
@@ -13,6 +14,7 @@ use bftap_decrypt::{SecretStore, WaitingPool};
 use bftap_ibft_decode::{Dialect, dialect_named, dialects};
 use bftap_model::{Address, Nanos};
 use bftap_pipeline::PipelineOptions;
+use bftap_store::WriterOptions;
 use serde::Deserialize;
 
 use crate::term::safe_display;
@@ -38,11 +40,14 @@ struct ConsensusTable {
     proposer_policy: Option<ProposerPolicy>,
 }
 
-/// `[store]`: what is stored.
+/// `[store]`: what is stored, and what happens while the database is away.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 struct StoreTable {
     deliveries: Option<bool>,
+    spool_mib: Option<u32>,
+    spool_folder: Option<PathBuf>,
+    patience_seconds: Option<u32>,
 }
 
 /// `[limits]`: how much may be held. Sizes are bytes.
@@ -78,7 +83,7 @@ pub(crate) struct Config {
     quorum: Option<QuorumRule>,
     committee: Option<u32>,
     policy: Option<ProposerPolicy>,
-    deliveries: Option<bool>,
+    store: StoreTable,
     limits: LimitsTable,
 }
 
@@ -134,6 +139,20 @@ impl Config {
         }
     }
 
+    /// What the writer of the store does while the database is away.
+    pub(crate) fn writer(&self) -> WriterOptions {
+        let default = WriterOptions::default();
+        let patience = self.store.patience_seconds.map(u64::from);
+        WriterOptions {
+            spool_bytes: self
+                .store
+                .spool_mib
+                .map_or(default.spool_bytes, |mib| u64::from(mib) << 20),
+            spool_folder: self.store.spool_folder.clone().unwrap_or(default.spool_folder),
+            patience: patience.map_or(default.patience, Duration::from_secs),
+        }
+    }
+
     /// The pipeline's settings, as far as they are configured.
     pub(crate) fn pipeline(&self, secrets: SecretStore) -> PipelineOptions {
         let mut options = PipelineOptions {
@@ -145,7 +164,7 @@ impl Config {
         analysis.validators.clone_from(&self.validators);
         analysis.quorum = self.quorum;
         analysis.policy = self.policy;
-        analysis.deliveries = self.deliveries.unwrap_or(analysis.deliveries);
+        analysis.deliveries = self.store.deliveries.unwrap_or(analysis.deliveries);
         let set = |value: &mut usize, configured: Option<usize>| *value = configured.unwrap_or(*value);
         analysis.committee = self.committee.unwrap_or(analysis.committee);
         set(&mut analysis.open_deliveries, self.limits.open_deliveries);
@@ -217,13 +236,16 @@ impl ConfigFile {
             }
         };
         self.limits.check()?;
+        if self.store.spool_mib == Some(0) {
+            return Err(("store.spool_mib", "1 or more".to_owned()));
+        }
         Ok(Config {
             dialect,
             validators,
             quorum,
             committee: consensus.committee,
             policy: consensus.proposer_policy,
-            deliveries: self.store.deliveries,
+            store: self.store,
             limits: self.limits,
         })
     }
@@ -304,7 +326,7 @@ mod tests {
     /// What the pipeline is told, in comparable form.
     fn meaning(config: &Config) -> String {
         let options = config.pipeline(SecretStore::with_limits(config.secret_limits()));
-        format!("{options:#?}")
+        format!("{options:#?} {:?}", config.writer())
     }
 
     #[test]
@@ -366,6 +388,14 @@ mod tests {
         assert_eq!(options.flows.direction_bytes, 3);
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);
+        let config =
+            parse("[store]\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\n").unwrap();
+        let expected = WriterOptions {
+            spool_bytes: 3 << 20,
+            spool_folder: "here".into(),
+            patience: Duration::from_secs(9),
+        };
+        assert_eq!(config.writer(), expected);
     }
 
     #[test]
@@ -394,6 +424,7 @@ mod tests {
                 "consensus.committee: nobody could vote",
             ),
             ("[limits]\nsecrets = 0\n", "limits.secrets: 1 or more"),
+            ("[store]\nspool_mib = 0\n", "store.spool_mib: 1 or more"),
             ("[limits]\nsecrets = -1\n", "line 2"),
         ] {
             let error = parse(text).unwrap_err();

@@ -1,6 +1,7 @@
 //! The `bftap` command: arguments, configuration, and one file a subcommand around the crates that do the work.
 
 mod args;
+mod clock;
 mod cmd;
 mod config;
 mod exit;
@@ -11,6 +12,7 @@ mod interrupt;
 mod json;
 mod json_out;
 mod key_sources;
+mod metrics;
 mod nearest;
 mod nodes;
 mod progress;
@@ -19,6 +21,7 @@ mod run_name;
 mod selection;
 mod settings;
 mod store_url;
+mod store_watch;
 mod term;
 
 use std::process::ExitCode;

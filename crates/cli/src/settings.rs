@@ -7,6 +7,7 @@ use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::{SignatureCheck, dialect_named};
 use bftap_model::CaptureTime;
 use bftap_pipeline::{AttachOptions, PipelineOptions, Selection};
+use bftap_store::WriterOptions;
 
 use crate::args::{InputArgs, Span};
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) pipeline: PipelineOptions,
     /// Names of nodes.
     pub(crate) nodes: Vec<KnownNode>,
+    /// For whoever writes a store.
+    pub(crate) writer: WriterOptions,
 }
 
 /// Reads configuration, names and secrets, and tells what is odd about them.
@@ -68,6 +71,7 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
     Ok(Settings {
         pipeline,
         nodes: named.known,
+        writer: config.writer(),
     })
 }
 

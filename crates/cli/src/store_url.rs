@@ -6,7 +6,7 @@ use std::path::Path;
 use bftap_store::StoreUrl;
 
 use crate::exit::Usage;
-use crate::term::safe_display;
+use crate::term::{Level, safe_display, tell};
 
 const DEFAULT_STORE: &str = "sqlite://bftap.db";
 
@@ -35,6 +35,12 @@ fn first_line(path: &Path) -> anyhow::Result<String> {
     let shown = safe_display(path.display());
     let text = fs::read_to_string(path)
         .map_err(|error| Usage(format!("cannot read --store-file {shown}: {error}")))?;
+    if others_can_read(path) {
+        let text = format!(
+            "--store-file {shown}: others can read it; if there is a password in it, make it your own with chmod 600"
+        );
+        tell(Level::Warning, &text);
+    }
     match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
         Some(line) => Ok(line.to_owned()),
         None => Err(Usage(format!(
@@ -42,6 +48,18 @@ fn first_line(path: &Path) -> anyhow::Result<String> {
         ))
         .into()),
     }
+}
+
+#[cfg(unix)]
+fn others_can_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_can_read(_: &Path) -> bool {
+    false
 }
 
 #[cfg(test)]

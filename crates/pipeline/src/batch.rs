@@ -23,7 +23,7 @@ pub(crate) const REASSEMBLED: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct SegmentBatch {
     pub(crate) blocks: Vec<Arc<Vec<u8>>>,
-    pub(crate) reassembled: Vec<Box<[u8]>>,
+    pub(crate) reassembled: Arc<Vec<Box<[u8]>>>,
     pub(crate) segments: Vec<(SegmentHead, Piece)>,
     /// Latest capture time of the whole batch, over all workers.
     pub(crate) now: Option<CaptureTime>,
@@ -32,6 +32,17 @@ pub(crate) struct SegmentBatch {
 }
 
 impl SegmentBatch {
+    /// Takes the first `count` segments out.
+    pub(crate) fn take(&mut self, count: usize) -> Self {
+        Self {
+            blocks: self.blocks.clone(),
+            reassembled: Arc::clone(&self.reassembled),
+            segments: self.segments.drain(..count).collect(),
+            now: None,
+            several_taps: self.several_taps,
+        }
+    }
+
     pub(crate) fn payload(&self, piece: Piece) -> &[u8] {
         if piece.block == REASSEMBLED {
             &self.reassembled[piece.start as usize]

@@ -5,21 +5,26 @@
 
 mod batch;
 mod breaks;
+mod captures;
 pub mod checkpoint;
 mod covered;
 mod inferred;
 mod meanings;
 mod options;
+mod pacing;
 mod payload_cache;
+mod playing;
 mod reading;
 mod returning;
 mod run;
 mod seek;
 mod session;
 mod taps;
+mod threads;
 mod worker;
 
 pub use checkpoint::Checkpoint;
 pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
+pub use pacing::{Clock, Live, Moment, Pace};
 pub use reading::Progress;
-pub use run::{Analysis, Input, PipelineError, analyze, messages};
+pub use run::{Analysis, Input, LiveSink, PipelineError, analyze, analyze_live, messages};

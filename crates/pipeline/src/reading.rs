@@ -10,7 +10,7 @@ use bftap_capture::packet::Batch;
 use bftap_capture::segment::{PayloadPlace, SegmentHead};
 use bftap_capture::slice::{SkipReason, SliceOptions, Sliced, Slicer};
 use bftap_decrypt::keylog::LastLine;
-use bftap_model::{CaptureTime, FlowKey};
+use bftap_model::{CaptureTime, FlowKey, TapId};
 
 use crate::batch::{Piece, REASSEMBLED, SegmentBatch};
 use crate::options::PipelineOptions;
@@ -27,6 +27,24 @@ pub struct Progress {
     pub searching: AtomicBool,
     /// Bytes of key stream that such searches ran through so far.
     pub searched: AtomicU64,
+    /// Batches that wait for the workers, as of the last update.
+    pub queued_batches: AtomicU64,
+    /// Batches of observations that wait to be merged, as of the last update.
+    pub queued_observations: AtomicU64,
+    /// An update is being made.
+    pub(crate) updating: AtomicBool,
+}
+
+/// One packet of a batch that was dealt out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dealt {
+    pub(crate) seen: CaptureTime,
+    pub(crate) tap: TapId,
+    pub(crate) len: u32,
+    /// It holds a TCP segment.
+    pub(crate) tcp: bool,
+    /// Which worker got it, if one did.
+    pub(crate) shard: Option<u32>,
 }
 
 /// Cuts batches of packets into batches of segments, one per worker.
@@ -64,6 +82,20 @@ impl Dealer {
 
     /// Deals out one batch. Secrets in it are known before any of its packets are looked at.
     pub(crate) fn deal(&mut self, batch: &Batch, progress: &Progress) -> Vec<SegmentBatch> {
+        let shards = self.deal_noting(batch, None);
+        progress.bytes.fetch_add(self.dealt, Ordering::Relaxed);
+        progress
+            .packets
+            .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
+        shards
+    }
+
+    /// As [`deal`](Self::deal), and notes in `order` where each packet went.
+    pub(crate) fn deal_noting(
+        &mut self,
+        batch: &Batch,
+        mut order: Option<&mut Vec<Dealt>>,
+    ) -> Vec<SegmentBatch> {
         for block in &batch.secrets {
             self.learn_secrets(&block.lines);
         }
@@ -73,6 +105,7 @@ impl Dealer {
                 ..SegmentBatch::default()
             })
             .collect();
+        let mut reassembled: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.shards];
         let mut now = None;
         let mut bytes = 0;
         for record in &batch.records {
@@ -80,13 +113,20 @@ impl Dealer {
             now = now.max(Some(record.seen));
             let (first, last) = self.span.get_or_insert((record.seen, record.seen));
             (*first, *last) = ((*first).min(record.seen), (*last).max(record.seen));
-            match self.slicer.slice(&batch.packet(record)) {
-                Sliced::Segment(head, payload) => {
-                    self.taps.note(head.tap, head.source.ip, head.destination.ip);
-                    if !self.selected(&head) {
-                        continue;
-                    }
-                    let shard = &mut shards[self.shard_of(&head)];
+            let mut dealt = Dealt {
+                seen: record.seen,
+                tap: record.tap,
+                len: record.len,
+                tcp: false,
+                shard: None,
+            };
+            // Others are counted by the slicer, by reason.
+            if let Sliced::Segment(head, payload) = self.slicer.slice(&batch.packet(record)) {
+                dealt.tcp = true;
+                self.taps.note(head.tap, head.source.ip, head.destination.ip);
+                if self.selected(&head) {
+                    let shard = self.shard_of(&head);
+                    dealt.shard = Some(shard as u32);
                     let piece = match payload {
                         PayloadPlace::InPacket(range) => Piece {
                             block: record.block,
@@ -94,8 +134,8 @@ impl Dealer {
                             len: range.end - range.start,
                         },
                         PayloadPlace::Reassembled(bytes) => {
-                            shard.reassembled.push(bytes);
-                            let index = shard.reassembled.len() as u32 - 1;
+                            reassembled[shard].push(bytes);
+                            let index = reassembled[shard].len() as u32 - 1;
                             Piece {
                                 block: REASSEMBLED,
                                 start: index,
@@ -103,22 +143,20 @@ impl Dealer {
                             }
                         }
                     };
-                    shard.segments.push((head, piece));
+                    shards[shard].segments.push((head, piece));
                 }
-                // Counted by the slicer, by reason.
-                Sliced::Skipped(_) => {}
+            }
+            if let Some(order) = &mut order {
+                order.push(dealt);
             }
         }
         let several_taps = self.taps.several();
-        for shard in &mut shards {
+        for (shard, reassembled) in shards.iter_mut().zip(reassembled) {
             shard.now = now;
             shard.several_taps = several_taps;
+            shard.reassembled = Arc::new(reassembled);
         }
         self.dealt = bytes;
-        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
-        progress
-            .packets
-            .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
         shards
     }
 
@@ -163,17 +201,26 @@ impl Dealer {
     /// What was counted, limits that were reached, and problems with secrets in the captures.
     pub(crate) fn finish(mut self) -> (ReadFacts, BTreeMap<&'static str, u64>, Vec<String>) {
         self.slicer.finish();
+        (self.facts(), self.limits, self.problems)
+    }
+
+    /// What was counted so far, but for the captures.
+    pub(crate) fn facts(&self) -> ReadFacts {
         let stats = self.slicer.stats();
         let skipped = SkipReason::ALL
             .into_iter()
             .map(|reason| (reason.as_str().to_owned(), stats.skipped(reason)));
-        let facts = ReadFacts {
+        ReadFacts {
             captures: Vec::new(),
             tap_ends: self.taps.ends(),
             tcp_packets: stats.segments,
             bad_checksums: stats.bad_checksums,
             skipped_packets: skipped.filter(|(_, count)| *count > 0).collect(),
-        };
-        (facts, self.limits, self.problems)
+        }
+    }
+
+    /// Limits that were reached so far.
+    pub(crate) fn limits(&self) -> &BTreeMap<&'static str, u64> {
+        &self.limits
     }
 }

@@ -1,23 +1,26 @@
-//! Threads around the stages: whole analyses, and messages one by one.
+//! Whole analyses on threads, and messages one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
-use bftap_analysis::{Aggregator, FinishError, Observation, WorkerTotals};
-use bftap_capture::source::{CaptureReader, ContentHash, HashingReader, MergedCapture, ReadLimits};
+use bftap_analysis::{Aggregator, FinishError, Now, Observation, ReadFacts, Update, WorkerTotals};
 use bftap_model::{CaptureTime, Nanos};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::SegmentBatch;
+use crate::captures::Captures;
 use crate::checkpoint::Checkpoint;
 use crate::options::PipelineOptions;
+use crate::pacing::{Live, Moment};
 use crate::payload_cache::PayloadCache;
+use crate::playing::{Player, read_ahead};
 use crate::reading::{Dealer, Progress};
 use crate::returning::{Earlier, Left};
-use crate::seek::{Answers, Known, Reply, Seeker};
+use crate::seek::Seeker;
+use crate::threads::{Told, Work, seek, work};
 use crate::worker::Worker;
 
 /// One capture to read.
@@ -60,6 +63,14 @@ impl<E> From<FinishError<E>> for PipelineError<E> {
     }
 }
 
+/// Takes facts while an analysis goes on, and in the end all of them once more.
+pub trait LiveSink: FactSink {
+    /// What changed since the last time.
+    ///
+    /// Comes on another thread than the facts of the end, and never at the same time.
+    fn update(&mut self, update: Update, at: Moment) -> Result<(), Self::Error>;
+}
+
 /// Reads captures as one, ordered by time, and analyses them.
 ///
 /// # Errors
@@ -70,7 +81,68 @@ pub fn analyze<S: FactSink>(
     progress: &Progress,
     sink: &mut S,
 ) -> Result<Analysis, PipelineError<S::Error>> {
-    let mut captures = Captures::open(inputs, options.content_hashes);
+    let captures = Captures::open(inputs, options.content_hashes);
+    let observed = observe::<Infallible>(captures, &options, progress, None, &mut |_, _| Ok(()));
+    let observed = observed.map_err(|error| match error {
+        PipelineError::Spill(error) => PipelineError::Spill(error),
+        PipelineError::Sink(never) => match never {},
+    })?;
+    observed.finish(&options, sink)
+}
+
+/// As [`analyze`], at the pace of `live`, and hands over what changed a few times a second: as soon as it is known, and the same facts
+/// in the end.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn analyze_live<S>(
+    inputs: Vec<Input>,
+    options: Arc<PipelineOptions>,
+    progress: &Progress,
+    live: Live<'_>,
+    sink: &mut S,
+) -> Result<Analysis, PipelineError<S::Error>>
+where
+    S: LiveSink + Send,
+    S::Error: Send,
+{
+    let captures = Captures::open(inputs, options.content_hashes);
+    let take = &mut |update, at| sink.update(update, at);
+    let mut observed = observe(captures, &options, progress, Some(live), take)?;
+    let now = Now {
+        read: observed.read.clone(),
+        totals: observed.totals.clone(),
+        open: Vec::new(),
+        last: true,
+    };
+    let update = observed.aggregator.update(now)?;
+    let at = Moment {
+        seen: observed.span.map(|(_, last)| last),
+        dealt: live.clock.now(),
+    };
+    sink.update(update, at).map_err(PipelineError::Sink)?;
+    observed.finish(&options, sink)
+}
+
+/// Everything that was observed, not judged yet.
+struct Observed {
+    aggregator: Aggregator,
+    read: ReadFacts,
+    totals: WorkerTotals,
+    left: Vec<Left>,
+    span: Option<(CaptureTime, CaptureTime)>,
+    problems: Vec<String>,
+    earlier: Option<Arc<Earlier>>,
+}
+
+/// Reads, decrypts and decodes everything; with `live`, `take` gets what changed now and then.
+fn observe<E: Send>(
+    mut captures: Captures,
+    options: &Arc<PipelineOptions>,
+    progress: &Progress,
+    live: Option<Live<'_>>,
+    take: &mut (dyn FnMut(Update, Moment) -> Result<(), E> + Send),
+) -> Result<Observed, PipelineError<E>> {
     let jobs = options.jobs.max(1);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
@@ -79,12 +151,15 @@ pub fn analyze<S: FactSink>(
         analysis.known_payloads = Arc::clone(&earlier.checkpoint.payloads);
     }
     let mut aggregator = Aggregator::new(analysis);
-    let mut dealer = Dealer::new(Arc::clone(&options), jobs);
-    let mut seeker = Seeker::new(Arc::clone(&options));
+    if live.is_some() {
+        aggregator.track_changes();
+    }
+    let mut dealer = Dealer::new(Arc::clone(options), jobs);
+    let mut seeker = Seeker::new(Arc::clone(options));
 
-    let totals = std::thread::scope(|scope| -> io::Result<(WorkerTotals, Vec<Left>)> {
-        let (observed, observations) = bounded(QUEUED_OBSERVATIONS);
-        let aggregation = scope.spawn(|| aggregate(&mut aggregator, observations));
+    let observed = std::thread::scope(|scope| {
+        let (told, news) = bounded(QUEUED_OBSERVATIONS);
+        let aggregation = scope.spawn(|| aggregate(&mut aggregator, news, progress, take));
         let mut queues: Vec<Sender<Work>> = Vec::with_capacity(jobs);
         let workers: Vec<_> = (0..jobs)
             .map(|index| {
@@ -92,28 +167,41 @@ pub fn analyze<S: FactSink>(
                 queues.push(queue);
                 let worker = Worker::new(
                     index as u16,
-                    Arc::clone(&options),
+                    Arc::clone(options),
                     Arc::clone(&cache),
                     true,
                     earlier.clone(),
                 );
-                let observed = observed.clone();
-                scope.spawn(move || work(worker, &batches, &observed))
+                let told = told.clone();
+                scope.spawn(move || work(worker, &batches, &told))
             })
             .collect();
-        drop(observed);
 
-        'reading: while let Some(batch) = captures.merged.next_batch() {
-            for (shard, queue) in dealer.deal(&batch, progress).into_iter().zip(&queues) {
-                // A worker is gone only if the aggregation failed; its error is told below.
-                if queue.send(Work::Segments(shard)).is_err() {
-                    break 'reading;
+        let captures = if let Some(live) = live {
+            let begun = captures.begun();
+            let (batches, reading) = read_ahead(scope, captures);
+            let mut player = Player::new(live, begun, &queues, &told, progress);
+            // A worker is gone only if the aggregation failed; its error is told below.
+            let _ = player.play(&batches, &mut dealer, &mut seeker);
+            drop(batches);
+            reading
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        } else {
+            'reading: while let Some(batch) = captures.merged.next_batch() {
+                for (shard, queue) in dealer.deal(&batch, progress).into_iter().zip(&queues) {
+                    // As above.
+                    if queue.send(Work::Segments(shard)).is_err() {
+                        break 'reading;
+                    }
+                }
+                if seeker.is_due(dealer.dealt()) && seek(&mut seeker, &queues, progress, false).is_none() {
+                    break;
                 }
             }
-            if seeker.is_due(dealer.dealt()) && seek(&mut seeker, &queues, progress, false).is_none() {
-                break;
-            }
-        }
+            captures
+        };
+        drop(told);
         // As above: a worker that is gone tells nothing new.
         let _ = seek(&mut seeker, &queues, progress, true);
         drop(queues);
@@ -129,10 +217,10 @@ pub fn analyze<S: FactSink>(
         aggregation
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((totals, left))
+        Ok::<_, PipelineError<E>>((captures, totals, left))
     });
-    let (mut totals, left) = totals?;
-    note_search(seeker, &mut totals);
+    let (captures, mut totals, left) = observed?;
+    note_search(&seeker, &mut totals);
     let span = dealer.span();
     let (mut read, limits, mut problems) = dealer.finish();
     if let Some(earlier) = &earlier
@@ -150,39 +238,58 @@ pub fn analyze<S: FactSink>(
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
     read.captures = captures.facts();
-    if !options.keep_checkpoint {
-        let facts = aggregator.finish(read, totals, sink)?;
-        return Ok(Analysis {
-            facts,
-            problems,
-            checkpoint: None,
-        });
-    }
-    let (facts, payloads) = aggregator.finish_and_keep(read, totals, sink)?;
-    let mut checkpoint = Checkpoint {
-        payloads: Arc::new(payloads),
-        ..Checkpoint::default()
-    };
-    let earlier = earlier.as_deref().map(|earlier| &*earlier.checkpoint);
-    checkpoint.seen = match (span, earlier) {
-        (Some((_, last)), _) => last,
-        (None, Some(earlier)) => earlier.seen,
-        (None, None) => CaptureTime::MIN,
-    };
-    let mut touched = BTreeSet::new();
-    for mut left in left {
-        touched.append(&mut left.touched);
-        checkpoint.sessions.extend(left.into_sessions());
-    }
-    if let Some(earlier) = earlier {
-        checkpoint.carry_over(earlier, &touched, options.flows.idle);
-    }
-    checkpoint.bound();
-    Ok(Analysis {
-        facts,
+    Ok(Observed {
+        aggregator,
+        read,
+        totals,
+        left,
+        span,
         problems,
-        checkpoint: Some(checkpoint),
+        earlier,
     })
+}
+
+impl Observed {
+    /// Judges everything, and hands it over.
+    fn finish<S: FactSink>(
+        self,
+        options: &PipelineOptions,
+        sink: &mut S,
+    ) -> Result<Analysis, PipelineError<S::Error>> {
+        if !options.keep_checkpoint {
+            let facts = self.aggregator.finish(self.read, self.totals, sink)?;
+            return Ok(Analysis {
+                facts,
+                problems: self.problems,
+                checkpoint: None,
+            });
+        }
+        let (facts, payloads) = self.aggregator.finish_and_keep(self.read, self.totals, sink)?;
+        let mut checkpoint = Checkpoint {
+            payloads: Arc::new(payloads),
+            ..Checkpoint::default()
+        };
+        let earlier = self.earlier.as_deref().map(|earlier| &*earlier.checkpoint);
+        checkpoint.seen = match (self.span, earlier) {
+            (Some((_, last)), _) => last,
+            (None, Some(earlier)) => earlier.seen,
+            (None, None) => CaptureTime::MIN,
+        };
+        let mut touched = BTreeSet::new();
+        for mut left in self.left {
+            touched.append(&mut left.touched);
+            checkpoint.sessions.extend(left.into_sessions());
+        }
+        if let Some(earlier) = earlier {
+            checkpoint.carry_over(earlier, &touched, options.flows.idle);
+        }
+        checkpoint.bound();
+        Ok(Analysis {
+            facts,
+            problems: self.problems,
+            checkpoint: Some(checkpoint),
+        })
+    }
 }
 
 /// How much of the time of an earlier run a capture that goes on there may repeat: clocks of two machines may differ.
@@ -193,96 +300,31 @@ const QUEUED_BATCHES: usize = 4;
 /// Batches of observations that may wait for the aggregation.
 const QUEUED_OBSERVATIONS: usize = 16;
 
-fn aggregate(aggregator: &mut Aggregator, observations: Receiver<Vec<Observation>>) -> io::Result<()> {
-    for batch in observations {
-        for observation in batch {
-            aggregator.push(observation)?;
+fn aggregate<E>(
+    aggregator: &mut Aggregator,
+    news: Receiver<Told>,
+    progress: &Progress,
+    take: &mut dyn FnMut(Update, Moment) -> Result<(), E>,
+) -> Result<(), PipelineError<E>> {
+    for told in news {
+        match told {
+            Told::Observed(batch) => {
+                for observation in batch {
+                    aggregator.push(observation)?;
+                }
+            }
+            Told::Update(now, at) => {
+                let update = aggregator.update(*now)?;
+                take(update, at).map_err(PipelineError::Sink)?;
+                progress.updating.store(false, Ordering::Release);
+            }
         }
     }
     Ok(())
 }
 
-fn work(
-    mut worker: Worker,
-    work: &Receiver<Work>,
-    observed: &Sender<Vec<Observation>>,
-) -> (WorkerTotals, Left) {
-    let mut out = Vec::new();
-    for work in work {
-        match work {
-            Work::Segments(batch) => worker.push(&batch, &mut out),
-            Work::Close => worker.close(&mut out),
-            Work::Meet(met) => {
-                // As below.
-                let _ = met.send(());
-            }
-            Work::Show(known, reply) => {
-                // The reader waits for it; if it does not, the run is over.
-                let _ = reply.send(worker.wanted(&known, &mut out));
-            }
-            Work::Attach(answers) => worker.attach(answers, &mut out),
-        }
-        if !out.is_empty() && observed.send(std::mem::take(&mut out)).is_err() {
-            return worker.into_totals();
-        }
-    }
-    worker.into_totals()
-}
-
-/// What a worker is told to do.
-enum Work {
-    /// Segments of its flows.
-    Segments(SegmentBatch),
-    /// The capture is over.
-    Close,
-    /// Say that all that came before is done.
-    Meet(Sender<()>),
-    /// Say which sessions have no place.
-    Show(Arc<Known>, Sender<Reply>),
-    /// Places that were found.
-    Attach(Answers),
-}
-
-/// Stops all workers, and looks for places until nobody has anything to look for; `None` if a worker is gone.
-fn seek(seeker: &mut Seeker, queues: &[Sender<Work>], progress: &Progress, last: bool) -> Option<()> {
-    if last {
-        for queue in queues {
-            queue.send(Work::Close).ok()?;
-        }
-    }
-    loop {
-        // What all sessions together hold is only certain once nobody works.
-        ask(queues, Work::Meet)?;
-        let known = Arc::new(seeker.known());
-        let replies = ask(queues, |reply| Work::Show(Arc::clone(&known), reply))?;
-        progress.searching.store(true, Ordering::Relaxed);
-        let answers = seeker.answer(replies);
-        progress.searched.store(seeker.searched(), Ordering::Relaxed);
-        progress.searching.store(false, Ordering::Relaxed);
-        let Some(answers) = answers else {
-            return Some(());
-        };
-        for (queue, answers) in queues.iter().zip(answers) {
-            queue.send(Work::Attach(answers)).ok()?;
-        }
-    }
-}
-
-/// Tells all workers to do something, and waits for their answers; `None` if a worker is gone.
-fn ask<T>(queues: &[Sender<Work>], work: impl Fn(Sender<T>) -> Work) -> Option<Vec<T>> {
-    let replies: Vec<Receiver<T>> = queues
-        .iter()
-        .map(|queue| {
-            let (reply, replies) = bounded(1);
-            queue.send(work(reply)).ok()?;
-            Some(replies)
-        })
-        .collect::<Option<_>>()?;
-    replies.into_iter().map(|reply| reply.recv().ok()).collect()
-}
-
-fn note_search(seeker: Seeker, totals: &mut WorkerTotals) {
-    let (searched, exhausted) = seeker.finish();
+fn note_search(seeker: &Seeker, totals: &mut WorkerTotals) {
+    let (searched, exhausted) = seeker.spent();
     totals.searched_bytes = searched;
     if exhausted {
         *totals.limits.entry("attach_budget".to_owned()).or_default() += 1;
@@ -322,7 +364,7 @@ pub fn messages(
     }
     let (_, limits, problems) = dealer.finish();
     let (mut totals, _) = worker.into_totals();
-    note_search(seeker, &mut totals);
+    note_search(&seeker, &mut totals);
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
@@ -340,77 +382,4 @@ fn seek_alone(seeker: &mut Seeker, worker: &mut Worker, out: &mut Vec<Observatio
             worker.attach(answers, out);
         }
     }
-}
-
-/// The inputs, opened.
-struct Captures {
-    merged: MergedCapture,
-    /// By reader of `merged`.
-    hashes: Vec<(String, Option<ContentHash>)>,
-    /// Those that could not be opened.
-    failed: Vec<CaptureFact>,
-}
-
-impl Captures {
-    /// Sorted by path, so that the order in which a user names them makes no difference.
-    fn open(mut inputs: Vec<Input>, hashed: bool) -> Self {
-        inputs.sort_by(|a, b| a.path.cmp(&b.path));
-        let limits = ReadLimits::for_readers(inputs.len());
-        let mut readers = Vec::new();
-        let mut hashes = Vec::new();
-        let mut failed = Vec::new();
-        for input in inputs {
-            let (read, hash): (Box<dyn Read + Send>, _) = if hashed {
-                let (read, hash) = HashingReader::new(input.read);
-                (Box::new(read), Some(hash))
-            } else {
-                (input.read, None)
-            };
-            match CaptureReader::open(read, limits) {
-                Ok(reader) => {
-                    readers.push(reader);
-                    hashes.push((input.path, hash));
-                }
-                Err(error) => failed.push(CaptureFact {
-                    path: input.path,
-                    sha256: content_hash(hash),
-                    packets: 0,
-                    bytes: 0,
-                    problem: Some(error.to_string()),
-                }),
-            }
-        }
-        Self {
-            merged: MergedCapture::new(readers),
-            hashes,
-            failed,
-        }
-    }
-
-    fn facts(self) -> Vec<CaptureFact> {
-        let problems: BTreeMap<usize, String> = self
-            .merged
-            .problems()
-            .map(|(index, error)| (index, error.to_string()))
-            .collect();
-        let mut facts = self.failed;
-        for (index, (reader, (path, hash))) in self.merged.readers().zip(self.hashes).enumerate() {
-            let stats = reader.stats();
-            facts.push(CaptureFact {
-                path,
-                sha256: content_hash(hash),
-                packets: stats.packets,
-                bytes: stats.bytes,
-                problem: problems.get(&index).cloned(),
-            });
-        }
-        facts
-    }
-}
-
-/// Empty where it was not wanted, or the rest of the file cannot be read: that problem is told elsewhere.
-fn content_hash(hash: Option<ContentHash>) -> String {
-    hash.and_then(|hash| hash.finish().ok())
-        .map(hex::encode)
-        .unwrap_or_default()
 }

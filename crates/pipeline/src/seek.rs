@@ -302,7 +302,7 @@ impl Seeker {
     }
 
     /// Bytes of key stream that were searched, and whether the budget was used up.
-    pub(crate) fn finish(self) -> (u64, bool) {
+    pub(crate) fn spent(&self) -> (u64, bool) {
         (self.searched(), self.exhausted)
     }
 }

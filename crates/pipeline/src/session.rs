@@ -385,9 +385,16 @@ impl Session {
     }
 
     /// Tells what became of the session, or counts it as none. Everything must be drained and settled.
-    pub(crate) fn end(mut self, flow: &ConnectionSummary, around: &mut Surroundings<'_>) {
+    pub(crate) fn end(self, flow: &ConnectionSummary, around: &mut Surroundings<'_>) {
+        if let Some(end) = self.judge(flow, around.totals) {
+            around.out.push(Observation::End(self.id, Box::new(end)));
+        }
+    }
+
+    /// What became of it so far; sums go to `totals`. `None` if it is no session.
+    pub(crate) fn judge(&self, flow: &ConnectionSummary, totals: &mut WorkerTotals) -> Option<SessionEnd> {
         let summary = self.decoder.summary();
-        for count in std::mem::take(&mut self.codes) {
+        for count in &self.codes {
             // What came before the first message that told what codes mean is told by it, too.
             let inferred;
             let meaning = match count.meaning {
@@ -398,25 +405,24 @@ impl Session {
                 ref known => known,
             };
             let (capability, name) = code_words(meaning);
-            let sum = around
-                .totals
+            let sum = totals
                 .codes
                 .entry((capability, name.to_owned(), count.code))
                 .or_default();
             sum.0 += count.frames;
             sum.1 += count.bytes;
         }
-        add_flow_limits(flow, around.totals);
+        add_flow_limits(flow, totals);
         let syn_seen = flow.syn_seen != [false; 2];
         let mut candidate = false;
         let state = match summary.recognised {
             Recognised::NoPayload => {
-                around.totals.refused += 1;
-                return;
+                totals.refused += 1;
+                return None;
             }
             Recognised::NotRlpx if syn_seen => {
-                around.totals.other_flows += 1;
-                return;
+                totals.other_flows += 1;
+                return None;
             }
             Recognised::NotRlpx => {
                 candidate = true;
@@ -457,7 +463,7 @@ impl Session {
             Some(Attached::Midstream) => self.breaks.before_first(whole),
             Some(Attached::Handshake) | None => Vec::new(),
         };
-        let end = SessionEnd {
+        Some(SessionEnd {
             info: session_info(self.key, &summary),
             state,
             candidate,
@@ -486,8 +492,7 @@ impl Session {
             span: whole,
             losses,
             blind,
-        };
-        around.out.push(Observation::End(self.id, Box::new(end)));
+        })
     }
 }
 

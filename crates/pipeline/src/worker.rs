@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bftap_analysis::{Observation, SessionKey, WorkerTotals};
+use bftap_analysis::{Observation, SessionEnd, SessionKey, WorkerTotals};
 use bftap_capture::connection::{ConnectionSummary, FlowEvent};
 use bftap_capture::flow_table::{FlowLimits, FlowTable};
 use bftap_decrypt::SessionOptions;
@@ -47,6 +47,15 @@ pub(crate) struct Worker {
     earlier: Option<Arc<Earlier>>,
     /// What the next run has to know.
     left: Left,
+}
+
+/// How things stand at a worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerNow {
+    /// What was counted, open sessions included.
+    pub(crate) totals: WorkerTotals,
+    /// Open sessions, as if they ended now.
+    pub(crate) open: Vec<SessionEnd>,
 }
 
 impl Worker {
@@ -188,8 +197,35 @@ impl Worker {
         session.end(summary, &mut around);
     }
 
+    /// How things stand: what was counted, and the open sessions as if the capture ended here. Changes nothing.
+    pub(crate) fn now(&self) -> WorkerNow {
+        let mut now = WorkerNow {
+            totals: self.totals.clone(),
+            open: Vec::new(),
+        };
+        self.add_flow_limits(&mut now.totals);
+        for (&id, session) in &self.sessions {
+            // Of a connection that has carried nothing yet nobody can say that it is refused.
+            if let Some(flow) = self.flows.summary(id, &session.flow())
+                && flow.payload_bytes != [0; 2]
+            {
+                now.open.extend(session.judge(&flow, &mut now.totals));
+            }
+        }
+        for (session, flow) in self.lingering.values() {
+            now.open.extend(session.judge(flow, &mut now.totals));
+        }
+        now
+    }
+
     /// What was counted, and what the next run has to know.
     pub(crate) fn into_totals(mut self) -> (WorkerTotals, Left) {
+        let mut totals = std::mem::take(&mut self.totals);
+        self.add_flow_limits(&mut totals);
+        (totals, self.left)
+    }
+
+    fn add_flow_limits(&self, totals: &mut WorkerTotals) {
         let stats = self.flows.stats();
         for (name, count) in [
             ("evicted_flows", stats.evicted),
@@ -197,10 +233,9 @@ impl Worker {
             ("bytes_after_close", stats.after_close_bytes),
         ] {
             if count > 0 {
-                *self.totals.limits.entry(name.to_owned()).or_default() += count;
+                *totals.limits.entry(name.to_owned()).or_default() += count;
             }
         }
-        (self.totals, self.left)
     }
 
     /// Sessions that wait for a secret look again when new ones have come.

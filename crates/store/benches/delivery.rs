@@ -12,7 +12,7 @@ mod network;
 use std::time::Instant;
 
 use bftap_analysis::facts::RunFacts;
-use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
+use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter, WriterOptions};
 use bftap_testkit::servers::{Database, DatabaseServer, Durability};
 
 use network::{height, labels};
@@ -66,7 +66,8 @@ fn write(how: &str, what: &str, url: &StoreUrl, rows: u64) {
     };
     let labels = labels();
     let start = Instant::now();
-    let mut writer = StoreWriter::open(url, &run).expect("the store can be written");
+    let mut writer =
+        StoreWriter::open(url, &run, &WriterOptions::default()).expect("the store can be written");
     let (mut written, mut sequence) = (0, 0);
     while written < rows {
         let at = 1_795_251_683_887_116_812 + sequence as i64 * 1_000_000_000;

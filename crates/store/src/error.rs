@@ -310,6 +310,29 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The database was away for too long.
+    #[error(
+        "the database did not come back within {waited_s} s, and what was still to be written is lost; see to it and analyse again, or \
+         wait longer with patience_seconds under [store] in the configuration"
+    )]
+    Away {
+        /// How long was waited, in seconds.
+        waited_s: u64,
+        /// The last error.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// The file for batches that wait for the database cannot be used.
+    #[error(
+        "the spool in {folder}, where results wait for the database, cannot be used; choose another folder with spool_folder under [store] in the configuration"
+    )]
+    Spool {
+        /// Its folder.
+        folder: String,
+        /// What is wrong.
+        #[source]
+        source: std::io::Error,
+    },
     /// The writing thread could not be started.
     #[error("the thread that writes the store cannot be started")]
     Thread(#[source] std::io::Error),

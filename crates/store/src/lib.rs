@@ -18,6 +18,7 @@
 //! folder (`sqlite`, `mysql`, `postgres`; `server` for what is alike in the last two) and in `migrations`. Another database is one more of
 //! each, and passes the same contract tests.
 
+mod batch_merge;
 mod cells;
 mod database;
 mod error;
@@ -28,6 +29,7 @@ mod names;
 mod postgres;
 pub mod rows;
 mod server;
+mod spool;
 mod sqlite;
 mod store;
 mod url;
@@ -37,10 +39,10 @@ pub use error::StoreError;
 pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
 pub use sqlite::open_sqlite_waiting;
 pub use store::{
-    Access, Answer, Batch, LiveState, NewRun, RunDetails, RunId, RunSource, RunState, Store, open,
+    Access, Answer, Batch, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState, Store, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
-pub use writer::{StoreWriter, WrittenRun};
+pub use writer::{Opener, Opening, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
 pub const SCHEMA: i64 = 3;

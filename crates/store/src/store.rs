@@ -5,7 +5,9 @@ use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 
+use bftap_analysis::NamedHeight;
 use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, LinkCountFact, RoundFact, RunFacts};
+use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
@@ -214,8 +216,19 @@ pub struct Batch {
     pub rounds: Vec<RoundFact>,
     /// Rows of `link_count`.
     pub links: Vec<LinkCountFact>,
+    /// What the rows replace as a whole: all rows of these are removed before.
+    pub replaced: Replaced,
     /// How things stand, where a run is written as it is seen.
     pub live: Option<Box<LiveState>>,
+}
+
+/// Heights and minutes of which rows were written that are no more, because chains or nodes have other names now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Heights, by the chain's name in the rows that go.
+    pub heights: Vec<NamedHeight>,
+    /// Minutes of `link_count`, by their start.
+    pub minutes: Vec<CaptureTime>,
 }
 
 /// How a run stands that is written as it is seen.
@@ -243,7 +256,7 @@ impl Batch {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.live.is_none()
+        self.len() == 0 && self.live.is_none() && self.replaced == Replaced::default()
     }
 
     /// Adds a height.

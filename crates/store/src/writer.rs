@@ -1,34 +1,88 @@
 //! A store on a thread of its own, so that reading captures does not wait for the database.
+//!
+//! While the database is away batches wait, in memory and then in the spool, and are written in order when it is back.
+
+mod queue;
+mod thread;
 
 use std::mem;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts};
-use tokio::runtime::Runtime;
+use bftap_analysis::{NamedHeight, Update};
 
+use crate::spool::{Spool, Told};
 use crate::store::{Access, Batch, NewRun, RunId, Store, open};
 use crate::{StoreError, StoreUrl};
+
+pub use queue::WriterStatus;
+use queue::{Order, Queue};
+use thread::{Server, elapsed_ns};
 
 /// Rows collected before they are handed over: one transaction.
 ///
 /// Large enough that the transaction's own cost does not count, small enough (about 3 MB) that a few of them may wait.
 const ROWS_PER_BATCH: usize = 16_384;
 
-/// Batches that may wait for the thread; then the analysis waits.
-const WAITING_BATCHES: usize = 2;
+/// Rows of one update that are written in one transaction.
+const ROWS_PER_UPDATE: usize = 4 * ROWS_PER_BATCH;
+
+/// What a writer does while the database is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Bytes that may wait in the spool.
+    pub spool_bytes: u64,
+    /// Folder of the spool, a file without a name.
+    pub spool_folder: PathBuf,
+    /// How long the end of an analysis waits for a database that is away.
+    pub patience: Duration,
+}
+
+impl Default for WriterOptions {
+    /// 1 GiB in the system's folder for temporary files; 5 minutes.
+    fn default() -> Self {
+        Self {
+            spool_bytes: 1 << 30,
+            spool_folder: std::env::temp_dir(),
+            patience: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What an [`Opener`] gives; it stays on the thread that asked.
+pub type Opening = Pin<Box<dyn Future<Output = Result<Box<dyn Store>, StoreError>>>>;
+
+/// Opens a store, again and again if need be.
+pub trait Opener: Send {
+    /// A store that can be written.
+    fn open(&mut self) -> Opening;
+}
+
+impl Opener for StoreUrl {
+    fn open(&mut self) -> Opening {
+        let url = self.clone();
+        Box::pin(async move { open(&url, Access::Write).await })
+    }
+}
 
 /// Writes a run into a store.
 ///
-/// [`open`](Self::open) finds out whether the store can be written; then come heights and minutes, then
-/// [`finish`](Self::finish). An error on the thread comes back at the next call. Dropped without `finish`, the run is marked
-/// failed and its rows are removed; an earlier run of the same name stays as it was.
+/// [`open`](Self::open) finds out whether the store can be written; then come [updates](Self::update), if the run is written as it is
+/// seen, then heights and minutes, then [`finish`](Self::finish). An error on the thread comes back at the next call. Dropped
+/// without `finish`, the run is marked failed and its rows are removed; an earlier run of the same name stays as it was.
 #[derive(Debug)]
 pub struct StoreWriter {
     run: RunId,
     batch: Batch,
-    thread: Option<Thread>,
+    /// Rows of a height or a minute replace all that were written of it.
+    renamed: bool,
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 /// A run that is complete.
@@ -38,42 +92,46 @@ pub struct WrittenRun {
     pub run: RunId,
 }
 
-#[derive(Debug)]
-struct Thread {
-    orders: SyncSender<Order>,
-    handle: JoinHandle<Result<(), StoreError>>,
-}
-
-#[derive(Debug)]
-enum Order {
-    Write(Batch),
-    Finish(Box<RunFacts>),
-    Abandon { problem: String },
-}
-
 impl StoreWriter {
     /// Opens the store, brings its tables up to date and begins the run.
     ///
     /// # Errors
     /// Whatever makes it impossible to write there, before anything else is done.
-    pub fn open(url: &StoreUrl, run: &NewRun) -> Result<Self, StoreError> {
-        let (orders, inbox) = sync_channel(WAITING_BATCHES);
+    pub fn open(url: &StoreUrl, run: &NewRun, options: &WriterOptions) -> Result<Self, StoreError> {
+        Self::with(Box::new(url.clone()), run, options)
+    }
+
+    /// As [`open`](Self::open), with any store.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with(opener: Box<dyn Opener>, run: &NewRun, options: &WriterOptions) -> Result<Self, StoreError> {
         let (ready, begun) = sync_channel(1);
-        let (url, run) = (url.clone(), run.clone());
+        let spool = Spool::create(&options.spool_folder, options.spool_bytes)?;
+        let queue = Arc::new(Queue::new(spool, run.live, clock()));
+        let (of_thread, run, patience) = (Arc::clone(&queue), run.clone(), options.patience);
         let work = move || -> Result<(), StoreError> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let started = runtime.map_err(StoreError::Thread).and_then(|runtime| {
-                let (store, id) = runtime.block_on(begin(&url, &run))?;
-                Ok((runtime, store, id))
-            });
-            match started {
-                Ok((runtime, store, id)) => {
-                    // If nobody waits for the answer, the orders are closed too, and the run is abandoned.
-                    let _ = ready.send(id);
-                    serve(&runtime, store, id, &inbox)
-                }
-                Err(error) => Err(error),
-            }
+            let mut opener = opener;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StoreError::Thread)?;
+            let (store, id) = runtime.block_on(async {
+                let mut store = opener.open().await?;
+                let id = store.begin_run(&run, now_ns()).await?;
+                Ok::<_, StoreError>((store, id))
+            })?;
+            // If nobody waits for the answer, the run is abandoned below.
+            let _ = ready.send(id);
+            let server = Server {
+                runtime,
+                opener,
+                store: Some(store),
+                run: id,
+                queue: of_thread,
+                patience,
+            };
+            server.serve()
         };
         let handle = std::thread::Builder::new()
             .name("store".into())
@@ -83,7 +141,9 @@ impl StoreWriter {
             Ok(run) => Ok(Self {
                 run,
                 batch: Batch::default(),
-                thread: Some(Thread { orders, handle }),
+                renamed: false,
+                queue,
+                thread: Some(handle),
             }),
             Err(_) => Err(join(handle).err().unwrap_or(StoreError::Stopped)),
         }
@@ -94,12 +154,46 @@ impl StoreWriter {
         self.run
     }
 
+    /// How writing goes.
+    pub fn status(&self) -> Arc<WriterStatus> {
+        Arc::clone(&self.queue.status)
+    }
+
+    /// Takes what changed since the last time, to be written at once. `seen_ns`: capture time of the newest packet in it, which was due
+    /// or came so long ago.
+    ///
+    /// # Errors
+    /// What went wrong with an earlier one; the run cannot be finished then.
+    pub fn update(&mut self, update: Update, seen_ns: Option<i64>, age: Duration) -> Result<(), StoreError> {
+        self.renamed |= update.renamed;
+        let told = Told {
+            seen_ns,
+            lag_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
+            handed_ns: elapsed_ns(self.queue.begun),
+        };
+        self.batch.replaced.heights.extend(update.gone);
+        let facts = update.facts;
+        for height in update.heights {
+            self.add_height(height);
+            if self.batch.len() >= ROWS_PER_UPDATE {
+                let part = mem::take(&mut self.batch);
+                self.push(part, Some((facts.clone(), told)))?;
+            }
+        }
+        for minute in update.links.chunk_by(|a, b| a.minute == b.minute) {
+            self.add_minute(minute);
+        }
+        let rest = mem::take(&mut self.batch);
+        self.push(rest, Some((facts, told)))
+    }
+
     /// Takes a height. Each comes once.
     ///
     /// # Errors
     /// What went wrong with an earlier one; the run cannot be finished then.
     pub fn height(&mut self, height: HeightFacts) -> Result<(), StoreError> {
-        self.batch.push_height(height);
+        self.queue.settle();
+        self.add_height(height);
         self.hand_over_if_full()
     }
 
@@ -108,7 +202,8 @@ impl StoreWriter {
     /// # Errors
     /// As [`height`](Self::height).
     pub fn minute(&mut self, links: &[LinkCountFact]) -> Result<(), StoreError> {
-        self.batch.links.extend_from_slice(links);
+        self.queue.settle();
+        self.add_minute(links);
         self.hand_over_if_full()
     }
 
@@ -117,13 +212,12 @@ impl StoreWriter {
     /// # Errors
     /// What went wrong, now or before; the run is not complete then.
     pub fn finish(mut self, facts: RunFacts) -> Result<WrittenRun, StoreError> {
+        self.queue.settle();
         let rest = mem::take(&mut self.batch);
         if !rest.is_empty() {
-            self.order(Order::Write(rest))?;
+            self.push(rest, None)?;
         }
-        self.order(Order::Finish(Box::new(facts)))?;
-        let thread = self.thread.take().ok_or(StoreError::Stopped)?;
-        join(thread.handle)?;
+        self.end(Order::Finish(Box::new(facts)))?;
         Ok(WrittenRun { run: self.run })
     }
 
@@ -132,11 +226,25 @@ impl StoreWriter {
     /// # Errors
     /// What went wrong, now or before.
     pub fn abandon(mut self, problem: &str) -> Result<(), StoreError> {
-        self.order(Order::Abandon {
-            problem: problem.to_owned(),
-        })?;
-        let thread = self.thread.take().ok_or(StoreError::Stopped)?;
-        join(thread.handle)
+        self.end(Order::Abandon(problem.to_owned()))
+    }
+
+    fn add_height(&mut self, height: HeightFacts) {
+        if self.renamed
+            && let Some(named) = named(&height)
+        {
+            self.batch.replaced.heights.push(named);
+        }
+        self.batch.push_height(height);
+    }
+
+    fn add_minute(&mut self, links: &[LinkCountFact]) {
+        if self.renamed
+            && let Some(link) = links.first()
+        {
+            self.batch.replaced.minutes.push(link.minute);
+        }
+        self.batch.links.extend_from_slice(links);
     }
 
     fn hand_over_if_full(&mut self) -> Result<(), StoreError> {
@@ -144,28 +252,46 @@ impl StoreWriter {
             return Ok(());
         }
         let full = mem::take(&mut self.batch);
-        self.order(Order::Write(full))
+        self.push(full, None)
     }
 
-    /// Hands an order to the thread; if it has ended, it says why, the first time.
-    fn order(&mut self, order: Order) -> Result<(), StoreError> {
-        let thread = self.thread.as_ref().ok_or(StoreError::Stopped)?;
-        if thread.orders.send(order).is_ok() {
-            return Ok(());
-        }
-        let Some(thread) = self.thread.take() else {
+    /// Hands a batch to the thread; if it has ended, it says why, the first time.
+    fn push(&mut self, batch: Batch, lists: Option<(RunFacts, Told)>) -> Result<(), StoreError> {
+        if self.thread.is_none() {
             return Err(StoreError::Stopped);
-        };
-        Err(join(thread.handle).err().unwrap_or(StoreError::Stopped))
+        }
+        match self.queue.push(batch, lists) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(queue::Closed)) => Err(self.ended().err().unwrap_or(StoreError::Stopped)),
+            Err(error) => {
+                // What waits cannot be written any more, so neither can what comes.
+                let _ = self.end(Order::Abandon(
+                    "rows that waited for the database were lost".to_owned(),
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    fn end(&mut self, order: Order) -> Result<(), StoreError> {
+        self.queue.end(order);
+        self.ended()
+    }
+
+    /// Waits for the thread, and gives its result.
+    fn ended(&mut self) -> Result<(), StoreError> {
+        self.thread.take().map_or(Err(StoreError::Stopped), join)
     }
 }
 
 impl Drop for StoreWriter {
     fn drop(&mut self) {
-        let Some(Thread { orders, handle }) = self.thread.take() else {
+        let Some(handle) = self.thread.take() else {
             return;
         };
-        drop(orders);
+        self.queue.end(Order::Abandon(
+            "the analysis ended before it was finished".to_owned(),
+        ));
         // An error here has nobody to go to: the run stays `running`, which no reader takes for complete. A panic must not
         // go on here either: this drop may be part of another one.
         let _ = handle.join();
@@ -176,10 +302,7 @@ impl FactSink for StoreWriter {
     type Error = StoreError;
 
     fn height(&mut self, height: &HeightFacts) -> Result<(), StoreError> {
-        self.batch.counts.extend_from_slice(&height.counts);
-        self.batch.deliveries.extend_from_slice(&height.deliveries);
-        self.batch.rounds.extend_from_slice(&height.rounds);
-        self.hand_over_if_full()
+        Self::height(self, height.clone())
     }
 
     fn minute(&mut self, links: &[LinkCountFact]) -> Result<(), StoreError> {
@@ -187,54 +310,9 @@ impl FactSink for StoreWriter {
     }
 }
 
-async fn begin(url: &StoreUrl, run: &NewRun) -> Result<(Box<dyn Store>, RunId), StoreError> {
-    let mut store = open(url, Access::Write).await?;
-    let id = store.begin_run(run, now_ns()).await?;
-    Ok((store, id))
-}
-
-/// Works orders off until the run is finished, abandoned or broken.
-fn serve(
-    runtime: &Runtime,
-    mut store: Box<dyn Store>,
-    run: RunId,
-    inbox: &Receiver<Order>,
-) -> Result<(), StoreError> {
-    let mut number = 0;
-    let done = loop {
-        number += 1;
-        match inbox.recv() {
-            Ok(Order::Write(batch)) => match runtime.block_on(store.write(run, number, &batch)) {
-                Ok(()) => {}
-                Err(error) => break Err((error, "the store could not be written")),
-            },
-            Ok(Order::Finish(facts)) => {
-                let finished = runtime.block_on(store.finish_run(run, number, &facts, now_ns()));
-                break finished.map_err(|error| (error, "the run could not be finished"));
-            }
-            Ok(Order::Abandon { problem }) => {
-                runtime.block_on(store.fail_run(run, &problem, now_ns()))?;
-                break Ok(());
-            }
-            Err(_) => {
-                runtime.block_on(store.fail_run(
-                    run,
-                    "the analysis ended before it was finished",
-                    now_ns(),
-                ))?;
-                break Ok(());
-            }
-        }
-    };
-    match done {
-        Ok(()) => runtime.block_on(store.close()),
-        Err((error, problem)) => {
-            // The first error is the one to report. Where marking fails too, the run stays `running`, which no reader
-            // takes for complete.
-            let _ = runtime.block_on(store.fail_run(run, problem, now_ns()));
-            Err(error)
-        }
-    }
+fn named(height: &HeightFacts) -> Option<NamedHeight> {
+    let count = height.counts.first()?;
+    Some((count.chain.clone(), count.sequence))
 }
 
 /// The thread's result; a panic goes on here.
@@ -243,6 +321,15 @@ fn join(handle: JoinHandle<Result<(), StoreError>>) -> Result<(), StoreError> {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// The machine's clock for spans of time: how long something waits is about this machine, not about the capture.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the store is at the edge; waits and lag are spans of the machine's time"
+)]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 /// The machine's clock: when a run was made is about this machine, not about the capture.

@@ -314,7 +314,7 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
 #[derive(Default)]
 pub(crate) struct Collect {
     pub(crate) heights: Vec<HeightFacts>,
-    minutes: Vec<LinkCountFact>,
+    pub(crate) minutes: Vec<LinkCountFact>,
 }
 
 impl FactSink for Collect {
@@ -331,14 +331,10 @@ impl FactSink for Collect {
     }
 }
 
-/// Runs the analysis; messages of links must add up to those of heights.
-pub(crate) fn judge(
-    observations: Vec<Observation>,
-    options: &AnalysisOptions,
-    tap: &Tap,
-) -> (Vec<HeightFacts>, RunFacts) {
+/// What the reading side would have counted.
+pub(crate) fn read_facts(observations: &[Observation], tap: &Tap) -> ReadFacts {
     let mut ips = BTreeSet::new();
-    for observation in &observations {
+    for observation in observations {
         if let Observation::Session(_, info) = observation {
             ips.extend(info.ends.map(|end| end.ip));
         }
@@ -347,15 +343,24 @@ pub(crate) fn judge(
         Tap::All => ips.into_iter().map(|ip| BTreeSet::from([ip])).collect(),
         Tap::Of(node) => vec![BTreeSet::from([ip(*node)])],
     };
+    ReadFacts {
+        tap_ends,
+        ..ReadFacts::default()
+    }
+}
+
+/// Runs the analysis; messages of links must add up to those of heights.
+pub(crate) fn judge(
+    observations: Vec<Observation>,
+    options: &AnalysisOptions,
+    tap: &Tap,
+) -> (Vec<HeightFacts>, RunFacts) {
+    let read = read_facts(&observations, tap);
     let mut aggregator = Aggregator::new(options.clone());
     for observation in observations {
         aggregator.push(observation).unwrap();
     }
     let mut sink = Collect::default();
-    let read = ReadFacts {
-        tap_ends,
-        ..ReadFacts::default()
-    };
     let facts = aggregator
         .finish(read, WorkerTotals::default(), &mut sink)
         .unwrap();

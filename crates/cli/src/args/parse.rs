@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use bftap_ibft_decode::dialects;
 use bftap_model::{Address, CaptureTime, Nanos};
+use bftap_pipeline::Pace;
 
 /// Numbers from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,12 @@ impl FromStr for NodeFilter {
             None => Ok(Self::Name(text.to_owned())),
         }
     }
+}
+
+/// A multiple of the capture's own speed.
+pub(super) fn pace(text: &str) -> Result<Pace, String> {
+    let pace = text.parse().ok().and_then(Pace::new);
+    pace.ok_or_else(|| "a number from 0.001 to 1000000 belongs here; 1 is the capture's own speed".to_owned())
 }
 
 /// A number of worker threads.

@@ -5,21 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use bftap_analysis::Update;
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RunFacts};
+use bftap_model::CaptureTime;
 use bftap_pipeline::checkpoint::CheckpointError;
-use bftap_pipeline::{Checkpoint, CutHeights, Progress};
-use bftap_store::{NewRun, RunSource, StoreError, StoreUrl, StoreWriter};
+use bftap_pipeline::{Checkpoint, CutHeights, Live, LiveSink, Moment, Pace, Progress};
+use bftap_store::{NewRun, RunSource, StoreError, StoreUrl, StoreWriter, WriterOptions};
 
 use crate::args::AnalyzeArgs;
+use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::json_out::JsonOut;
+use crate::metrics::Metrics;
 use crate::progress::Bar;
 use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::run_name;
 use crate::selection::Part;
 use crate::settings;
 use crate::store_url;
+use crate::store_watch::StoreWatch;
 use crate::term::{Level, Style, safe, safe_display, tell};
 
 /// Runs the command.
@@ -55,19 +60,40 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     let part = Part::of(&args.input);
     let create = |path| JsonOut::create(path, part.as_ref());
     let json = args.json.as_deref().map(create).transpose()?;
-    let (store, run_name) = open_store(&url, args, part.as_ref())?;
+    let progress = Arc::new(Progress::default());
+    let metrics = args
+        .metrics
+        .map(|address| Metrics::serve(address, Arc::clone(&progress)))
+        .transpose()?;
+    let (store, run_name) = open_store(&url, args, part.as_ref(), &settings.writer)?;
+    let watch = store.as_ref().map(|store| StoreWatch::start(store.status()));
+    if let (Some(metrics), Some(store)) = (&metrics, &store) {
+        metrics.watch_store(store.status());
+    }
 
+    let clock = WallClock::start();
     let mut sinks = Sinks {
         cut: Arc::clone(&settings.pipeline.selection.cut),
         summary: Summary::default(),
         json,
         store,
         store_failed: false,
+        stored_live: args.pace.is_some(),
+        metrics,
+        clock: &clock,
     };
     let secrets = Arc::clone(&settings.pipeline.secrets);
-    let progress = Arc::new(Progress::default());
     let bar = Bar::show(length, read, Arc::clone(&progress));
-    let analysis = bftap_pipeline::analyze(inputs, settings.into_pipeline(), &progress, &mut sinks);
+    let options = settings.into_pipeline();
+    let analysis = if args.pace.is_some() || sinks.metrics.is_some() {
+        let live = Live {
+            clock: &clock,
+            pace: args.pace,
+        };
+        bftap_pipeline::analyze_live(inputs, options, &progress, live, &mut sinks)
+    } else {
+        bftap_pipeline::analyze(inputs, options, &progress, &mut sinks)
+    };
     drop(bar);
     let mut analysis = analysis?;
     inputs::name_unopened(&mut analysis.facts.captures, &unopened);
@@ -101,6 +127,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         Some(store) => finish_store(store, &analysis.facts, &url, &run_name),
         None => None,
     };
+    drop(watch);
     if sinks.store_failed || (url != StoreUrl::None && stored.is_none()) {
         status = Status::Incomplete;
     }
@@ -171,21 +198,24 @@ pub(super) fn processors() -> usize {
 }
 
 /// Everything that heights and minutes go to.
-struct Sinks {
+struct Sinks<'c> {
     cut: Arc<CutHeights>,
     summary: Summary,
     json: Option<JsonOut>,
     store: Option<StoreWriter>,
     store_failed: bool,
+    /// What changed is stored while the captures play.
+    stored_live: bool,
+    metrics: Option<Metrics>,
+    clock: &'c WallClock,
 }
 
 /// Only the JSON report ends an analysis: a store that fails is told, and the report is written all the same.
-impl FactSink for Sinks {
+impl FactSink for Sinks<'_> {
     type Error = io::Error;
 
     fn height(&mut self, height: &HeightFacts) -> io::Result<()> {
-        let cut = sequence_of(height).is_some_and(|sequence| self.cut.contains(sequence));
-        let marked = cut.then(|| cut_height(height.clone()));
+        let marked = self.is_cut(height).then(|| cut_height(height.clone()));
         let height = marked.as_ref().unwrap_or(height);
         self.summary.add(height);
         if let Some(json) = &mut self.json {
@@ -197,6 +227,24 @@ impl FactSink for Sinks {
 
     fn minute(&mut self, links: &[LinkCountFact]) -> io::Result<()> {
         self.store_rows(|store| store.minute(links));
+        Ok(())
+    }
+}
+
+impl LiveSink for Sinks<'_> {
+    fn update(&mut self, mut update: Update, at: Moment) -> io::Result<()> {
+        let age = self.clock.age(at.dealt);
+        if let Some(metrics) = &self.metrics {
+            metrics.update(&update, age);
+        }
+        if self.stored_live {
+            for height in &mut update.heights {
+                if self.is_cut(height) {
+                    *height = cut_height(std::mem::take(height));
+                }
+            }
+            self.store_rows(|store| store.update(update, at.seen.map(CaptureTime::nanos), age));
+        }
         Ok(())
     }
 }
@@ -219,7 +267,11 @@ fn cut_height(mut height: HeightFacts) -> HeightFacts {
     height
 }
 
-impl Sinks {
+impl Sinks<'_> {
+    fn is_cut(&self, height: &HeightFacts) -> bool {
+        sequence_of(height).is_some_and(|sequence| self.cut.contains(sequence))
+    }
+
     fn store_rows(&mut self, write: impl FnOnce(&mut StoreWriter) -> Result<(), StoreError>) {
         let Some(store) = &mut self.store else { return };
         if let Err(error) = write(store) {
@@ -242,6 +294,7 @@ fn open_store(
     url: &StoreUrl,
     args: &AnalyzeArgs,
     part: Option<&Part>,
+    options: &WriterOptions,
 ) -> anyhow::Result<(Option<StoreWriter>, String)> {
     if *url == StoreUrl::None {
         return Ok((None, String::new()));
@@ -267,10 +320,10 @@ fn open_store(
         source: RunSource::Analyze,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         selection: part.map(Part::json),
-        live: false,
-        pace_milli: None,
+        live: args.pace.is_some(),
+        pace_milli: args.pace.map(Pace::milli),
     };
-    let writer = StoreWriter::open(url, &run).with_context(|| {
+    let writer = StoreWriter::open(url, &run, options).with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")
     })?;
     Ok((Some(writer), name))

@@ -11,6 +11,7 @@ mod name_ids;
 mod original;
 mod prune;
 mod remove;
+mod replaced;
 mod transaction;
 
 use std::ops::RangeInclusive;
@@ -120,6 +121,7 @@ impl<D: Driver> SqlStore<D> {
             return Ok(Turn::DoneBefore);
         }
         let driver = &mut self.driver;
+        replaced::remove(driver, run, &batch.replaced).await?;
         let unnamed = names.unnamed(batch);
         name_ids::give(driver, run, names, unnamed).await?;
         let counts = batch.counts.iter();

@@ -1,5 +1,6 @@
 //! What every database must do alike (`suite`, `suite_live`), run on each of them, and what is particular to one.
 
+mod away;
 mod facts;
 mod schema;
 mod server_errors;

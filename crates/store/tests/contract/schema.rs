@@ -20,7 +20,8 @@ fn fill(place: &impl Backend) {
         selection: None,
         ..new_run("first")
     };
-    let mut writer = bftap_store::StoreWriter::open(&place.url(), &run).unwrap();
+    let mut writer =
+        bftap_store::StoreWriter::open(&place.url(), &run, &bftap_store::WriterOptions::default()).unwrap();
     for sequence in 1..4 {
         writer.height(height(sequence)).unwrap();
         writer.minute(&[link(sequence)]).unwrap();

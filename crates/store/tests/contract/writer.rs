@@ -1,14 +1,14 @@
 //! The store on a thread of its own.
 
 use bftap_analysis::facts::{FactSink, RunFacts};
-use bftap_store::{Access, StoreError, StoreUrl, StoreWriter, open};
+use bftap_store::{Access, StoreError, StoreUrl, StoreWriter, WriterOptions, open};
 
 use crate::facts::{height, link, new_run, run_facts};
 use crate::sqlite::SqliteFile;
 use crate::suite::Backend;
 
 fn write(file: &SqliteFile, name: &str, heights: u64) {
-    let mut writer = StoreWriter::open(&file.url(), &new_run(name)).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run(name), &WriterOptions::default()).unwrap();
     for sequence in 0..heights {
         writer.height(height(sequence)).unwrap();
     }
@@ -23,7 +23,7 @@ async fn total(file: &SqliteFile, what: &str) -> String {
 #[tokio::test]
 async fn what_goes_in_by_either_door_is_stored() {
     let file = SqliteFile::new();
-    let mut writer = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     // Enough rows for several batches.
     for sequence in 0..5000 {
         if sequence % 2 == 0 {
@@ -55,7 +55,7 @@ async fn what_goes_in_by_either_door_is_stored() {
 async fn dropped_or_abandoned_it_leaves_the_old_run() {
     let file = SqliteFile::new();
     write(&file, "first", 3);
-    let mut writer = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     for sequence in 0..5000 {
         writer.height(height(sequence)).unwrap();
     }
@@ -70,7 +70,7 @@ async fn dropped_or_abandoned_it_leaves_the_old_run() {
     );
     assert_eq!(total(&file, "COUNT(*) FROM round").await, "3");
 
-    let mut writer = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     writer.height(height(1)).unwrap();
     writer.abandon("stopped by the user").unwrap();
     assert_eq!(
@@ -84,7 +84,7 @@ async fn dropped_or_abandoned_it_leaves_the_old_run() {
 async fn errors_come_back_at_a_later_call_and_once() {
     let file = SqliteFile::new();
     write(&file, "first", 3);
-    let mut writer = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     write(&file, "first", 3);
     // The run is gone: refused with the first batch, noticed a few batches later.
     let error = (0..100_000)
@@ -99,7 +99,7 @@ async fn errors_come_back_at_a_later_call_and_once() {
 #[tokio::test]
 async fn two_writers_of_one_name_do_not_mix() {
     let file = SqliteFile::new();
-    let mut slow = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut slow = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     slow.height(height(1)).unwrap();
     write(&file, "first", 3);
     let error = slow.finish(run_facts()).unwrap_err();
@@ -116,8 +116,15 @@ async fn two_writers_of_one_name_do_not_mix() {
 async fn what_cannot_be_written_is_known_at_once() {
     let file = SqliteFile::new();
     std::fs::write(file.path(), "not a database, but a text").unwrap();
-    let refused = |url: &str| StoreWriter::open(&url.parse().unwrap(), &new_run("first")).unwrap_err();
-    let error = StoreWriter::open(&file.url(), &new_run("first")).unwrap_err();
+    let refused = |url: &str| {
+        StoreWriter::open(
+            &url.parse().unwrap(),
+            &new_run("first"),
+            &WriterOptions::default(),
+        )
+        .unwrap_err()
+    };
+    let error = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap_err();
     assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
     assert!(matches!(refused("none"), StoreError::NoStore));
     for url in [
@@ -133,7 +140,8 @@ async fn what_cannot_be_written_is_known_at_once() {
             "{text}"
         );
     }
-    let error = StoreWriter::open(&StoreUrl::SqliteMemory, &new_run("")).unwrap_err();
+    let error =
+        StoreWriter::open(&StoreUrl::SqliteMemory, &new_run(""), &WriterOptions::default()).unwrap_err();
     assert!(matches!(error, StoreError::RunName { found: 0, .. }), "{error}");
 }
 
@@ -141,7 +149,7 @@ async fn what_cannot_be_written_is_known_at_once() {
 async fn reading_goes_on_while_rows_are_written() {
     let file = SqliteFile::new();
     write(&file, "first", 3);
-    let mut writer = StoreWriter::open(&file.url(), &new_run("first")).unwrap();
+    let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &WriterOptions::default()).unwrap();
     let mut reader = open(&file.url(), Access::Read).await.unwrap();
     let old = reader.find_run(Some("first")).await.unwrap();
     for sequence in 0..4000 {

@@ -1,0 +1,579 @@
+//! What changed since the last time, judged by what is known now.
+//!
+//! While a run goes on its facts are provisional: coverage, names, validators and sums are those of what was read so far. Of a height
+//! or a link that changed, all its rows are given again, so that the latest rows given are always those of one judgement.
+//!
+//! Two things run through all heights: the histogram of copies, and the validators that one height leaves to the next. What each
+//! height gave to them is remembered (in a temporary file when it is long past), so that a height judged once more takes the place of its
+//! earlier judgement, and the next one is judged again if what comes before it has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+
+use bftap_ibft_decode::Kind;
+use bftap_model::{Address, CaptureTime};
+use hashbrown::{HashMap, HashSet};
+
+use crate::aggregator::ReadFacts;
+use crate::closing::{ChainContext, ChainState, Copies, close};
+use crate::facts::{ChainName, HeightFacts, Label, LinkCountFact, RunFacts};
+use crate::height::Height;
+use crate::heights::{HeightKey, Heights};
+use crate::knowledge::{Knowledge, LinkRow};
+use crate::minutes::{LinkKey, Minutes, minute_of};
+use crate::observation::{SessionEnd, WorkerTotals};
+use crate::options::AnalysisOptions;
+use crate::spill::{Place, RecordReader, RecordWriter, Spill};
+use crate::who::Names;
+
+/// A height of a chain, by the chain's name.
+pub type NamedHeight = (ChainName, u64);
+
+/// What an update is judged by, besides what was observed.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// What the reading side counted so far.
+    pub read: ReadFacts,
+    /// Sums of all workers so far, open sessions included.
+    pub totals: WorkerTotals,
+    /// Sessions that are open, as if they ended now.
+    pub open: Vec<SessionEnd>,
+    /// No more is observed behind this: the next step is [`finish`](crate::Aggregator::finish).
+    pub last: bool,
+}
+
+/// What changed since the last update.
+#[derive(Clone, Debug, Default)]
+pub struct Update {
+    /// Heights with changed rows, sorted by chain and sequence; each takes the place of what was given of it before.
+    pub heights: Vec<HeightFacts>,
+    /// Changed links, sorted by minute and then as in [`FactSink::minute`](crate::facts::FactSink::minute).
+    pub links: Vec<LinkCountFact>,
+    /// Nodes or chains have other names than in rows that were given before: from now on the rows of a height or of a minute replace
+    /// all rows of that height or minute. Stays set. Then `links` holds whole minutes.
+    pub renamed: bool,
+    /// Heights given before that are no more, because their messages turned out to be of another chain. In the last update they are
+    /// all named that were not before; earlier ones name those where something else changed, too.
+    pub gone: Vec<NamedHeight>,
+    /// The lists and sums as known now.
+    pub facts: RunFacts,
+    /// Messages by receiver and kind over all heights judged so far, sorted.
+    pub sums: Vec<ReceiverSum>,
+}
+
+/// Messages of one kind that reached one receiver, over all heights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverSum {
+    /// The receiver in text.
+    pub receiver: Label,
+    /// The receiver's IP address.
+    pub receiver_ip: IpAddr,
+    /// Kind of message.
+    pub kind: Kind,
+    /// The numbers of [`CountFact`](crate::facts::CountFact), added up.
+    pub sums: MessageSums,
+}
+
+/// See [`CountFact`](crate::facts::CountFact).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageSums {
+    /// All messages.
+    pub messages: u64,
+    /// First copies.
+    pub useful: u64,
+    /// Later copies.
+    pub repeats: u64,
+    /// The receiver's own.
+    pub echoes: u64,
+}
+
+type Sums = BTreeMap<(IpAddr, Kind), MessageSums>;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Provisional {
+    heights: HashSet<HeightKey>,
+    links: BTreeMap<i64, HashSet<LinkKey>>,
+    /// The height noted last: messages come in runs.
+    recent: Option<HeightKey>,
+    /// Parties and slots that stand in rows: others may change their names without harm.
+    parties: Vec<bool>,
+    slots: Vec<bool>,
+    /// Heights that are to be judged again because what comes before them changed.
+    shaken: BTreeSet<NamedHeight>,
+    judged: JudgedHeights,
+    copies: Copies,
+    sums: Sums,
+    skipped_rounds: u64,
+    /// Names in the rows given last.
+    naming: Option<Naming>,
+    renamed: bool,
+    /// Names that the chain of a slot had before.
+    former: BTreeMap<u32, BTreeSet<ChainName>>,
+}
+
+/// Texts that are keys of rows.
+#[derive(Debug)]
+struct Naming {
+    chains: Vec<ChainName>,
+    parties: Vec<Label>,
+    names: Names,
+}
+
+/// Heights that are judged again in one update although nothing was added to them; a change of validators long ago takes several.
+const MOST_SHAKEN: usize = 256;
+
+impl Provisional {
+    /// Notes a message.
+    #[inline]
+    pub(crate) fn note(&mut self, height: HeightKey, seen: CaptureTime, link: LinkKey) {
+        if self.recent != Some(height) {
+            self.recent = Some(height);
+            self.heights.insert(height);
+        }
+        if self.links.entry(minute_of(seen)).or_default().insert(link) {
+            mark(&mut self.parties, link.receiver);
+            mark(&mut self.parties, link.sender);
+            mark(&mut self.slots, link.chain);
+        }
+    }
+
+    /// Judges what changed. The lists are left to the caller.
+    pub(crate) fn judge(
+        &mut self,
+        knowledge: &Knowledge,
+        options: &AnalysisOptions,
+        heights: &mut Heights,
+        minutes: &mut Minutes,
+        last: bool,
+    ) -> io::Result<Update> {
+        self.note_names(knowledge);
+        let mut update = Update {
+            renamed: self.renamed,
+            ..Update::default()
+        };
+        let slots = slots_by_name(&knowledge.names);
+        let mut due = std::mem::take(&mut self.shaken);
+        self.recent = None;
+        for (slot, sequence) in self.heights.drain() {
+            due.insert((knowledge.names[slot as usize].clone(), sequence));
+        }
+        if last && !self.former.is_empty() {
+            let moved = heights
+                .keys()
+                .into_iter()
+                .filter(|(slot, _)| self.former.contains_key(slot));
+            due.extend(moved.map(|(slot, sequence)| (knowledge.names[slot as usize].clone(), sequence)));
+        }
+        self.add_former(&mut due, &slots, heights);
+        let mut contexts: HashMap<ChainName, (ChainContext<'_>, ChainState)> = HashMap::new();
+        let mut shaken = 0;
+        while let Some(at) = due.pop_first() {
+            let parts = parts(&at.0, at.1, &slots, heights);
+            if parts.is_empty() {
+                if let Some(earlier) = self.judged.remove(&at)? {
+                    self.take_back(&earlier);
+                    update.gone.push(at);
+                }
+                continue;
+            }
+            let (context, first) = contexts
+                .entry(at.0.clone())
+                .or_insert_with(|| knowledge.chain(&at.0, options, &options.known_payloads));
+            let before = self.judged.state_before(&at)?.unwrap_or_else(|| first.clone());
+            let earlier = self.judged.get(&at)?;
+            let mut merged;
+            let height = match parts[..] {
+                [part] => &*heights.read(part)?,
+                _ => {
+                    merged = Height::default();
+                    for part in parts {
+                        merged.merge(heights.read(part)?.into_owned());
+                    }
+                    &merged
+                }
+            };
+            let mut state = before.clone();
+            let mut copies = Copies::new();
+            let facts = close(height, at.1, context, &mut state, &mut copies, None);
+            let skipped_rounds = std::mem::take(&mut state.skipped_rounds);
+            if earlier.as_ref().map_or(&before, |earlier| &earlier.after) != &state
+                && let Some(next) = self.judged.next(&at)
+                && !due.contains(&next)
+            {
+                if shaken < MOST_SHAKEN {
+                    shaken += 1;
+                    due.insert(next);
+                } else {
+                    self.shaken.insert(next);
+                }
+            }
+            if let Some(earlier) = &earlier {
+                self.take_back(earlier);
+            }
+            for (&key, &payloads) in &copies {
+                *self.copies.entry(key).or_default() += payloads;
+            }
+            let mut sums = Sums::new();
+            for count in &facts.counts {
+                for sums in [&mut sums, &mut self.sums] {
+                    let sum = sums.entry((count.receiver_ip, count.kind)).or_default();
+                    sum.messages += count.messages;
+                    sum.useful += count.useful;
+                    sum.repeats += count.repeats;
+                    sum.echoes += count.echoes;
+                }
+            }
+            self.skipped_rounds += skipped_rounds;
+            let judged = Judged {
+                copies,
+                sums,
+                skipped_rounds,
+                after: state,
+            };
+            self.judged.insert(at, judged)?;
+            update.heights.push(facts);
+        }
+        for (start, changed) in std::mem::take(&mut self.links) {
+            let minute = minutes.read(start)?;
+            let time = CaptureTime::from_nanos(start);
+            let mut rows = if self.renamed {
+                knowledge.link_rows(time, &*minute)
+            } else {
+                let rows: HashSet<LinkRow<'_>> = changed.iter().map(|key| knowledge.link_row(key)).collect();
+                let links = minute
+                    .iter()
+                    .filter(|(key, _)| rows.contains(&knowledge.link_row(key)));
+                knowledge.link_rows(time, links)
+            };
+            update.links.append(&mut rows);
+        }
+        let sum = |(&(receiver_ip, kind), &sums): (&(IpAddr, Kind), &MessageSums)| ReceiverSum {
+            receiver: knowledge.resolved.receiver_label(receiver_ip),
+            receiver_ip,
+            kind,
+            sums,
+        };
+        update.sums = self.sums.iter().map(sum).collect();
+        Ok(update)
+    }
+
+    /// The histogram of copies, of all heights judged so far.
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    /// Rounds without a row, of all heights judged so far.
+    pub(crate) fn skipped_rounds(&self) -> u64 {
+        self.skipped_rounds
+    }
+
+    fn take_back(&mut self, earlier: &Judged) {
+        for (key, payloads) in &earlier.copies {
+            if let Some(sum) = self.copies.get_mut(key) {
+                *sum = sum.saturating_sub(*payloads);
+                if *sum == 0 {
+                    self.copies.remove(key);
+                }
+            }
+        }
+        for (key, earlier) in &earlier.sums {
+            if let Some(sum) = self.sums.get_mut(key) {
+                sum.messages = sum.messages.saturating_sub(earlier.messages);
+                sum.useful = sum.useful.saturating_sub(earlier.useful);
+                sum.repeats = sum.repeats.saturating_sub(earlier.repeats);
+                sum.echoes = sum.echoes.saturating_sub(earlier.echoes);
+            }
+        }
+        self.skipped_rounds = self.skipped_rounds.saturating_sub(earlier.skipped_rounds);
+    }
+
+    /// Notes whether rows that were given have other keys now.
+    fn note_names(&mut self, knowledge: &Knowledge) {
+        if let Some(naming) = &self.naming {
+            for (slot, (old, new)) in naming.chains.iter().zip(&knowledge.names).enumerate() {
+                if old != new && self.slots.get(slot) == Some(&true) {
+                    self.renamed = true;
+                    self.former.entry(slot as u32).or_default().insert(old.clone());
+                }
+            }
+            let parties = naming.parties.iter().zip(&knowledge.resolved.parties);
+            let mut stored = parties.zip(&self.parties).filter(|(_, stored)| **stored);
+            self.renamed |= stored.any(|((old, new), _)| *old != new.label)
+                || knowledge.resolved.names.renames(&naming.names);
+        }
+        self.naming = Some(Naming {
+            chains: knowledge.names.clone(),
+            parties: knowledge
+                .resolved
+                .parties
+                .iter()
+                .map(|party| party.label.clone())
+                .collect(),
+            names: knowledge.resolved.names.clone(),
+        });
+    }
+
+    /// Adds heights under whose names rows were given that are now rows of heights in `due`.
+    fn add_former(
+        &self,
+        due: &mut BTreeSet<NamedHeight>,
+        slots: &HashMap<ChainName, Vec<u32>>,
+        heights: &Heights,
+    ) {
+        if self.former.is_empty() {
+            return;
+        }
+        let mut open: Vec<NamedHeight> = due.iter().cloned().collect();
+        while let Some((name, sequence)) = open.pop() {
+            for (slot, _) in parts(&name, sequence, slots, heights) {
+                for former in self.former.get(&slot).into_iter().flatten() {
+                    let at = (former.clone(), sequence);
+                    if self.judged.contains(&at) && due.insert(at.clone()) {
+                        open.push(at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn mark(flags: &mut Vec<bool>, index: u32) {
+    let index = index as usize;
+    if flags.len() <= index {
+        flags.resize(index + 1, false);
+    }
+    flags[index] = true;
+}
+
+fn slots_by_name(names: &[ChainName]) -> HashMap<ChainName, Vec<u32>> {
+    let mut slots: HashMap<ChainName, Vec<u32>> = HashMap::new();
+    for (slot, name) in names.iter().enumerate() {
+        slots.entry(name.clone()).or_default().push(slot as u32);
+    }
+    slots
+}
+
+/// Where messages of a height are filed.
+fn parts(
+    name: &ChainName,
+    sequence: u64,
+    slots: &HashMap<ChainName, Vec<u32>>,
+    heights: &Heights,
+) -> Vec<HeightKey> {
+    let slots = slots.get(name).into_iter().flatten();
+    slots
+        .map(|&slot| (slot, sequence))
+        .filter(|&key| heights.contains(key))
+        .collect()
+}
+
+/// What a height that was judged gave to what runs through all heights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Judged {
+    copies: Copies,
+    sums: Sums,
+    skipped_rounds: u64,
+    /// What it leaves to the next height of its chain.
+    after: ChainState,
+}
+
+/// All heights that were judged, those judged lately in memory.
+#[derive(Debug, Default)]
+struct JudgedHeights {
+    places: BTreeMap<NamedHeight, Option<Place>>,
+    lately: HashMap<NamedHeight, (u64, Judged)>,
+    spill: Spill,
+    clock: u64,
+}
+
+/// Judgements kept in memory.
+const JUDGED_LATELY: usize = 4096;
+
+impl JudgedHeights {
+    fn contains(&self, at: &NamedHeight) -> bool {
+        self.places.contains_key(at)
+    }
+
+    fn get(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
+        if let Some((_, judged)) = self.lately.get(at) {
+            return Ok(Some(judged.clone()));
+        }
+        let Some(&Some(place)) = self.places.get(at) else {
+            return Ok(None);
+        };
+        let mut record = Vec::new();
+        self.spill.read(place, &mut record)?;
+        Judged::read(&record).map(Some)
+    }
+
+    fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
+        let judged = self.get(at)?;
+        self.places.remove(at);
+        self.lately.remove(at);
+        Ok(judged)
+    }
+
+    fn insert(&mut self, at: NamedHeight, judged: Judged) -> io::Result<()> {
+        self.clock += 1;
+        self.places.insert(at.clone(), None);
+        self.lately.insert(at, (self.clock, judged));
+        if self.lately.len() <= JUDGED_LATELY {
+            return Ok(());
+        }
+        let mut clocks: Vec<u64> = self.lately.values().map(|(clock, _)| *clock).collect();
+        let (_, &mut middle, _) = clocks.select_nth_unstable(JUDGED_LATELY / 2);
+        for (at, (_, judged)) in self.lately.extract_if(|_, (clock, _)| *clock < middle) {
+            let place = self.spill.append(&judged.write())?;
+            self.places.insert(at, Some(place));
+        }
+        Ok(())
+    }
+
+    /// What the height judged before this one of its chain leaves to it.
+    fn state_before(&mut self, at: &NamedHeight) -> io::Result<Option<ChainState>> {
+        let earlier = self.places.range((at.0.clone(), 0)..at.clone()).next_back();
+        let Some(earlier) = earlier.map(|(earlier, _)| earlier.clone()) else {
+            return Ok(None);
+        };
+        Ok(self.get(&earlier)?.map(|judged| judged.after))
+    }
+
+    fn next(&self, at: &NamedHeight) -> Option<NamedHeight> {
+        let behind = (at.0.clone(), at.1.checked_add(1)?);
+        let (next, _) = self.places.range(behind..).next()?;
+        (next.0 == at.0).then(|| next.clone())
+    }
+}
+
+impl Judged {
+    fn write(&self) -> Vec<u8> {
+        let mut record = RecordWriter::default();
+        record.u32(self.copies.len() as u32);
+        for (&(ip, copies), &payloads) in &self.copies {
+            write_ip(&mut record, ip);
+            record.u64(copies);
+            record.u64(payloads);
+        }
+        record.u32(self.sums.len() as u32);
+        for (&(ip, kind), sum) in &self.sums {
+            write_ip(&mut record, ip);
+            record.u8(kind.index() as u8);
+            for number in [sum.messages, sum.useful, sum.repeats, sum.echoes] {
+                record.u64(number);
+            }
+        }
+        record.u64(self.skipped_rounds);
+        record.u32(self.after.validators.len() as u32);
+        for validator in &self.after.validators {
+            record.array(&validator.0);
+        }
+        let last = self.after.last_block;
+        record.u64(last.map_or(0, |(sequence, _)| sequence));
+        record.optional(last.as_ref().map(|(_, author)| &author.0));
+        record.0
+    }
+
+    fn read(record: &[u8]) -> io::Result<Self> {
+        let mut record = RecordReader(record);
+        let mut judged = Self::default();
+        for _ in 0..record.u32()? {
+            let key = (read_ip(&mut record)?, record.u64()?);
+            judged.copies.insert(key, record.u64()?);
+        }
+        for _ in 0..record.u32()? {
+            let ip = read_ip(&mut record)?;
+            let kind = *Kind::ALL
+                .get(usize::from(record.u8()?))
+                .ok_or(io::ErrorKind::InvalidData)?;
+            let sum = MessageSums {
+                messages: record.u64()?,
+                useful: record.u64()?,
+                repeats: record.u64()?,
+                echoes: record.u64()?,
+            };
+            judged.sums.insert((ip, kind), sum);
+        }
+        judged.skipped_rounds = record.u64()?;
+        for _ in 0..record.u32()? {
+            judged.after.validators.push(Address(record.array()?));
+        }
+        let sequence = record.u64()?;
+        judged.after.last_block = record.optional()?.map(|author| (sequence, Address(author)));
+        Ok(judged)
+    }
+}
+
+fn write_ip(record: &mut RecordWriter, ip: IpAddr) {
+    record.u8(u8::from(ip.is_ipv4()));
+    let octets = match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    record.array(&octets);
+}
+
+fn read_ip(record: &mut RecordReader<'_>) -> io::Result<IpAddr> {
+    let is_v4 = record.u8()? != 0;
+    let ip = Ipv6Addr::from(record.array::<16>()?);
+    Ok(match ip.to_ipv4_mapped() {
+        Some(ip) if is_v4 => IpAddr::V4(ip),
+        _ => IpAddr::V6(ip),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(number: u64) -> Judged {
+        Judged {
+            copies: [
+                (([10, 0, 0, 1].into(), number), 3),
+                (("fe80::1".parse().unwrap(), 2), number),
+                (("::ffff:10.0.0.1".parse().unwrap(), 7), 1),
+            ]
+            .into(),
+            sums: [(
+                ([10, 0, 0, 1].into(), Kind::Commit),
+                MessageSums {
+                    messages: number,
+                    useful: 1,
+                    repeats: 2,
+                    echoes: 3,
+                },
+            )]
+            .into(),
+            skipped_rounds: number,
+            after: ChainState {
+                validators: vec![Address([number as u8; 20]); 3],
+                last_block: number.is_multiple_of(2).then_some((number, Address([9; 20]))),
+                skipped_rounds: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn judgements_come_back_from_the_temporary_file() {
+        let mut heights = JudgedHeights::default();
+        let chain: ChainName = "1/0x".into();
+        let other: ChainName = "2/0x".into();
+        let many = 3 * JUDGED_LATELY as u64;
+        for sequence in 0..many {
+            heights
+                .insert((chain.clone(), sequence), judged(sequence))
+                .unwrap();
+        }
+        assert!(heights.lately.len() <= JUDGED_LATELY);
+        for sequence in [0, 1, many / 2, many - 1] {
+            let at = (chain.clone(), sequence);
+            assert_eq!(heights.get(&at).unwrap(), Some(judged(sequence)), "{sequence}");
+        }
+        let at = (chain.clone(), 2);
+        assert_eq!(heights.state_before(&at).unwrap(), Some(judged(1).after));
+        assert_eq!(heights.next(&at), Some((chain.clone(), 3)));
+        assert_eq!(heights.next(&(chain, many - 1)), None);
+        assert_eq!(heights.state_before(&(other, 5)).unwrap(), None);
+    }
+}

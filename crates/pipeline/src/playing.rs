@@ -1,0 +1,260 @@
+//! Reading at a pace, with updates: packets are dealt out when they are due, and a few times a second everybody says how things
+//! stand.
+//!
+//! What the workers are given is what they are given without a pace: a batch is cut as a whole, and handed out in pieces. Nor do
+//! pieces make a difference to anything that is told about a connection (see `bftap_capture::flow_table`), as long as the times in a batch
+//! rise; where they do not, time only advances behind the batch, as it does without a pace.
+
+use std::sync::atomic::Ordering;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use bftap_analysis::facts::CaptureFact;
+use bftap_analysis::{Now, WorkerTotals};
+use bftap_capture::packet::Batch;
+use bftap_model::{CaptureTime, Nanos};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::batch::SegmentBatch;
+use crate::captures::Captures;
+use crate::pacing::{Clock, Live, Moment, Schedule};
+use crate::reading::{Dealer, Dealt, Progress};
+use crate::seek::Seeker;
+use crate::threads::{Told, Work, ask, seek};
+
+/// Between two updates. With what it takes to judge and to write, rows are there half a second after the packet.
+const UPDATE: Nanos = Nanos::from_millis(250);
+
+/// How often an update comes when nothing was read, so that whoever looks knows that this is alive.
+const IDLE_UPDATE: Nanos = Nanos::from_secs(2);
+
+/// Packets that are due within this time are dealt out together.
+const PIECE: Nanos = Nanos::from_millis(10);
+
+/// A batch, and the readers that the taps in it belong to.
+pub(crate) struct Ahead {
+    batch: Batch,
+    readers: Vec<usize>,
+}
+
+/// Reads on a thread of its own, so that updates come also while a pipe gives nothing.
+pub(crate) fn read_ahead<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    mut captures: Captures,
+) -> (Receiver<Ahead>, ScopedJoinHandle<'scope, Captures>) {
+    let (ahead, batches) = bounded(1);
+    let reading = scope.spawn(move || {
+        while let Some(batch) = captures.merged.next_batch() {
+            let readers = captures.merged.taps().iter().map(|tap| tap.reader).collect();
+            if ahead.send(Ahead { batch, readers }).is_err() {
+                break;
+            }
+        }
+        captures
+    });
+    (batches, reading)
+}
+
+/// See the module's documentation.
+pub(crate) struct Player<'a> {
+    clock: &'a dyn Clock,
+    schedule: Schedule,
+    queues: &'a [Sender<Work>],
+    told: &'a Sender<Told>,
+    progress: &'a Progress,
+    /// Captures by reader, as far as they were played.
+    captures: Vec<CaptureFact>,
+    /// Captures that could not be opened.
+    failed: Vec<CaptureFact>,
+    tcp_packets: u64,
+    latest: Option<CaptureTime>,
+    dealt: Nanos,
+    next_update: Nanos,
+    last_update: Nanos,
+    /// Something was dealt out since the last update.
+    changed: bool,
+}
+
+/// A worker is gone: there is no point in going on.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl<'a> Player<'a> {
+    pub(crate) fn new(
+        live: Live<'a>,
+        (captures, failed): (Vec<CaptureFact>, Vec<CaptureFact>),
+        queues: &'a [Sender<Work>],
+        told: &'a Sender<Told>,
+        progress: &'a Progress,
+    ) -> Self {
+        let now = live.clock.now();
+        Self {
+            clock: live.clock,
+            schedule: Schedule::new(live.pace),
+            queues,
+            told,
+            progress,
+            captures,
+            failed,
+            tcp_packets: 0,
+            latest: None,
+            dealt: now,
+            next_update: Nanos(now.0 + UPDATE.0),
+            last_update: now,
+            changed: false,
+        }
+    }
+
+    /// Plays everything.
+    pub(crate) fn play(
+        &mut self,
+        batches: &Receiver<Ahead>,
+        dealer: &mut Dealer,
+        seeker: &mut Seeker,
+    ) -> Result<(), Gone> {
+        loop {
+            let wait = self.next_update.0.saturating_sub(self.clock.now().0).max(0);
+            match batches.recv_timeout(Duration::from_nanos(wait.unsigned_abs())) {
+                Ok(ahead) => {
+                    self.play_batch(&ahead, dealer, seeker)?;
+                    if seeker.is_due(dealer.dealt()) {
+                        seek(seeker, self.queues, self.progress, false).ok_or(Gone)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.clock.sleep_until(self.next_update);
+                    self.update_if_due(dealer, seeker)?;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn play_batch(&mut self, ahead: &Ahead, dealer: &mut Dealer, seeker: &Seeker) -> Result<(), Gone> {
+        let mut order = Vec::with_capacity(ahead.batch.records.len());
+        let mut shards = dealer.deal_noting(&ahead.batch, Some(&mut order));
+        let end = order.iter().map(|dealt| dealt.seen).max();
+        let rises = order.is_sorted_by_key(|dealt| dealt.seen)
+            && order
+                .first()
+                .zip(self.latest)
+                .is_none_or(|(first, latest)| first.seen >= latest);
+        let mut rest = &order[..];
+        let mut reached = order.first().map_or(CaptureTime::MIN, |first| first.seen);
+        loop {
+            let now = self.clock.now();
+            let mut due = None;
+            let count = rest
+                .iter()
+                .position(|dealt| {
+                    reached = reached.max(dealt.seen);
+                    due = Some(self.schedule.due(reached, now)).filter(|due| *due > now);
+                    due.is_some()
+                })
+                .unwrap_or(rest.len());
+            let (piece, later) = rest.split_at(count);
+            rest = later;
+            if later.is_empty() {
+                self.deal_out(piece, &ahead.readers, &mut shards, end)?;
+                return self.update_if_due(dealer, seeker);
+            }
+            if !piece.is_empty() {
+                let now = piece.last().map(|last| last.seen).filter(|_| rises);
+                self.deal_out(piece, &ahead.readers, &mut shards, now)?;
+            }
+            self.update_if_due(dealer, seeker)?;
+            let due = due.map_or(now, |due| due.max(Nanos(now.0.saturating_add(PIECE.0))));
+            self.clock.sleep_until(due.min(self.next_update));
+        }
+    }
+
+    /// Hands the next packets of a batch to the workers. `now`: time has come this far.
+    fn deal_out(
+        &mut self,
+        piece: &[Dealt],
+        readers: &[usize],
+        shards: &mut [SegmentBatch],
+        now: Option<CaptureTime>,
+    ) -> Result<(), Gone> {
+        let mut counts = vec![0_usize; shards.len()];
+        let mut bytes = 0;
+        for dealt in piece {
+            bytes += u64::from(dealt.len);
+            self.tcp_packets += u64::from(dealt.tcp);
+            let reader = readers.get(usize::from(dealt.tap.0));
+            if let Some(capture) = reader.and_then(|&reader| self.captures.get_mut(reader)) {
+                capture.packets += 1;
+                capture.bytes += u64::from(dealt.len);
+            }
+            if let Some(shard) = dealt.shard {
+                counts[shard as usize] += 1;
+            }
+            self.latest = self.latest.max(Some(dealt.seen));
+        }
+        self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.progress
+            .packets
+            .fetch_add(piece.len() as u64, Ordering::Relaxed);
+        for ((shard, count), queue) in shards.iter_mut().zip(counts).zip(self.queues) {
+            let mut segments = shard.take(count);
+            segments.now = now;
+            if !segments.segments.is_empty() || now.is_some() {
+                queue.send(Work::Segments(segments)).map_err(|_| Gone)?;
+            }
+        }
+        if let Some(last) = piece.last() {
+            let now = self.clock.now();
+            self.dealt = self.schedule.due(last.seen, now).min(now);
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    fn update_if_due(&mut self, dealer: &Dealer, seeker: &Seeker) -> Result<(), Gone> {
+        let now = self.clock.now();
+        if now < self.next_update {
+            return Ok(());
+        }
+        self.next_update = Nanos(now.0.saturating_add(UPDATE.0));
+        let idle = !self.changed && now.0.saturating_sub(self.last_update.0) < IDLE_UPDATE.0;
+        if idle {
+            return Ok(());
+        }
+        // One at a time: where judging or writing takes longer than the time between updates, they become fewer.
+        if self.progress.updating.swap(true, Ordering::AcqRel) {
+            self.next_update = Nanos(now.0.saturating_add(PIECE.0));
+            return Ok(());
+        }
+        self.changed = false;
+        self.last_update = now;
+        let queued = self.queues.iter().map(|queue| queue.len() as u64).sum();
+        self.progress.queued_batches.store(queued, Ordering::Relaxed);
+        self.progress
+            .queued_observations
+            .store(self.told.len() as u64, Ordering::Relaxed);
+        let at = Moment {
+            seen: self.latest,
+            dealt: self.dealt,
+        };
+        let mut totals = WorkerTotals::default();
+        let mut open = Vec::new();
+        for worker in ask(self.queues, Work::Tell).ok_or(Gone)? {
+            totals.add(worker.totals);
+            open.extend(worker.open);
+        }
+        totals.searched_bytes = seeker.searched();
+        for (name, count) in dealer.limits() {
+            *totals.limits.entry((*name).to_owned()).or_default() += count;
+        }
+        let mut read = dealer.facts();
+        read.tcp_packets = self.tcp_packets;
+        read.captures = self.captures.iter().chain(&self.failed).cloned().collect();
+        let now = Now {
+            read,
+            totals,
+            open,
+            last: false,
+        };
+        self.told.send(Told::Update(Box::new(now), at)).map_err(|_| Gone)
+    }
+}
