@@ -2,6 +2,7 @@
 
 mod away;
 mod facts;
+mod full_disk;
 mod schema;
 mod server_errors;
 mod servers;
