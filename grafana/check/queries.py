@@ -28,15 +28,16 @@ class Problems(list):
         self.append(f"{where}: {text}")
 
 
-def check_dashboard(name, connections, run_name, given, problems, report):
-    """Every query of one dashboard on both databases."""
+def check_dashboard(name, connections, run_name, given, problems, report, before_s=0):
+    """Every query of one dashboard on both databases, in the range of the run or one that begins so much before."""
     answers = {}
     for database in connections:
         run = database.value("SELECT MAX(run_id) FROM run WHERE name = %s AND state <> 'failed'", run_name)
         if run is None:
             raise SystemExit(f"{database.name}: no run is named {run_name}")
         dashboard = load(database.name, name)
-        range_ = Range(*run_range(database, run))
+        first_ms, last_ms = run_range(database, run)
+        range_ = Range(first_ms - before_s * 1000, last_ms)
         variables = Variables(database, dashboard, range_, {"run": run, "datasource": "x", **given})
         for variable, _, columns, rows in variables.asked:
             answers.setdefault(("variable", variable), {})[database.name] = (columns, [r[:1] for r in rows])
@@ -214,7 +215,9 @@ def main():
     arguments = parser.parse_args()
     connections = databases.connected(arguments)
     problems, report = Problems(), []
-    check_dashboard("consensus", connections, arguments.run, {}, problems, report)
+    # The run's own time, and so long a range that sums over minutes are read.
+    for before_s in (0, 3 * 3600):
+        check_dashboard("consensus", connections, arguments.run, {}, problems, report, before_s)
     for sequence in arguments.sequence:
         check_dashboard("one-sequence", connections, arguments.run, {"sequence": sequence}, problems, report)
     if arguments.durations:
