@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bftap_store::{Access, CountRow, RunId, StoreUrl, open};
+use bftap_store::rows::CountRow;
+use bftap_store::{Access, RunId, StoreUrl, open};
 use bftap_testkit::proxy::{CommitProxy, Fate};
 use bftap_testkit::servers::{Database, DatabaseServer, Durability};
 use tempfile::TempDir;

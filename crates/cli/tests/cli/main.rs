@@ -8,6 +8,7 @@ mod messages;
 mod other_commands;
 mod readme;
 mod secrets;
+mod servers;
 mod simulate;
 mod store;
 mod stored;
