@@ -18,7 +18,7 @@ const DISK: &str = "BFTAP_TEST_DISK";
 #[test]
 fn results_wait_until_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let script = r#"mount -t tmpfs -o size=3m none "$1" && exec "$0" --exact full_disk::on_the_small_disk --nocapture"#;
+    let script = r#"mount -t tmpfs -o size=16m none "$1" && exec "$0" --exact full_disk::on_the_small_disk --nocapture"#;
     let command = |what: &str| {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", what]);
@@ -78,7 +78,7 @@ async fn on_the_small_disk() {
     }
     // As much as there is.
     let mut filled = 0_u64;
-    while std::fs::write(disk.join(format!("ballast{filled}")), vec![1; 16 << 10]).is_ok() {
+    while std::fs::write(disk.join(format!("ballast{filled}")), vec![1; 64 << 10]).is_ok() {
         filled += 1;
     }
     std::fs::write(&ballast, [1; 4096]).unwrap_or_default();
