@@ -5,6 +5,7 @@ mod checkpoint;
 mod common;
 mod messages;
 mod other_commands;
+mod paced;
 mod readme;
 mod secrets;
 mod simulate;
