@@ -93,7 +93,7 @@ impl Field for Option<i64> {
 }
 
 impl Field for bool {
-    const TEXT: bool = false;
+    const TEXT: Self = false;
     fn value(&self) -> Value<'_> {
         Value::Int(Some(i64::from(*self)))
     }

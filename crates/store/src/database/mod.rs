@@ -175,7 +175,14 @@ impl<D: Driver> SqlStore<D> {
         names: &mut Names,
     ) -> Result<(), Failure> {
         if claim(&mut self.driver, run, number).await? == Turn::DoneBefore {
-            return Ok(());
+            // The number alone could be that of rows, too.
+            let state = transaction::state(&mut self.driver, run).await?;
+            let complete = state.is_some_and(|(state, _)| state == RunState::Complete.as_str());
+            return if complete {
+                Ok(())
+            } else {
+                Err(Failure::TakenOver(run))
+            };
         }
         lists::replace(&mut self.driver, run, names, facts).await?;
         lists::set_totals(&mut self.driver, run, facts).await?;

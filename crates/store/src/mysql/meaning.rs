@@ -31,3 +31,30 @@ fn of_number(number: u16) -> Meaning {
         _ => Meaning::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        for (number, meaning) in [
+            (1045, Meaning::Login),
+            (1049, Meaning::NoDatabase),
+            (1044, Meaning::NoRights),
+            (1142, Meaning::NoRights),
+            (1792, Meaning::NoRights),
+            (1040, Meaning::Busy),
+            (1205, Meaning::Busy),
+            (1213, Meaning::Busy),
+            (1021, Meaning::Full),
+            (1114, Meaning::Full),
+            (1053, Meaning::Gone),
+            (1927, Meaning::Gone),
+            (1146, Meaning::Other),
+            (1264, Meaning::Other),
+        ] {
+            assert_eq!(of_number(number), meaning, "{number}");
+        }
+    }
+}

@@ -61,8 +61,7 @@ pub(crate) async fn open(store: String, url: &str, access: Access) -> Result<Sql
 }
 
 /// Whatever the server's or the user's settings are: no time zone, strings as in standard SQL, and each statement sees what
-/// was committed before it. A lock that does not come within a minute is an error, not a program that hangs; a plan for
-/// one value is good for all, since every query is about a run.
+/// was committed before it. A lock that does not come within a minute is an error, not a program that hangs.
 const SESSION: &str = "SET TIME ZONE 'UTC'; SET standard_conforming_strings = on; \
      SET default_transaction_isolation = 'read committed'; SET lock_timeout = '60s'; SET client_min_messages = warning";
 

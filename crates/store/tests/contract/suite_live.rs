@@ -109,6 +109,13 @@ pub(crate) async fn any_verb_may_be_repeated(backend: &impl Backend) {
         ),
         "{error}"
     );
+    // The number of rows that are there is not that of the end.
+    let error = store(backend)
+        .await
+        .finish_run(run, 2, &run_facts(), 2)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::TakenOver { .. }), "{error}");
     for _ in 0..3 {
         store(backend)
             .await
