@@ -320,7 +320,7 @@ pub enum StoreError {
         waited_s: u64,
         /// The last error.
         #[source]
-        source: Box<StoreError>,
+        source: Box<Self>,
     },
     /// The file for batches that wait for the database cannot be used.
     #[error(

@@ -85,13 +85,10 @@ async fn serve(listener: TcpListener, render: Render) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of descriptors, or the peer has left: others may come.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, or the peer has left: others may come.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let render = Arc::clone(&render);
         tokio::spawn(async move {

@@ -121,7 +121,7 @@ impl Sheet {
             updates: Counter::default(),
             chain_height: Gauges::default(),
             chain_round: Gauges::default(),
-            messages: [const { () }; 4].map(|()| Counters::default()),
+            messages: Default::default(),
             sessions: Gauges::default(),
             consensus_messages: Counter::default(),
             gaps: Counter::default(),

@@ -6,6 +6,7 @@ mod common;
 mod crash;
 mod messages;
 mod other_commands;
+mod paced;
 mod readme;
 mod secrets;
 mod servers;

@@ -58,7 +58,7 @@ pub(super) fn write(batch: &Batch) -> Vec<u8> {
         to.text(&row.chain);
         to.u64(row.sequence);
         to.u64(row.round);
-        to.optional(row.proposer.as_ref(), |to, proposer| to.text(proposer));
+        to.optional(row.proposer.as_ref(), Writer::text);
         to.optional(row.validators, |to, number| to.u64(number.into()));
         to.optional(row.quorum, |to, number| to.u64(number.into()));
         for time in [row.preprepare_ns, row.prepared_ns, row.committed_ns] {

@@ -271,8 +271,8 @@ fn at_once(heights: impl Iterator<Item = HeightFacts>, links: u64) -> BTreeMap<S
 #[test]
 fn whatever_fails_all_rows_are_there_once_and_in_order() {
     let (mut repeated, mut calls) = (0, 0);
-    for seed in 1..=8 {
-        let fake = Fake::failing(seed, 30);
+    for seed in 1..=3 {
+        let fake = Fake::failing(seed, 20);
         played(&fake, 40, &WriterOptions::default()).unwrap();
         fake.with(|world| {
             assert_eq!(world.rows, at_once((0..40).map(height), 40), "seed {seed}");
@@ -290,7 +290,7 @@ fn whatever_fails_all_rows_are_there_once_and_in_order() {
         });
     }
     assert!(
-        repeated > 0 && calls > 8 * 42,
+        repeated > 0 && calls > 3 * 42,
         "there was something to repeat: {repeated} of {calls}"
     );
 }

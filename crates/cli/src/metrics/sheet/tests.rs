@@ -62,10 +62,14 @@ fn full_sheet() -> Sheet {
     sheet
 }
 
-/// Families and samples, read as strictly as Prometheus does; panics where it would refuse.
-fn parse(text: &str) -> (BTreeMap<String, String>, Vec<(String, String, f64)>) {
+/// Name, labels and value of each sample.
+type Samples = Vec<(String, String, f64)>;
+
+/// Samples, read as strictly as Prometheus does; panics where it would refuse.
+fn parse(text: &str) -> Samples {
     assert!(text.ends_with("# EOF\n"), "{text}");
-    let (mut families, mut samples) = (BTreeMap::new(), Vec::new());
+    let mut families: BTreeMap<String, String> = BTreeMap::new();
+    let mut samples = Vec::new();
     for line in text.lines() {
         let name_ok = |name: &str| {
             name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -120,13 +124,13 @@ fn parse(text: &str) -> (BTreeMap<String, String>, Vec<(String, String, f64)>) {
         }
         samples.push((name.to_owned(), labels.to_owned(), value));
     }
-    (families, samples)
+    samples
 }
 
 #[test]
 fn what_is_served_is_what_the_page_documents() {
     let text = full_sheet().render();
-    let (_, samples) = parse(&text);
+    let samples = parse(&text);
     let served: BTreeSet<&str> = samples.iter().map(|(name, ..)| name.as_str()).collect();
     let documented: BTreeSet<&str> = PAGE
         .lines()
@@ -165,7 +169,7 @@ fn labels_are_bounded() {
     };
     sheet.update(&update, Duration::ZERO);
     sheet.update(&update, Duration::ZERO);
-    let (_, samples) = parse(&sheet.render());
+    let samples = parse(&sheet.render());
     let messages = samples.iter().filter(|(name, ..)| name == "bftap_messages_total");
     let values: Vec<_> = messages.collect();
     assert_eq!(values.len(), RECEIVERS + 1);
@@ -186,7 +190,7 @@ fn counters_never_fall() {
         };
         sheet.update(&update, Duration::ZERO);
     }
-    let (_, samples) = parse(&sheet.render());
+    let samples = parse(&sheet.render());
     assert!(
         samples
             .iter()
