@@ -48,6 +48,7 @@ struct StoreTable {
     spool_mib: Option<u32>,
     spool_folder: Option<PathBuf>,
     patience_seconds: Option<u32>,
+    answer_seconds: Option<u32>,
 }
 
 /// `[limits]`: how much may be held. Sizes are bytes.
@@ -142,14 +143,15 @@ impl Config {
     /// What the writer of the store does while the database is away.
     pub(crate) fn writer(&self) -> WriterOptions {
         let default = WriterOptions::default();
-        let patience = self.store.patience_seconds.map(u64::from);
+        let seconds = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
         WriterOptions {
             spool_bytes: self
                 .store
                 .spool_mib
                 .map_or(default.spool_bytes, |mib| u64::from(mib) << 20),
             spool_folder: self.store.spool_folder.clone().unwrap_or(default.spool_folder),
-            patience: patience.map_or(default.patience, Duration::from_secs),
+            patience: seconds(self.store.patience_seconds).unwrap_or(default.patience),
+            answer: seconds(self.store.answer_seconds).unwrap_or(default.answer),
         }
     }
 
@@ -236,6 +238,9 @@ impl ConfigFile {
             }
         };
         self.limits.check()?;
+        if self.store.answer_seconds == Some(0) {
+            return Err(("store.answer_seconds", "1 or more".to_owned()));
+        }
         if self.store.spool_mib == Some(0) {
             return Err(("store.spool_mib", "1 or more".to_owned()));
         }
@@ -388,12 +393,15 @@ mod tests {
         assert_eq!(options.flows.direction_bytes, 3);
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);
-        let config =
-            parse("[store]\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\n").unwrap();
+        let config = parse(
+            "[store]\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\nanswer_seconds = 10\n",
+        )
+        .unwrap();
         let expected = WriterOptions {
             spool_bytes: 3 << 20,
             spool_folder: "here".into(),
             patience: Duration::from_secs(9),
+            answer: Duration::from_secs(10),
         };
         assert_eq!(config.writer(), expected);
     }

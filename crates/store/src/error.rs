@@ -310,6 +310,15 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The connection stands, and nothing comes back on it.
+    #[error(
+        "the database has not answered for {waited_s} s; is it overloaded, or was it cut off? (answer_seconds under [store] in the \
+         configuration is how long is waited)"
+    )]
+    NoAnswer {
+        /// How long was waited, in seconds.
+        waited_s: u64,
+    },
     /// The database was away for too long.
     #[error(
         "the database did not come back within {waited_s} s, and what was still to be written is lost; see to it and analyse again, or \
@@ -354,6 +363,7 @@ impl StoreError {
                 | Self::UnknownHost { .. }
                 | Self::Unreachable { .. }
                 | Self::Silent { .. }
+                | Self::NoAnswer { .. }
                 | Self::ConnectionLost { .. }
                 | Self::Busy { .. }
         )

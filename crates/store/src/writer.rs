@@ -41,15 +41,22 @@ pub struct WriterOptions {
     pub spool_folder: PathBuf,
     /// How long the end of an analysis waits for a database that is away.
     pub patience: Duration,
+    /// How long a batch may go without an answer until the connection counts as lost: a host that vanished never says so. The end of a run
+    /// may take [`END_TAKES`] times as long.
+    pub answer: Duration,
 }
 
+/// How much longer the end of a run may take than a batch: it removes the run before it.
+const END_TAKES: u32 = 20;
+
 impl Default for WriterOptions {
-    /// 1 GiB in the system's folder for temporary files; 5 minutes.
+    /// 1 GiB in the system's folder for temporary files; 5 minutes; 1 minute.
     fn default() -> Self {
         Self {
             spool_bytes: 1 << 30,
             spool_folder: std::env::temp_dir(),
             patience: Duration::from_secs(300),
+            answer: Duration::from_secs(60),
         }
     }
 }
@@ -109,7 +116,8 @@ impl StoreWriter {
         let (ready, begun) = sync_channel(1);
         let spool = Spool::create(&options.spool_folder, options.spool_bytes)?;
         let queue = Arc::new(Queue::new(spool, run.live, clock()));
-        let (of_thread, run, patience) = (Arc::clone(&queue), run.clone(), options.patience);
+        let (of_thread, run) = (Arc::clone(&queue), run.clone());
+        let (patience, answer) = (options.patience, options.answer);
         let work = move || -> Result<(), StoreError> {
             let mut opener = opener;
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,6 +138,7 @@ impl StoreWriter {
                 run: id,
                 queue: of_thread,
                 patience,
+                answer,
             };
             server.serve()
         };

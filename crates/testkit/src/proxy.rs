@@ -132,13 +132,16 @@ fn requests(
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     let ended = loop {
-        let len = client.read(&mut buffer)?;
-        if len == 0 {
-            break Ok(());
-        }
+        let len = match client.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(len) => len,
+            Err(error) => break Err(error),
+        };
         let request = &buffer[..len];
         if !is_commit(request) {
-            server.write_all(request)?;
+            if let Err(error) = server.write_all(request) {
+                break Err(error);
+            }
             continue;
         }
         let number = shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
@@ -151,13 +154,12 @@ fn requests(
         }
         let sent = server.write_all(request);
         (shared.behind)(number);
-        if fate == Fate::CutBehind {
+        if fate == Fate::CutBehind || sent.is_err() {
             break sent;
         }
-        sent?;
     };
     let _ = client.shutdown(Shutdown::Both);
-    let _ = server.shutdown(Shutdown::Write);
+    let _ = server.shutdown(Shutdown::Both);
     ended
 }
 
@@ -173,15 +175,21 @@ fn is_commit(request: &[u8]) -> bool {
 
 fn copy(mut from: TcpStream, mut to: TcpStream, wanted: impl Fn(&[u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let len = from.read(&mut buffer)?;
-        if len == 0 {
-            return to.shutdown(Shutdown::Write);
+    let ended = loop {
+        // A server that is killed ends its connections, some of them with a reset.
+        match from.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(len) if wanted(&buffer[..len]) => {
+                if let Err(error) = to.write_all(&buffer[..len]) {
+                    break Err(error);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => break Err(error),
         }
-        if wanted(&buffer[..len]) {
-            to.write_all(&buffer[..len])?;
-        }
-    }
+    };
+    let _ = to.shutdown(Shutdown::Both);
+    ended
 }
 
 #[cfg(test)]

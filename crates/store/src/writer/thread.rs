@@ -8,7 +8,7 @@ use bftap_analysis::facts::RunFacts;
 use tokio::runtime::Runtime;
 
 use super::queue::{Order, Queue};
-use super::{Opener, clock, now_ns};
+use super::{END_TAKES, Opener, clock, now_ns};
 use crate::StoreError;
 use crate::spool::Told;
 use crate::store::{Batch, LiveState, RunId, Store};
@@ -26,6 +26,8 @@ pub(super) struct Server {
     pub(super) queue: Arc<Queue>,
     /// How long the end of the analysis waits for a database that is away.
     pub(super) patience: Duration,
+    /// How long a batch may go without an answer.
+    pub(super) answer: Duration,
 }
 
 /// What is to be done, with its number.
@@ -102,10 +104,21 @@ impl Server {
         let mut away: Option<Instant> = None;
         loop {
             let done = match &mut self.store {
-                Some(store) => self.runtime.block_on(match verb {
-                    Verb::Write(number, batch) => store.write(self.run, number, batch),
-                    Verb::Finish(number, facts) => store.finish_run(self.run, number, facts, now_ns()),
-                }),
+                Some(store) => {
+                    let (verb, limit) = match verb {
+                        Verb::Write(number, batch) => (store.write(self.run, number, batch), self.answer),
+                        Verb::Finish(number, facts) => {
+                            let verb = store.finish_run(self.run, number, facts, now_ns());
+                            (verb, self.answer * END_TAKES)
+                        }
+                    };
+                    let answered = async { tokio::time::timeout(limit, verb).await };
+                    self.runtime.block_on(answered).unwrap_or_else(|_| {
+                        Err(StoreError::NoAnswer {
+                            waited_s: limit.as_secs(),
+                        })
+                    })
+                }
                 None => match self.runtime.block_on(self.opener.open()) {
                     Ok(store) => {
                         self.store = Some(store);

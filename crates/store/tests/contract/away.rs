@@ -26,6 +26,8 @@ struct World {
     percent: u64,
     /// While this is set, nothing works.
     away: bool,
+    /// So many calls are done and never answered.
+    mute: u64,
     /// Wrong for good.
     wrong: bool,
     number: i64,
@@ -176,6 +178,20 @@ fn no<T: Send + 'static>() -> Answer<'static, T> {
     Box::pin(async { Err(StoreError::Stopped) })
 }
 
+impl Fake {
+    fn answer(&self, done: Result<(), StoreError>) -> Answer<'static, ()> {
+        let mute = self.with(|world| {
+            let mute = world.mute > 0;
+            world.mute = world.mute.saturating_sub(1);
+            mute
+        });
+        if mute {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async { done })
+    }
+}
+
 impl Store for Fake {
     fn begin_run<'a>(&'a mut self, _: &'a NewRun, _: i64) -> Answer<'a, RunId> {
         Box::pin(async { Ok(RunId(1)) })
@@ -183,13 +199,13 @@ impl Store for Fake {
 
     fn write<'a>(&'a mut self, _: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()> {
         let done = self.with(|world| world.commit(number, |world| world.put(batch)));
-        Box::pin(async { done })
+        self.answer(done)
     }
 
     fn finish_run<'a>(&'a mut self, _: RunId, number: i64, facts: &'a RunFacts, _: i64) -> Answer<'a, ()> {
         let done =
             self.with(|world| world.commit(number, |world| world.finished = Some(format!("{facts:?}"))));
-        Box::pin(async { done })
+        self.answer(done)
     }
 
     fn fail_run<'a>(&'a mut self, _: RunId, problem: &'a str, _: i64) -> Answer<'a, ()> {
@@ -409,6 +425,25 @@ fn patience_ends_and_says_so() {
     assert!(matches!(**source, StoreError::Full { .. }));
     assert!(error.to_string().contains("patience_seconds"), "{error}");
     fake.with(|world| assert_eq!(world.finished, None));
+}
+
+#[test]
+fn a_database_that_falls_silent_is_asked_again() {
+    let fake = Fake::default();
+    let options = WriterOptions {
+        answer: Duration::from_millis(50),
+        ..WriterOptions::default()
+    };
+    let mut writer = fake.writer(true, &options);
+    fake.with(|world| world.mute = 2);
+    for sequence in 0..5 {
+        writer.update(update(sequence), None, Duration::ZERO).unwrap();
+    }
+    writer.finish(run_facts()).unwrap();
+    fake.with(|world| {
+        assert!(world.finished.is_some() && world.mute == 0);
+        assert_eq!(world.repeated, 2, "it was committed, and is not done twice");
+    });
 }
 
 #[test]
