@@ -38,10 +38,10 @@ def plain(value):
 
 
 def mysql(url):
-    import pymysql
+    import MySQLdb
 
     part = urlsplit(url)
-    connection = pymysql.connect(
+    connection = MySQLdb.connect(
         host=part.hostname or "127.0.0.1", port=part.port or 3306, user=unquote(part.username or ""),
         password=unquote(part.password or ""), database=part.path.lstrip("/"), charset="utf8mb4",
         init_command=f"SET time_zone = '{ZONE_MYSQL}', sql_mode = 'ONLY_FULL_GROUP_BY,STRICT_ALL_TABLES'",

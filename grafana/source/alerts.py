@@ -168,8 +168,8 @@ RULES = [
     Rule(
         "bftap-monitor-silent", "Monitor silent",
         "{{ .Labels.run }}: nothing was written for {{ .Values.A }} s",
-        """A live run is not finished, and bftap has not written to this database for more than 30 seconds, though it writes twice a
-        second while packets come. What the dashboards show is old.""",
+        """A live run is not finished, and bftap has not written to this database for more than 30 seconds. It writes twice a second while
+        packets come: so it is dead, cannot reach the database, or captures nothing at all. What the dashboards show is old.""",
         """Is the process alive, and its capture? While the database is away bftap spools to disk and drains later: then this rule resolves by
         itself. A run that was killed is replaced when it is started again under its name. The rule gives up after a day.""",
         sql=f"""

@@ -44,7 +44,8 @@ fn counted(sequence: u64, first_seen: i64) -> Batch {
     let mut fact = round(sequence);
     fact.round = sequence % 3 / 2;
     fact.preprepare_ns = Some(at(first_seen));
-    fact.committed_ns = (sequence % 4 > 0).then(|| at(first_seen + 40_000_000 + sequence as i64 * 1000));
+    fact.committed_ns =
+        (!sequence.is_multiple_of(4)).then(|| at(first_seen + 40_000_000 + sequence as i64 * 1000));
     batch.rounds.push(fact);
     batch
 }
