@@ -140,7 +140,7 @@ RULES = [
     Rule(
         "bftap-loss", "Loss",
         "{{ .Labels.run }}: {{ .Values.A }} more {{ .Labels.what }}",
-        """Within the newest 1,200 batches (ten minutes, at two a second) traffic was lost or could not be read. Counts are lower bounds where
+        """Within the newest 1,200 batches (five minutes, at four a second) traffic was lost or could not be read. Counts are lower bounds where
         the loss falls, and rounds may seem to lack votes that were sent.""",
         """Look at What could not be read and at Sessions in the dashboard Consensus. Gaps: the capture or the mirror drops packets. Sessions
         not read: a node's secrets do not arrive (bftap keys check). Messages that do not decode: another dialect or version than
@@ -168,7 +168,7 @@ RULES = [
     Rule(
         "bftap-monitor-silent", "Monitor silent",
         "{{ .Labels.run }}: nothing was written for {{ .Values.A }} s",
-        """A live run is not finished, and bftap has not written to this database for more than 30 seconds. It writes twice a second while
+        """A live run is not finished, and bftap has not written to this database for more than 30 seconds. It writes several times a second while
         packets come: so it is dead, cannot reach the database, or captures nothing at all. What the dashboards show is old.""",
         """Is the process alive, and its capture? While the database is away bftap spools to disk and drains later: then this rule resolves by
         itself. A run that was killed is replaced when it is started again under its name. The rule gives up after a day.""",

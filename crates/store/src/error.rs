@@ -9,7 +9,7 @@ use crate::store::RunId;
 #[non_exhaustive]
 pub enum StoreError {
     /// The store is `none`.
-    #[error("no store is given: name one with --store sqlite://FILE")]
+    #[error("no store is given: name one with --store, for example sqlite://FILE")]
     NoStore,
     /// The URL of a server cannot be read.
     #[error(

@@ -27,9 +27,10 @@ pub struct CheckedRun {
 /// What [`Store::prune`](crate::Store::prune) is to remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prune {
-    /// Complete and failed runs that ended before this time of the machine's clock are removed.
+    /// Complete and failed runs that ended before this time of the machine's clock are removed, and those that were killed and not written
+    /// since.
     pub runs_before_ns: Option<i64>,
-    /// Of runs that stay, rows of heights before this capture time are removed; their sums per minute stay.
+    /// Of complete runs that stay, and of monitors that go on, rows of heights before this capture time are removed; their sums per minute stay.
     pub detail_before_ns: Option<i64>,
 }
 

@@ -113,11 +113,17 @@ impl fmt::Debug for StoreUrl {
 /// Writes `scheme://user:***@host/...` and nothing of the options, which may hold a password too.
 ///
 /// Everything up to the last `@` counts as user and password, so a password that should have been percent-encoded
-/// (`/`, `?`, `#`, `@`) does not show either.
+/// (`/`, `#`, `@`) does not show either. With a `?` before it nobody knows which part is what: then nothing shows.
 fn write_without_password(f: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     write!(f, "{scheme}://")?;
+    if rest
+        .rsplit_once('@')
+        .is_some_and(|(before, _)| before.contains('?'))
+    {
+        return f.write_str("...");
+    }
     let place = match rest.rsplit_once('@') {
         Some((user, place)) => {
             match user.split_once(':') {
@@ -139,7 +145,9 @@ fn write_without_password(f: &mut fmt::Formatter<'_>, url: &str) -> fmt::Result 
 #[non_exhaustive]
 pub enum ParseStoreUrlError {
     /// Nothing before a colon.
-    #[error("not a store URL: write `sqlite://FILE` for a SQLite file, or `none`")]
+    #[error(
+        "not a store URL: write sqlite://FILE, mysql://USER@HOST/DATABASE, postgres://USER@HOST/DATABASE, or none"
+    )]
     NoScheme,
     /// A scheme of something else.
     #[error("unknown kind of store: use sqlite://FILE, mysql://..., postgres://... or none")]
@@ -213,7 +221,13 @@ mod tests {
     fn passwords_are_never_shown() {
         for (text, shown) in [
             ("mysql://ann:hunter2@db:3306/bft", "mysql://ann:***@db:3306/bft"),
-            ("mysql://ann:hun/ter2@x?hunter2#@db/bft", "mysql://ann:***@db/bft"),
+            ("mysql://ann:hun/ter2@x#hunter2@db/bft", "mysql://ann:***@db/bft"),
+            ("mysql://ann:hun/ter2@x?hunter2#@db/bft", "mysql://..."),
+            ("postgres://db/bft?user=ann&password=hunter2@ss", "postgres://..."),
+            (
+                "postgres://db:5432/bft?user=ann&password=p@hunter2",
+                "postgres://...",
+            ),
             ("mysql://ann@db/bft", "mysql://ann@db/bft"),
             (
                 "postgres://db/bft?user=ann&password=hunter2",

@@ -49,6 +49,22 @@ pub struct WriterOptions {
 /// How much longer the end of a run may take than a batch: it removes the run before it.
 const END_TAKES: u32 = 20;
 
+/// How much longer opening may take than a batch: it may wait for another program that makes the tables.
+const OPENING_TAKES: u32 = 2;
+
+/// What a database answers, if it does so in time.
+async fn within<T>(
+    limit: Duration,
+    verb: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, verb).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::NoAnswer {
+            waited_s: limit.as_secs(),
+        }),
+    }
+}
+
 impl Default for WriterOptions {
     /// 1 GiB in the system's folder for temporary files; 5 minutes; 1 minute.
     fn default() -> Self {
@@ -125,8 +141,8 @@ impl StoreWriter {
                 .build()
                 .map_err(StoreError::Thread)?;
             let (store, id) = runtime.block_on(async {
-                let mut store = opener.open().await?;
-                let id = store.begin_run(&run, now_ns()).await?;
+                let mut store = within(answer * OPENING_TAKES, opener.open()).await?;
+                let id = within(answer * END_TAKES, store.begin_run(&run, now_ns())).await?;
                 Ok::<_, StoreError>((store, id))
             })?;
             // If nobody waits for the answer, the run is abandoned below.

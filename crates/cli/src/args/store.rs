@@ -49,7 +49,7 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) which: WhichStore,
 
-    /// Remove complete and failed runs that ended longer ago than this
+    /// Remove runs that ended, or were killed and not written since, longer ago than this
     #[arg(long, value_name = "AGE", value_parser = parse::span)]
     pub(crate) runs_older_than: Option<Nanos>,
 

@@ -246,7 +246,12 @@ impl Sheet {
         self.updates.inc();
         self.lag.set(lag.as_secs_f64());
         for height in &update.heights {
-            for count in &height.counts {
+            // A height that only messages with wrong signatures tell of is anybody's invention.
+            for count in height
+                .counts
+                .iter()
+                .filter(|count| count.messages > count.invalid)
+            {
                 let chain = self.chains.label(&count.chain);
                 let known = self.heights.entry(chain).or_default();
                 *known = (*known).max((count.sequence, count.round));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bftap_store::rows::CountRow;
+use bftap_store::rows::{CountRow, RunRow};
 use bftap_store::{Access, RunId, StoreUrl, open};
 use bftap_testkit::proxy::{CommitProxy, Fate};
 use bftap_testkit::servers::{Database, DatabaseServer, Durability};
@@ -79,9 +79,10 @@ fn stored(url: &str, name: &str) -> Stored {
         let details = store.details(run).await.unwrap();
         let check = store.check().await.unwrap();
         assert_eq!(check.problems, [""; 0]);
-        let mut named = check.runs.iter().filter(|checked| checked.run.name == name);
+        let complete = |run: &RunRow| run.name == name && run.state == "complete";
+        let mut named = check.runs.iter().filter(|checked| complete(&checked.run));
         let mut rows = named.next().unwrap().rows.clone();
-        assert!(named.next().is_none(), "one run of the name");
+        assert!(named.next().is_none(), "one complete run of the name");
         // One row for every batch of a run that is written as it is seen.
         rows.retain(|(table, _)| *table != "progress");
         rows.sort_unstable();
@@ -140,13 +141,37 @@ fn finish(child: Child, what: &str) {
 fn bftap_is_killed(url: &str, proxied: Option<(&dyn Fn(&str) -> String, u16)>) {
     const PACE: f64 = 6.0;
     let whole = Duration::from_secs_f64(SECONDS / PACE);
+    // Each name has a complete run at any moment: the one before, or the new one.
+    for name in 0..3 {
+        finish(
+            analyze(url, &format!("killed {name}"), None).spawn().unwrap(),
+            "first",
+        );
+    }
+    // As fast as possible it is the same number of commits each time.
+    let commits = proxied.as_ref().map(|(through, port)| {
+        let proxy = CommitProxy::start(([127, 0, 0, 1], *port).into(), |_| Fate::Pass, |_| {}).unwrap();
+        let through = through(&proxy.address().to_string());
+        finish(analyze(&through, "killed 0", None).spawn().unwrap(), "counted");
+        proxy.commits()
+    });
     for kill in 0..KILLS {
         let name = format!("killed {}", kill % 3);
         let victim: Arc<Mutex<Option<Child>>> = Arc::default();
+        // Of ten kills inside a commit six come while it plays, and the others hit the last commits: the end of the run is one of them, which
+        // takes the place of the run before.
+        let inside = commits
+            .filter(|_| kill % INSIDE == 0)
+            .map(|commits| match kill / INSIDE {
+                nth @ 0..6 => (2 + u64::from(nth), Some(PACE)),
+                nth => (commits + 6 - u64::from(nth), None),
+            });
         let killed_inside = Arc::new(AtomicU64::new(0));
         let proxy = proxied.as_ref().filter(|_| kill % INSIDE == 0).map(|(_, port)| {
-            // The first commit begins the run, and the last ones end it.
-            let which = 1 + u64::from(kill / INSIDE) % 6;
+            let which = match inside {
+                Some((number, _)) => number,
+                None => 0,
+            };
             let (victim, killed) = (Arc::clone(&victim), Arc::clone(&killed_inside));
             let behind = move |number| {
                 if number == which
@@ -164,7 +189,11 @@ fn bftap_is_killed(url: &str, proxied: Option<(&dyn Fn(&str) -> String, u16)>) {
         };
         {
             let mut victim = victim.lock().unwrap();
-            *victim = Some(analyze(&used, &name, Some(PACE)).spawn().unwrap());
+            *victim = Some(
+                analyze(&used, &name, inside.map_or(Some(PACE), |(_, pace)| pace))
+                    .spawn()
+                    .unwrap(),
+            );
         }
         if proxy.is_some() {
             let patience = Instant::now() + 4 * whole + Duration::from_secs(20);
@@ -189,11 +218,9 @@ fn bftap_is_killed(url: &str, proxied: Option<(&dyn Fn(&str) -> String, u16)>) {
             .env("BFTAP_STORE", url)
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&checked.stderr).into_owned();
-        // The first moments may be those before there was a store.
-        let none_yet = ["there is no such file", "has an older schema (0,", "no tables"];
-        let fine = checked.status.success() || none_yet.iter().any(|none| text.contains(none));
-        assert!(fine, "kill {kill}: {text}");
+        let text = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "kill {kill}: {text}");
+        assert_eq!(stored(url, &name), network().truth, "kill {kill}");
         finish(
             analyze(url, &name, None).spawn().unwrap(),
             &format!("kill {kill}"),

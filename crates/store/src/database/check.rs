@@ -12,13 +12,13 @@ use super::{Driver, RUN_TABLES, SqlStore};
 
 impl<D: Driver> SqlStore<D> {
     pub(super) async fn check(&mut self) -> Result<StoreCheck, StoreError> {
-        let runs = self.runs().await?;
         self.begin_snapshot().await?;
-        let checked = self.check_all(runs).await;
+        let checked = self.check_all().await;
         self.end(checked, "checking the store").await
     }
 
-    async fn check_all(&mut self, runs: Vec<RunRow>) -> Result<StoreCheck, Failure> {
+    async fn check_all(&mut self) -> Result<StoreCheck, Failure> {
+        let runs = self.runs().await.map_err(Failure::Other)?;
         let mut rows: BTreeMap<i64, Vec<(&'static str, i64)>> = BTreeMap::new();
         for table in RUN_TABLES {
             let sql = format!("SELECT run_id, COUNT(*) FROM {table} GROUP BY run_id");

@@ -7,7 +7,7 @@ use crate::rows::Value;
 use crate::store::RunId;
 
 use super::transaction::Failure;
-use super::{Driver, SqlStore};
+use super::{Driver, RUN_TABLES, SqlStore};
 
 /// Most characters of a view's name: PostgreSQL cuts what is longer than 63.
 const NAME_LIMIT: usize = 60;
@@ -90,6 +90,11 @@ fn view_names(nodes: &[(i64, String)]) -> Vec<String> {
         } else {
             format!("n_{plain}")
         };
+        let plain = if is_taken(&plain) {
+            format!("{plain}_")
+        } else {
+            plain
+        };
         let mut name = plain.clone();
         let mut number = 2;
         while !used.insert(name.clone()) {
@@ -100,6 +105,37 @@ fn view_names(nodes: &[(i64, String)]) -> Vec<String> {
     }
     names
 }
+
+/// Whether a word means something to a database, or is a table of this store: no view can have it as its name without quotes.
+fn is_taken(name: &str) -> bool {
+    let ours = [
+        "run",
+        "leftover",
+        "delivery",
+        "consensus_round_counts",
+        "bftap_schema",
+    ];
+    RESERVED.split_ascii_whitespace().any(|word| word == name)
+        || RUN_TABLES.contains(&name)
+        || ours.contains(&name)
+}
+
+/// Words of which at least one of the databases says that they are reserved, as far as they are made of letters alone.
+const RESERVED: &str = "accessible add all alter analyse analyze and any array as asc asensitive asymmetric authorization before between \
+    bigint binary blob both by call cascade case cast change char character check collate collation column concurrently condition \
+    constraint continue convert create cross cube cursor database databases dec decimal declare default deferrable deferred delayed \
+    delete desc describe deterministic distinct distinctrow div do double drop dual each else elseif empty enclosed end escape escaped \
+    except exists exit explain false fetch float for force foreign freeze from full fulltext function generated get glob grant group \
+    grouping groups having if ignore ilike immediate in index indexed infile initially inner inout insensitive insert instead int integer \
+    intersect interval into is isnull iterate join key keys kill lag lateral lead leading leave left like limit linear lines load \
+    localtime localtimestamp lock long longblob longtext loop match materialized mediumblob mediumint mediumtext merge mod modifies \
+    natural not notnull null numeric of offset on only optimize option optionally or order out outer outfile over overlaps partition \
+    placing plan pragma precision primary procedure purge query raise range rank read reads real recursive references regexp reindex \
+    release rename repeat replace require resignal restrict return returning revoke right rlike row rows schema schemas select \
+    sensitive separator session set show signal similar smallint some spatial specific sql sqlexception ssl starting stored \
+    straight symmetric system table tablesample temp temporary terminated then tinyblob tinyint tinytext to trailing transaction trigger \
+    true undo union unique unlock unsigned update usage use user using values varbinary varchar varcharacter variadic varying verbose \
+    view virtual when where while window with without write xor zerofill";
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +151,8 @@ mod tests {
             "node-1; DROP TABLE run",
             "",
             "케이",
+            "primary",
+            "Node",
         ];
         let nodes: Vec<_> = (0..).zip(labels.map(str::to_owned)).collect();
         assert_eq!(
@@ -126,7 +164,9 @@ mod tests {
                 "n_0xab",
                 "node_1__drop_table_run",
                 "n_",
-                "n___"
+                "n___",
+                "primary_",
+                "node_"
             ]
         );
         let long = vec![(0, "x".repeat(300)), (1, "x".repeat(300))];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::StoreError;
 use crate::maintenance::{Prune, Pruned};
-use crate::rows::{CounterRow, Value};
-use crate::store::RunId;
+use crate::rows::{CounterRow, RunRow, Value};
+use crate::store::{RunId, RunSource};
 
 use super::minutes::minute_of;
 use super::transaction::Failure;
@@ -26,8 +26,9 @@ impl<D: Driver> SqlStore<D> {
         if let Some(before) = what.detail_before_ns {
             let mut rows = BTreeMap::new();
             let runs = self.runs().await?;
-            let readable = |state: &str, live: bool| state == "complete" || (state == "running" && live);
-            for run in runs.iter().filter(|run| readable(&run.state, run.live)) {
+            // An analysis that is being written writes all of its rows again at its end, and would bring back what was counted as removed.
+            let monitor = |run: &RunRow| run.state == "running" && run.source == RunSource::Live.as_str();
+            for run in runs.iter().filter(|run| run.state == "complete" || monitor(run)) {
                 // Whole minutes, so that each sum is either that of rows that are there, or of none.
                 let before = minute_of(before).max(run.thinned_before_ns.unwrap_or(i64::MIN));
                 self.thin(RunId(run.run_id), before, &mut rows).await?;
@@ -41,8 +42,10 @@ impl<D: Driver> SqlStore<D> {
         let old: Vec<(i64, String)> = self
             .driver
             .select(
-                "SELECT run_id, name FROM run WHERE state <> 'running' AND finished_ns < ? ORDER BY run_id",
-                &[Value::int(before)],
+                // One that was killed is still `running`, and nobody writes it any more.
+                "SELECT run_id, name FROM run WHERE finished_ns < ? \
+                 OR (state = 'running' AND COALESCE(written_ns, started_ns) < ?) ORDER BY run_id",
+                &[Value::int(before), Value::int(before)],
             )
             .await?;
         for (run, _) in &old {

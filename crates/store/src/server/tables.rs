@@ -127,14 +127,16 @@ async fn migrate<D: Driver>(driver: &mut D, schema: &Schema) -> Result<(), Store
 async fn try_writing<D: Driver>(driver: &mut D) -> Result<(), StoreError> {
     const DOING: &str = "trying whether rows can be written";
     // No run has such an id: nothing is changed, so that programs that try at the same time are not in each other's way.
-    const STATEMENTS: [&str; 3] = [
-        "INSERT INTO leftover (run_id) SELECT run_id FROM leftover WHERE run_id = ?",
-        "UPDATE leftover SET run_id = run_id WHERE run_id = ?",
-        "DELETE FROM leftover WHERE run_id = ?",
-    ];
+    let insert = "INSERT INTO leftover (run_id) SELECT run_id FROM leftover WHERE run_id = ?".to_owned();
+    let others = RUN_TABLES.iter().chain(&["leftover"]).flat_map(|table| {
+        [
+            format!("UPDATE {table} SET run_id = run_id WHERE run_id = ?"),
+            format!("DELETE FROM {table} WHERE run_id = ?"),
+        ]
+    });
     run(driver, "BEGIN", DOING).await?;
-    for sql in STATEMENTS {
-        if let Err(error) = driver.execute(sql, &[Value::int(-1)]).await {
+    for sql in std::iter::once(insert).chain(others) {
+        if let Err(error) = driver.execute(&sql, &[Value::int(-1)]).await {
             let refusal = driver.refusal(DOING, error);
             let _ = driver.run("ROLLBACK").await;
             return Err(refusal);

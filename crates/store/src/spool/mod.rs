@@ -38,7 +38,10 @@ pub(crate) struct Spool {
     end: u64,
     /// Bytes of records that wait.
     bytes: u64,
+    /// What the file may take now: less than `allowed` once the disk had no more.
     limit: u64,
+    /// What it may take on a disk with room.
+    allowed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,7 @@ impl Spool {
             end: 0,
             bytes: 0,
             limit,
+            allowed: limit,
         })
     }
 
@@ -102,7 +106,8 @@ impl Spool {
     pub(crate) fn push(&mut self, batch: &Batch, told: Option<Told>) -> Result<bool, StoreError> {
         let record = record::write(batch);
         let len = record.len() as u64;
-        if self.end + len > self.limit && self.bytes + len <= self.limit {
+        // Only where that frees much: it copies all that waits, while nobody else can take from it.
+        if self.end + len > self.limit && self.bytes + len <= self.limit / 4 * 3 {
             self.close_ranks()?;
         }
         if self.end + len > self.limit {
@@ -111,7 +116,12 @@ impl Spool {
         match self.write(self.end, &record) {
             Ok(()) => {}
             // No room on the disk is no room in the file: what stands there already stays what the limit is.
-            Err(error) if is_full(&error) => return Ok(false),
+            Err(error) if is_full(&error) => {
+                if self.end > 0 {
+                    self.limit = self.end;
+                }
+                return Ok(false);
+            }
             Err(error) => return Err(self.failed(error)),
         }
         self.waiting.push_back(Entry {
@@ -136,6 +146,7 @@ impl Spool {
         self.bytes -= entry.len;
         if self.waiting.is_empty() {
             self.end = 0;
+            self.limit = self.allowed;
             // The room is given back; if that fails it is used again all the same.
             let _ = self.file.set_len(0);
         }

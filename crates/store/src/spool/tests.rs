@@ -126,7 +126,8 @@ fn room_is_used_again() {
         while spool.push(&batch(next, 1), None).unwrap() {
             next += 1;
         }
-        assert!(spool.len() == 5 && spool.end <= spool.limit);
+        // Ranks are closed once a quarter is free: until then less fits than there is room for.
+        assert!((4..=5).contains(&spool.len()) && spool.end <= spool.limit);
         for _ in 0..=step % 5 {
             let (batch, _) = spool.pop().unwrap().unwrap();
             assert_eq!(batch.rounds[0].sequence, expected);

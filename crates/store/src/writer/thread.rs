@@ -8,7 +8,7 @@ use bftap_analysis::facts::RunFacts;
 use tokio::runtime::Runtime;
 
 use super::queue::{Order, Queue};
-use super::{END_TAKES, Opener, clock, now_ns};
+use super::{END_TAKES, OPENING_TAKES, Opener, clock, now_ns, within};
 use crate::StoreError;
 use crate::spool::Told;
 use crate::store::{Batch, LiveState, RunId, Store};
@@ -50,14 +50,15 @@ impl Server {
         self.queue.close();
         match served {
             Ok(()) => match self.store.take() {
-                Some(store) => self.runtime.block_on(store.close()),
+                Some(store) => self.runtime.block_on(within(self.answer, store.close())),
                 None => Ok(()),
             },
             Err((error, problem)) => {
                 // The first error is the one to report. Where marking fails too, the run stays `running`, which no reader
                 // takes for complete.
                 if let Some(store) = &mut self.store {
-                    let _ = self.runtime.block_on(store.fail_run(self.run, problem, now_ns()));
+                    let failed = store.fail_run(self.run, problem, now_ns());
+                    let _ = self.runtime.block_on(within(self.answer * END_TAKES, failed));
                 }
                 Err(error)
             }
@@ -112,14 +113,12 @@ impl Server {
                             (verb, self.answer * END_TAKES)
                         }
                     };
-                    let answered = async { tokio::time::timeout(limit, verb).await };
-                    self.runtime.block_on(answered).unwrap_or_else(|_| {
-                        Err(StoreError::NoAnswer {
-                            waited_s: limit.as_secs(),
-                        })
-                    })
+                    self.runtime.block_on(within(limit, verb))
                 }
-                None => match self.runtime.block_on(self.opener.open()) {
+                None => match self
+                    .runtime
+                    .block_on(within(self.answer * OPENING_TAKES, self.opener.open()))
+                {
                     Ok(store) => {
                         self.store = Some(store);
                         continue;
@@ -170,7 +169,8 @@ impl Server {
         let Some(store) = &mut self.store else {
             return Ok(());
         };
-        let failed = self.runtime.block_on(store.fail_run(self.run, problem, now_ns()));
+        let failed = store.fail_run(self.run, problem, now_ns());
+        let failed = self.runtime.block_on(within(self.answer * END_TAKES, failed));
         failed.map_err(|error| (error, WRITING))
     }
 }

@@ -28,6 +28,8 @@ struct World {
     away: bool,
     /// So many calls are done and never answered.
     mute: u64,
+    /// So many openings are never answered, from the first one on that follows a failure.
+    closed: u64,
     /// Wrong for good.
     wrong: bool,
     number: i64,
@@ -170,6 +172,16 @@ impl Opener for Fake {
             Fate::Works => Ok(Box::new(self.clone()) as Box<dyn Store>),
             _ => Err(world.error()),
         });
+        let closed = answer.is_ok()
+            && self.with(|world| {
+                // The first opening is that of the run.
+                let closed = world.closed > 0 && world.number > 0;
+                world.closed -= u64::from(closed);
+                closed
+            });
+        if closed {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(async { answer })
     }
 }
@@ -435,13 +447,13 @@ fn a_database_that_falls_silent_is_asked_again() {
         ..WriterOptions::default()
     };
     let mut writer = fake.writer(true, &options);
-    fake.with(|world| world.mute = 2);
+    fake.with(|world| (world.mute, world.closed) = (2, 2));
     for sequence in 0..5 {
         writer.update(update(sequence), None, Duration::ZERO).unwrap();
     }
     writer.finish(run_facts()).unwrap();
     fake.with(|world| {
-        assert!(world.finished.is_some() && world.mute == 0);
+        assert!(world.finished.is_some() && (world.mute, world.closed) == (0, 0));
         assert_eq!(world.repeated, 2, "it was committed, and is not done twice");
     });
 }
