@@ -3,6 +3,11 @@
 //! `bftap` is killed and run again under the same name; the database servers are killed and started again while bftap goes on. Moments
 //! are spread evenly over the whole time; every fifth kill is in the middle of a commit, which a proxy sees pass.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "moments of kills are the machine's time"
+)]
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +54,9 @@ fn network() -> &'static Network {
     })
 }
 
+/// What is said of a run whose place another took, and whose rows were not all removed before the kill.
+const LEFT: &str = "was removed, and its rows are still to be";
+
 /// What is in a store of one run, but for what tells when and how it was written.
 #[derive(Debug, PartialEq)]
 struct Stored {
@@ -78,7 +86,12 @@ fn stored(url: &str, name: &str) -> Stored {
         }
         let details = store.details(run).await.unwrap();
         let check = store.check().await.unwrap();
-        assert_eq!(check.problems, [""; 0]);
+        let problems: Vec<_> = check
+            .problems
+            .iter()
+            .filter(|problem| !problem.contains(LEFT))
+            .collect();
+        assert_eq!(problems, [""; 0]);
         let complete = |run: &RunRow| run.name == name && run.state == "complete";
         let mut named = check.runs.iter().filter(|checked| complete(&checked.run));
         let mut rows = named.next().unwrap().rows.clone();
@@ -137,8 +150,11 @@ fn finish(child: Child, what: &str) {
     assert!(output.status.success(), "{what}: {text}");
 }
 
+/// The URL of a server through a proxy's address, and the server's port.
+type Through<'a> = (&'a dyn Fn(&str) -> String, u16);
+
 /// bftap is killed at [`KILLS`] moments, and run again each time.
-fn bftap_is_killed(url: &str, proxied: Option<(&dyn Fn(&str) -> String, u16)>) {
+fn bftap_is_killed(url: &str, proxied: Option<Through<'_>>) {
     const PACE: f64 = 6.0;
     let whole = Duration::from_secs_f64(SECONDS / PACE);
     // Each name has a complete run at any moment: the one before, or the new one.
@@ -219,7 +235,8 @@ fn bftap_is_killed(url: &str, proxied: Option<(&dyn Fn(&str) -> String, u16)>) {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&checked.stderr);
-        assert!(checked.status.success(), "kill {kill}: {text}");
+        let fine = checked.status.success() || text.lines().all(|line| line.contains(LEFT));
+        assert!(fine, "kill {kill}: {text}");
         assert_eq!(stored(url, &name), network().truth, "kill {kill}");
         finish(
             analyze(url, &name, None).spawn().unwrap(),
