@@ -4,13 +4,15 @@ from .panels import (
     BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, annotation, as_number, bars, colored_background, colored_text, column, grid, legend,
     lines, link, list_variable, matrix, null_text, override, query_variable, series, stat, table, value_texts, NO_LEGEND,
 )
-from .sql import BEST_COVERAGE, EXPECTED, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, rounds
+from .sql import BEST_COVERAGE, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, newest, rounds
 
 UID = "bftap-consensus"
 KIND_NAMES = ("preprepare", "prepare", "commit", "roundchange")
 
 # How far panels that show single heights look back from the end of the range; how many rounds are searched for those above 0.
 HEIGHTS, EXPECTED_HEIGHTS, SEARCHED_ROUNDS = 100, 50, 10000
+
+OF_BEST_COVERAGE = f"WHERE n.coverage = {BEST_COVERAGE}"
 
 OUTCOMES = value_texts({
     "decided": ("decided", GREEN), "changed": ("changed", ORANGE), "open": ("open", BLUE), "unknown": ("unknown", GREY),
@@ -95,9 +97,8 @@ AT_A_GLANCE = [
         against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below 100 %
         votes were not sent, came too late for the capture, or were lost.""",
         table(f"""
-        SELECT ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / NULLIF(SUM({EXPECTED}), 0), 4) AS share
-        FROM {expected_and_received(EXPECTED_HEIGHTS)}
-        WHERE n.coverage = {BEST_COVERAGE}
+        SELECT ROUND(1.0 * SUM(useful) / NULLIF(SUM(expected), 0), 4) AS share
+        FROM {expected_and_received(EXPECTED_HEIGHTS, "n.label", "useful", where=OF_BEST_COVERAGE)}
         """), 3, unit="percentunit", steps=(RED, (0.8, YELLOW), (0.95, GREEN)), decimals=1,
     ),
     stat(
@@ -143,8 +144,8 @@ MESSAGES = [
         table(f"""
         SELECT c.sequence, CONCAT(c.receiver, ' ', c.kind) AS series, SUM(c.messages) AS messages
         FROM {heights(HEIGHTS)}
-        JOIN message_count AS c ON c.run_id = $run AND c.sequence = h.sequence
-        WHERE c.receiver IN {NODES} AND c.kind IN {KINDS} AND $__unixEpochFilter(c.first_seen_s)
+        JOIN message_count AS c ON c.run_id = $run AND c.sequence = h.sequence AND {newest("c.sequence", HEIGHTS)}
+        WHERE c.receiver IN {NODES} AND c.kind IN {KINDS}
         GROUP BY c.sequence, c.receiver, c.kind
         ORDER BY c.sequence, c.receiver, c.kind
         """), 16, 11, x_field="sequence\\series", axis="messages", decimals=0, legend_options=legend(("mean", "max"), "right"),
@@ -158,13 +159,10 @@ MESSAGES = [
         it; the number of validators is that of the round (`round.validators`), learned from headers, signers or the
         configuration. Useful: first copies. Averages over those of the chosen nodes of which most traffic was seen.""",
         table(f"""
-        SELECT r.sequence, ROUND(1.0 * SUM({EXPECTED}) / COUNT(DISTINCT i.ip), 2) AS expected,
-          ROUND(1.0 * SUM(COALESCE(c.messages, 0)) / COUNT(DISTINCT i.ip), 2) AS received,
-          ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / COUNT(DISTINCT i.ip), 2) AS useful
-        FROM {expected_and_received(EXPECTED_HEIGHTS)}
-        WHERE n.coverage = {BEST_COVERAGE}
-        GROUP BY r.sequence
-        ORDER BY r.sequence
+        SELECT part AS sequence, ROUND(1.0 * expected / NULLIF(receivers, 0), 2) AS expected,
+          ROUND(1.0 * messages / NULLIF(receivers, 0), 2) AS received, ROUND(1.0 * useful / NULLIF(receivers, 0), 2) AS useful
+        FROM {expected_and_received(EXPECTED_HEIGHTS, "r.sequence", "messages", "useful", where=OF_BEST_COVERAGE)}
+        ORDER BY part
         """), 8, 11, x_field="sequence", axis="messages", data_links=[SEQUENCE_LINK],
         overrides=[
             override("expected", color={"mode": "fixed", "fixedColor": GREEN}, custom_lineStyle={"fill": "dash", "dash": [10, 10]},
@@ -190,14 +188,10 @@ MESSAGES = [
         Expected as in *Expected against received*. A validator whose own port was not captured (coverage `partial`) shows only what
         passed the captured ports.""",
         table(f"""
-        SELECT n.label AS node, MIN(n.coverage) AS coverage, SUM({EXPECTED}) AS expected, SUM(COALESCE(c.messages, 0)) AS received,
-          SUM(COALESCE(c.useful, 0)) AS useful, SUM(COALESCE(c.repeats, 0)) AS repeats, SUM(COALESCE(c.echoes, 0)) AS echoes,
-          SUM(COALESCE(c.invalid, 0)) AS invalid,
-          ROUND(1.0 * SUM(COALESCE(c.useful, 0)) / NULLIF(SUM({EXPECTED}), 0), 4) AS useful_share,
-          ROUND(1.0 * SUM(c.messages) / NULLIF(SUM(c.useful), 0), 2) AS factor
-        FROM {expected_and_received(EXPECTED_HEIGHTS)}
-        GROUP BY n.label
-        ORDER BY n.label
+        SELECT part AS node, coverage, expected, messages AS received, useful, repeats, echoes, invalid,
+          ROUND(1.0 * useful / NULLIF(expected, 0), 4) AS useful_share, ROUND(1.0 * messages / NULLIF(useful, 0), 2) AS factor
+        FROM {expected_and_received(EXPECTED_HEIGHTS, "n.label", "messages", "useful", "repeats", "echoes", "invalid")}
+        ORDER BY part
         """), 12, 9, columns=[
             column("node", "Node"),
             column("coverage", "Coverage", 90, mappings=[COVERAGE], custom_cellOptions=colored_text()),
@@ -317,7 +311,7 @@ ROUND_TABLES = [
         table(f"""
         SELECT {ROUND_FIELDS}
         FROM {heights(50)}
-        JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence
+        JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", 50)}
         ORDER BY r.sequence DESC, r.round DESC, r.chain_id
         """), 12, 9, columns=ROUND_COLUMNS, links=[RUN_TO_SEQUENCE],
     ),

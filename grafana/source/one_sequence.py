@@ -11,20 +11,38 @@ UID = "bftap-sequence"
 # The height, its chain and run: `delivery_row` is read by its key. Not through the view `delivery`: MySQL would first
 # look up the texts of every row there is.
 OF_HEIGHT = "run_id = $run AND chain_id = $chain AND sequence = $height"
-START = f"(SELECT MIN(first_seen_ns) AS start_ns FROM message_count WHERE {OF_HEIGHT}) AS s"
+# When the height was first seen anywhere. Not joined: PostgreSQL would work it out for every row.
+START = f"(SELECT MIN(first_seen_ns) FROM message_count WHERE {OF_HEIGHT})"
+
+
+def since_start(time):
+    """Milliseconds from the first message of the height."""
+    return f"ROUND(({time} - {START}) / 1000000.0, 3)"
+
+
+def label(column):
+    # A lookup by key for each row: databases rarely know how short `label` is, and join it in the wrong order.
+    return f"(SELECT label FROM label AS l WHERE l.run_id = d.run_id AND l.label_id = d.{column})"
+
 
 # Each delivery (d) with its texts: round, kind, receiver, sender, signer.
 DELIVERIES = f"""(
-  SELECT d.round, c.kind, c.receiver, c.receiver_ip, sender.label AS sender, signer.label AS signer, d.copies, d.first_seen_ns,
-    d.last_seen_ns
-  FROM delivery_row AS d
-  JOIN label AS ip ON ip.run_id = d.run_id AND ip.label_id = d.receiver_id
-  JOIN label AS sender ON sender.run_id = d.run_id AND sender.label_id = d.sender_id
-  JOIN label AS signer ON signer.run_id = d.run_id AND signer.label_id = d.signer_id
-  JOIN message_count AS c ON c.run_id = d.run_id AND c.sequence = d.sequence AND c.round = d.round
-    AND c.chain_id = d.chain_id AND c.receiver_ip = ip.label
-    AND c.kind = CASE d.kind_id WHEN 0 THEN 'preprepare' WHEN 1 THEN 'prepare' WHEN 2 THEN 'commit' ELSE 'roundchange' END
-  WHERE d.run_id = $run AND d.sequence = $height AND d.chain_id = $chain
+  SELECT r.round, r.kind, names.receiver, r.receiver_ip, r.sender, r.signer, r.copies, r.first_seen_ns, r.last_seen_ns
+  FROM (
+    SELECT d.round, CASE d.kind_id WHEN 0 THEN 'preprepare' WHEN 1 THEN 'prepare' WHEN 2 THEN 'commit' ELSE 'roundchange' END AS kind,
+      {label("receiver_id")} AS receiver_ip,
+      {label("sender_id")} AS sender,
+      {label("signer_id")} AS signer,
+      d.copies, d.first_seen_ns, d.last_seen_ns
+    FROM delivery_row AS d
+    WHERE d.run_id = $run AND d.sequence = $height AND d.chain_id = $chain
+  ) AS r
+  JOIN (
+    SELECT receiver_ip, MIN(receiver) AS receiver
+    FROM message_count
+    WHERE {OF_HEIGHT}
+    GROUP BY receiver_ip
+  ) AS names ON names.receiver_ip = r.receiver_ip
 ) AS d"""
 
 KIND_COLORS = {"preprepare": PURPLE, "prepare": BLUE, "commit": GREEN, "roundchange": RED}
@@ -93,9 +111,8 @@ SUMMARY = [
     stat(
         "Decided after", "From the first message of the height, of any round, until the median node had its quorum of commits.",
         table(f"""
-        SELECT ROUND((MAX(r.committed_ns) - MAX(s.start_ns)) / 1000000.0, 3) AS decided_ms
-        FROM round AS r
-        CROSS JOIN {START}
+        SELECT {since_start("MAX(committed_ns)")} AS decided_ms
+        FROM round
         WHERE {OF_HEIGHT}
         """), 4, unit="ms", decimals=1, steps=(GREEN, (1000, YELLOW), (5000, RED)), no_value="not decided, or not seen",
     ),
@@ -112,11 +129,10 @@ ROUNDS = [
         nodes of which all traffic was seen had its quorum, from the preprepare of that round.""",
         table(f"""
         SELECT round, proposer, validators, quorum, FLOOR(preprepare_ns / 1000000) AS preprepare_ms,
-          ROUND((preprepare_ns - s.start_ns) / 1000000.0, 3) AS offset_ms,
+          {since_start("preprepare_ns")} AS offset_ms,
           ROUND((prepared_ns - preprepare_ns) / 1000000.0, 3) AS prepared_ms,
           ROUND((committed_ns - preprepare_ns) / 1000000.0, 3) AS committed_ms, messages, outcome
         FROM round
-        CROSS JOIN {START}
         WHERE {OF_HEIGHT}
         ORDER BY round
         """), 24, 6, columns=[
@@ -144,10 +160,9 @@ TIMELINE = [
             CASE WHEN f.kind = 'preprepare' THEN 1 ELSE COALESCE(f.quorum, 2) - 1 END AS needed
           FROM (
             SELECT d.round, d.kind, d.receiver, d.signer, r.quorum,
-              ROUND((MIN(d.first_seen_ns) - MIN(s.start_ns)) / 1000000.0, 3) AS ms
+              {since_start("MIN(d.first_seen_ns)")} AS ms
             FROM {DELIVERIES}
             JOIN round AS r ON r.run_id = $run AND r.chain_id = $chain AND r.sequence = $height AND r.round = d.round
-            CROSS JOIN {START}
             WHERE d.signer <> d.receiver
             GROUP BY d.round, d.kind, d.receiver, d.signer, r.quorum
           ) AS f
@@ -170,10 +185,12 @@ TIMELINE = [
         SELECT e.ms, CONCAT('round ', e.round, ' ', e.kind) AS series,
           SUM(e.copies) OVER (PARTITION BY e.round, e.kind ORDER BY e.ms) AS messages
         FROM (
-          SELECT ROUND((d.first_seen_ns - s.start_ns) / 1000000.0, 3) AS ms, d.round, d.kind, SUM(d.copies) AS copies
-          FROM {DELIVERIES}
-          CROSS JOIN {START}
-          GROUP BY ROUND((d.first_seen_ns - s.start_ns) / 1000000.0, 3), d.round, d.kind
+          SELECT t.ms, t.round, t.kind, SUM(t.copies) AS copies
+          FROM (
+            SELECT {since_start("d.first_seen_ns")} AS ms, d.round, d.kind, d.copies
+            FROM {DELIVERIES}
+          ) AS t
+          GROUP BY t.ms, t.round, t.kind
         ) AS e
         ORDER BY e.ms, e.round, e.kind
         """), 12, 14, x_field="ms\\series", axis="messages so far", decimals=0, legend_options=legend(("max",)), show_points="always",
@@ -200,9 +217,8 @@ def arrivals(kind):
           JOIN node AS v ON v.run_id = $run AND v.validator = 1
         ) AS w
         LEFT JOIN (
-          SELECT d.round, d.receiver, d.signer, ROUND((MIN(d.first_seen_ns) - MIN(s.start_ns)) / 1000000.0, 3) AS ms
+          SELECT d.round, d.receiver, d.signer, {since_start("MIN(d.first_seen_ns)")} AS ms
           FROM {DELIVERIES}
-          CROSS JOIN {START}
           WHERE d.kind = '{kind}'
           GROUP BY d.round, d.receiver, d.signer
         ) AS f ON f.round = w.round AND f.receiver = w.receiver AND f.signer = w.signer
@@ -247,10 +263,9 @@ DETAIL = [
         "Every message", """Every delivery of this height in the order of its first sight, at most 2,000: who handed whose message to
         whom, in how many copies. Where sender and signer differ, it was passed on.""",
         table(f"""
-        SELECT ROUND((d.first_seen_ns - s.start_ns) / 1000000.0, 3) AS ms, d.round, d.kind, d.sender, d.receiver, d.signer, d.copies,
-          ROUND((d.last_seen_ns - s.start_ns) / 1000000.0, 3) AS last_ms
+        SELECT {since_start("d.first_seen_ns")} AS ms, d.round, d.kind, d.sender, d.receiver, d.signer, d.copies,
+          {since_start("d.last_seen_ns")} AS last_ms
         FROM {DELIVERIES}
-        CROSS JOIN {START}
         ORDER BY d.first_seen_ns, d.receiver_ip, d.round, d.kind, d.sender, d.signer
         LIMIT 2000
         """), 12, 14, columns=[

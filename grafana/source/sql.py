@@ -102,13 +102,25 @@ NEWEST_HEIGHT = """(
 )"""
 
 
+def newest(column, number):
+    """That a height is one of so many that end with the newest one in the range.
+
+    Said of every table that has heights: PostgreSQL knows nothing of a run that has just begun, and reads all of it where only a
+    join tells which heights are wanted.
+    """
+    return f"{column} > {NEWEST_HEIGHT} - {number} AND {column} <= {NEWEST_HEIGHT}"
+
+
 def heights(number):
-    """The newest heights up to the end of the range, as `h`. They are read from the end, so it costs the same for any run."""
-    newest = NEWEST_HEIGHT.replace("\n", "\n    ")
+    """The heights that are among so many that end with the newest one in the range, as `h`.
+
+    To be joined by equality: MariaDB reads a whole run where only a comparison with a query tells which heights are wanted. It reads
+    these from the end, so they cost the same for any run.
+    """
     return f"""(
   SELECT DISTINCT sequence
   FROM round
-  WHERE run_id = $run AND sequence <= {newest}
+  WHERE run_id = $run AND {newest("sequence", number)}
   ORDER BY sequence DESC
   LIMIT {number}
 ) AS h"""
@@ -136,23 +148,51 @@ def rounds(one_by_one=900):
 ) AS r"""
 
 
-# What a decided round should bring to a validator: the proposal, unless it made it, and one vote of every other one.
-EXPECTED = (
-    "CASE WHEN k.kind <> 'preprepare' THEN r.validators - 1 WHEN r.proposer = n.label THEN 0 ELSE 1 END"
-)
+# What a decided round should bring to a validator, of the chosen kinds: one vote of every other one, and the proposal unless it made
+# it.
+EXPECTED = f"""CASE WHEN 'prepare' IN {KINDS} THEN r.validators - 1 ELSE 0 END
++ CASE WHEN 'commit' IN {KINDS} THEN r.validators - 1 ELSE 0 END
++ CASE WHEN 'preprepare' IN {KINDS} AND COALESCE(r.proposer, '') <> n.label THEN 1 ELSE 0 END"""
 
 
 # Of the chosen validators, the coverage of those of which most was seen: full, lossy, partial are in that order by their letters.
 BEST_COVERAGE = f"(SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1 AND label IN {NODES})"
 
 
-def expected_and_received(number):
-    """Joins decided rounds (r) of the newest heights, validators that were chosen (n) and kinds (k) with what arrived (c)."""
+def _decided(number):
+    """Decided rounds (r) of the newest heights."""
     return f"""{heights(number)}
-JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.outcome = 'decided'
-  AND r.validators IS NOT NULL
-JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label IN {NODES}
-JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
-JOIN (SELECT 'preprepare' AS kind UNION ALL SELECT 'prepare' UNION ALL SELECT 'commit') AS k ON k.kind IN {KINDS}
-LEFT JOIN message_count AS c ON c.run_id = $run AND c.sequence = r.sequence AND c.round = r.round
-  AND c.chain_id = r.chain_id AND c.receiver_ip = i.ip AND c.kind = k.kind"""
+JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", number)}
+  AND r.outcome = 'decided' AND r.validators IS NOT NULL"""
+
+
+def expected_and_received(number, by, *columns, where=""):
+    """What the decided rounds of the newest heights should bring to the chosen validators, and what they brought, as `e`.
+
+    By `by` as `part`: `expected`, the `receivers` it is the sum of, the columns of `message_count`, and `coverage` (the best, where it
+    is not one validator's). The two are put under each other and not joined: what is expected may not have come at all, and a
+    database that knows nothing yet of a new run works out one of them again for every row of the other.
+    """
+    nothing = ", ".join(f"0 AS {column}" for column in columns)
+    sums = ", ".join(f"SUM({column}) AS {column}" for column in columns)
+    came = ", ".join(f"SUM(c.{column}) AS {column}" for column in columns)
+    return f"""(
+  SELECT part, MIN(coverage) AS coverage, SUM(receivers) AS receivers, SUM(expected) AS expected, {sums}
+  FROM (
+    SELECT {by} AS part, MIN(n.coverage) AS coverage, COUNT(DISTINCT i.ip) AS receivers, SUM({EXPECTED}) AS expected, {nothing}
+    FROM {_decided(number)}
+    JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label IN {NODES}
+    JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
+    {where}
+    GROUP BY {by}
+    UNION ALL
+    SELECT {by} AS part, MIN(n.coverage) AS coverage, 0 AS receivers, 0 AS expected, {came}
+    FROM {_decided(number)}
+    JOIN message_count AS c ON c.run_id = $run AND c.sequence = r.sequence AND c.round = r.round AND c.chain_id = r.chain_id
+      AND {newest("c.sequence", number)} AND c.kind IN {KINDS} AND c.kind <> 'roundchange' AND c.receiver IN {NODES}
+    JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label = c.receiver
+    {where}
+    GROUP BY {by}
+  ) AS parts
+  GROUP BY part
+) AS e"""
