@@ -180,7 +180,7 @@ fn bftap_is_killed(url: &str, proxied: Option<Through<'_>>) {
             .filter(|_| kill % INSIDE == 0)
             .map(|commits| match kill / INSIDE {
                 nth @ 0..6 => (2 + u64::from(nth), Some(PACE)),
-                nth => (commits + 6 - u64::from(nth), None),
+                nth => ((commits + 6 - u64::from(nth)).max(1), None),
             });
         let killed_inside = Arc::new(AtomicU64::new(0));
         let proxy = proxied.as_ref().filter(|_| kill % INSIDE == 0).map(|(_, port)| {
