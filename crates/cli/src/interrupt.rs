@@ -1,13 +1,38 @@
-//! Ctrl-C: files that are not whole yet do not stay behind.
+//! Ctrl-C: files that are not whole yet do not stay behind, nor do runs that look as if they went on.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
 /// Files to remove when the program is interrupted.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// What is to be done when the program is interrupted.
+static LAST_WORDS: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
+
+/// The program ends because it was told to.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Does something when the program is interrupted. It must not take long: somebody waits.
+///
+/// # Errors
+/// Signals cannot be watched.
+pub(crate) fn then(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    watch()?;
+    LAST_WORDS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Box::new(last));
+    Ok(())
+}
+
+/// Whether the program ends because it was told to: what fails from now on is no news.
+pub(crate) fn has_come() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
 
 /// A file that is removed when the program is interrupted while this lives.
 #[derive(Debug)]
@@ -55,6 +80,11 @@ fn watch() -> io::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                let last = std::mem::take(&mut *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner));
+                for last in last {
+                    last();
+                }
                 for path in lock().iter() {
                     // Nothing more can be done about a file that cannot be removed.
                     let _ = std::fs::remove_file(path);

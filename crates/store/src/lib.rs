@@ -42,7 +42,7 @@ pub use store::{
     Access, Answer, Batch, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState, Store, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
-pub use writer::{Opener, Opening, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
+pub use writer::{Opener, Opening, Stopper, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
 pub const SCHEMA: i64 = 3;

@@ -254,6 +254,11 @@ impl StoreWriter {
         self.end(Order::Abandon(problem.to_owned()))
     }
 
+    /// What gives the run up from another thread, for programs that are told to end.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.queue))
+    }
+
     fn add_height(&mut self, height: HeightFacts) {
         if self.renamed
             && let Some(named) = named(&height)
@@ -306,6 +311,19 @@ impl StoreWriter {
     /// Waits for the thread, and gives its result.
     fn ended(&mut self) -> Result<(), StoreError> {
         self.thread.take().map_or(Err(StoreError::Stopped), join)
+    }
+}
+
+/// Gives a run up that a [`StoreWriter`] writes; made by [`StoreWriter::stopper`].
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<Queue>);
+
+impl Stopper {
+    /// Marks the run failed, with a reason, and removes its rows, if the database lets that be done within `wait`. The writer ends; a run that
+    /// was being completed already is completed.
+    pub fn stop(&self, problem: &str, wait: Duration) {
+        self.0.end(Order::Abandon(problem.to_owned()));
+        self.0.wait_closed(wait);
     }
 }
 

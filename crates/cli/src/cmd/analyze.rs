@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bftap_analysis::Update;
@@ -16,6 +17,7 @@ use crate::args::AnalyzeArgs;
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
+use crate::interrupt;
 use crate::json_out::JsonOut;
 use crate::metrics::Metrics;
 use crate::progress::Bar;
@@ -282,7 +284,14 @@ impl Sinks<'_> {
     }
 }
 
+/// How long an interrupted program waits for its database.
+const INTERRUPTED_WAIT: Duration = Duration::from_secs(3);
+
 fn store_failure(error: StoreError) {
+    // The run was given up on purpose; the program ends at any moment.
+    if interrupt::has_come() {
+        return;
+    }
     tell(
         Level::Error,
         &format!("nothing is stored: {:#}", anyhow::Error::new(error)),
@@ -326,6 +335,9 @@ fn open_store(
     let writer = StoreWriter::open(url, &run, options).with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")
     })?;
+    let stopper = writer.stopper();
+    interrupt::then(move || stopper.stop("interrupted", INTERRUPTED_WAIT))
+        .context("cannot watch for Ctrl-C")?;
     Ok((Some(writer), name))
 }
 

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
-use crate::common::{network, network_capture, run, run_with_input, scratch};
+use bftap_store::{Access, StoreUrl, open};
+
+use crate::common::{bftap, network, network_capture, run, run_with_input, scratch};
 
 #[test]
 fn a_capture_that_is_played_ends_as_one_that_is_read() {
@@ -72,4 +75,59 @@ fn a_spool_that_cannot_be_is_told_before_anything_is_read() {
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("the spool in missing"), "{}", ran.stderr);
     assert!(ran.stdout.is_empty());
+}
+
+/// A run that nobody writes any more must not look as if it went on, least of all to alert rules.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_is_marked_so() {
+    let folder = scratch();
+    let url = format!("sqlite://{}", folder.path().join("x.db").display());
+    let mut child = bftap(folder.path())
+        .args([
+            "analyze",
+            &network_capture(),
+            "--pace",
+            "0.1",
+            "--run",
+            "r",
+            "--store",
+            &url,
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let url: StoreUrl = url.parse().unwrap();
+    // As soon as it has written something; the capture takes long enough at that pace.
+    let rows = || {
+        runtime.block_on(async {
+            let Ok(mut store) = open(&url, Access::Read).await else {
+                return Vec::new();
+            };
+            store.runs().await.unwrap_or_default()
+        })
+    };
+    while rows().first().is_none_or(|run| run.batches < 2) {
+        assert_eq!(child.try_wait().unwrap(), None, "it plays");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let status = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(!told.contains("error"), "{told}");
+    let run = rows().swap_remove(0);
+    assert_eq!(
+        (run.state.as_str(), run.problem.as_deref()),
+        ("failed", Some("interrupted"))
+    );
 }

@@ -219,6 +219,19 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Waits so long, or until the thread is at its end.
+    pub(super) fn wait_closed(&self, span: Duration) {
+        let until = clock() + span;
+        let mut state = lock(&self.state);
+        loop {
+            let left = until.saturating_duration_since(clock());
+            if state.closed || left.is_zero() {
+                return;
+            }
+            state = self.wait(state, left);
+        }
+    }
+
     fn wait<'s>(&self, state: MutexGuard<'s, State>, span: Duration) -> MutexGuard<'s, State> {
         let waited = self.changed.wait_timeout(state, span);
         waited.unwrap_or_else(PoisonError::into_inner).0
