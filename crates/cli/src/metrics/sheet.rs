@@ -40,6 +40,7 @@ pub(super) struct Sheet {
     queued: Gauges,
     spooled_batches: Gauge,
     spooled_bytes: Gauge,
+    thinned_rows: Gauge,
     commits: Counter,
     errors: Counter,
     commit_age: Family<Labels, Seconds>,
@@ -114,6 +115,7 @@ impl Sheet {
             queued: Gauges::default(),
             spooled_batches: Gauge::default(),
             spooled_bytes: Gauge::default(),
+            thinned_rows: Gauge::default(),
             commits: Counter::default(),
             errors: Counter::default(),
             commit_age: Family::default(),
@@ -167,6 +169,11 @@ impl Sheet {
             "Bytes in the spool",
             Unit::Bytes,
             self.spooled_bytes.clone(),
+        );
+        registry.register(
+            "store_thinned_rows",
+            "Rows of deliveries whose detail was given up because the spool was full, until the end writes them once more",
+            self.thinned_rows.clone(),
         );
         registry.register("store_commits", "Transactions committed", self.commits.clone());
         registry.register(
@@ -325,6 +332,7 @@ impl Sheet {
             queued("store", load(&store.waiting_batches));
             self.spooled_batches.set(gauge(load(&store.spooled_batches)));
             self.spooled_bytes.set(gauge(load(&store.spooled_bytes)));
+            self.thinned_rows.set(gauge(load(&store.thinned_rows)));
             raise(&self.commits, load(&store.commits));
             raise(&self.errors, load(&store.errors));
             let committed = store.committed_ns.load(Ordering::Relaxed);

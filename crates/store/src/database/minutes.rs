@@ -3,6 +3,8 @@
 //!
 //! Dashboards of whole runs read them, and they stay when the rows they were made of are thinned out.
 
+use std::collections::BTreeMap;
+
 use crate::rows::Value;
 use crate::store::{Batch, RunId};
 
@@ -30,13 +32,41 @@ pub(super) async fn remake_around<D: Driver>(
     run: RunId,
     batch: &Batch,
 ) -> Result<(), sqlx::Error> {
-    let proposed = || batch.rounds.iter().filter_map(|fact| fact.preprepare_ns);
-    let first = batch.counts.iter().map(|fact| fact.first_seen).chain(proposed());
-    let last = batch.counts.iter().map(|fact| fact.last_seen).chain(proposed());
-    match first.min().zip(last.max()) {
-        Some((first, last)) => remake(driver, run, minute_of(first.nanos()), minute_of(last.nanos())).await,
-        None => Ok(()),
+    for (first, last) in touched(batch) {
+        remake(driver, run, first, last).await?;
     }
+    Ok(())
+}
+
+/// Spans of minutes that the heights of a batch were seen in, apart from each other: a late message for an old height must not cost the sums of
+/// all time between.
+fn touched(batch: &Batch) -> Vec<(i64, i64)> {
+    let counts = batch.counts.iter().map(|fact| {
+        let span = (fact.first_seen.nanos(), fact.last_seen.nanos());
+        ((&fact.chain, fact.sequence), span)
+    });
+    let rounds = batch.rounds.iter().filter_map(|fact| {
+        let proposed = fact.preprepare_ns?.nanos();
+        Some(((&fact.chain, fact.sequence), (proposed, proposed)))
+    });
+    let mut heights: BTreeMap<_, (i64, i64)> = BTreeMap::new();
+    for (height, (first, last)) in counts.chain(rounds) {
+        let span = heights.entry(height).or_insert((first, last));
+        *span = (span.0.min(first), span.1.max(last));
+    }
+    let mut spans: Vec<(i64, i64)> = heights
+        .into_values()
+        .map(|(first, last)| (minute_of(first), minute_of(last)))
+        .collect();
+    spans.sort_unstable();
+    let mut apart: Vec<(i64, i64)> = Vec::new();
+    for (first, last) in spans {
+        match apart.last_mut() {
+            Some((_, end)) if first <= end.saturating_add(MINUTE_NS) => *end = last.max(*end),
+            _ => apart.push((first, last)),
+        }
+    }
+    apart
 }
 
 /// Sums minutes from `first` to `last` anew, both included and both starts of minutes.
@@ -88,3 +118,46 @@ const SUM_ROUNDS: &str = "\
     ELSE committed_ns / 1000 - preprepare_ns / 1000 END AS took \
     FROM round WHERE run_id = ? AND preprepare_s BETWEEN ? AND ?) AS timed \
     GROUP BY run_id, minute_start, chain_id";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bftap_analysis::facts::{Outcome, RoundFact};
+    use bftap_model::CaptureTime;
+
+    use super::*;
+
+    #[test]
+    fn only_minutes_that_heights_were_seen_in_are_summed_anew() {
+        let round = |sequence: u64, minute: i64| RoundFact {
+            chain: Arc::from("1/0x"),
+            sequence,
+            round: 0,
+            proposer: None,
+            validators: None,
+            quorum: None,
+            preprepare_ns: Some(CaptureTime::from_nanos(minute * MINUTE_NS + 5)),
+            prepared_ns: None,
+            committed_ns: None,
+            messages: 0,
+            outcome: Outcome::Open,
+        };
+        let batch = Batch {
+            rounds: vec![
+                round(9, 1000),
+                round(1, 2),
+                round(1, 4),
+                round(10, 1001),
+                round(2, 3),
+            ],
+            ..Batch::default()
+        };
+        let minutes: Vec<_> = touched(&batch)
+            .into_iter()
+            .map(|(first, last)| (first / MINUTE_NS, last / MINUTE_NS))
+            .collect();
+        assert_eq!(minutes, [(2, 4), (1000, 1001)]);
+        assert_eq!(touched(&Batch::default()), []);
+    }
+}
