@@ -286,7 +286,10 @@ mod tests {
     fn commands_are_those_of_the_contract() {
         let command = Cli::command();
         let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, ["analyze", "messages", "decode", "keys", "simulate"]);
+        assert_eq!(
+            names,
+            ["analyze", "messages", "decode", "keys", "simulate", "store"]
+        );
     }
 
     #[test]
