@@ -82,7 +82,7 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "X", value_parser = parse::pace, help_heading = "Work")]
     pub(crate) pace: Option<Pace>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: 127.0.0.1:9464, or [::1]:9464 (docs/metrics.md)
+    /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
     #[arg(long, value_name = "ADDR", help_heading = "Output")]
     pub(crate) metrics: Option<SocketAddr>,
 

@@ -42,7 +42,7 @@ pub struct WriterOptions {
     /// How long the end of an analysis waits for a database that is away.
     pub patience: Duration,
     /// How long a batch may go without an answer until the connection counts as lost: a host that vanished never says so. The end of a run
-    /// may take [`END_TAKES`] times as long.
+    /// may take 20 times as long.
     pub answer: Duration,
 }
 
