@@ -1,7 +1,7 @@
 //! Where packets come from: capture files. The only place of this crate that reads anything.
 //!
 //! [`CaptureReader`] cuts one file, from anything that is [`Read`](std::io::Read), into batches of packets;
-//! [`MergedCapture`] joins several; [`HashingReader`] takes the hash of a file's content on the way.
+//! [`MergedCapture`] joins several; [`PacketSource`] is what the pipeline reads from; [`HashingReader`] takes the hash of a file's content on the way.
 
 mod blocks;
 mod error;
@@ -9,6 +9,7 @@ mod hashing;
 mod identify;
 mod input;
 mod merge;
+mod packet_source;
 mod pcap;
 mod pcapng;
 mod progress;
@@ -18,6 +19,7 @@ mod resolution;
 pub use error::{BlockFault, CaptureError};
 pub use hashing::{ContentHash, HashingReader};
 pub use merge::{MergedCapture, Tap};
+pub use packet_source::{InputStats, PacketSource};
 pub use pcapng::Interface;
 pub use progress::ReadStats;
 pub use reader::{CaptureReader, ReadLimits};
