@@ -1,13 +1,15 @@
-//! Where packets come from: capture files. The only place of this crate that reads anything.
+//! Where packets come from: capture files and interfaces. The only place of this crate that reads anything.
 //!
 //! [`CaptureReader`] cuts one file, from anything that is [`Read`](std::io::Read), into batches of packets;
-//! [`MergedCapture`] joins several; [`PacketSource`] is what the pipeline reads from; [`HashingReader`] takes the hash of a file's content on the way.
+//! [`MergedCapture`] joins several; [`PacketSource`] is what the pipeline reads from; [`live`] opens interfaces; [`HashingReader`] takes the hash of a file's content on the way.
 
 mod blocks;
 mod error;
 mod hashing;
 mod identify;
 mod input;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod merge;
 mod packet_source;
 mod pcap;
