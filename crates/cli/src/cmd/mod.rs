@@ -3,6 +3,8 @@
 pub(crate) mod analyze;
 pub(crate) mod decode;
 pub(crate) mod keys;
+#[cfg(target_os = "linux")]
+pub(crate) mod live;
 pub(crate) mod messages;
 pub(crate) mod simulate;
 pub(crate) mod store;
