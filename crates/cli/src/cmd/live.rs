@@ -67,6 +67,8 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         stop_after(duration, stopper)?;
     }
 
+    let names: Vec<_> = args.interfaces.iter().map(|name| safe(name)).collect();
+    tell(Level::Note, &format!("reading {}", names.join(", ")));
     let clock = WallClock::start();
     let mut sinks = Sinks {
         cut: Arc::clone(&settings.pipeline.selection.cut),
