@@ -51,7 +51,8 @@ impl Metrics {
     /// Shows what is known of interfaces, too.
     #[cfg(target_os = "linux")]
     pub(crate) fn watch_interfaces(&self, interfaces: LiveWatch) {
-        self.sheet().watch_interfaces(interfaces);
+        self.sheet()
+            .watch_interfaces(Box::new(move || (interfaces.inputs(), interfaces.late())));
     }
 
     /// Takes what changed. `lag`: age of the newest packet in it.

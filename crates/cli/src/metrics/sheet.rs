@@ -1,14 +1,14 @@
 //! All metrics, and where their values come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bftap_analysis::Update;
 use bftap_analysis::facts::SessionState;
-#[cfg(target_os = "linux")]
-use bftap_capture::source::live::LiveWatch;
+use bftap_capture::source::InputStats;
 use bftap_pipeline::Progress;
 use bftap_store::WriterStatus;
 use prometheus_client::encoding::text::encode;
@@ -29,7 +29,6 @@ pub(super) struct Sheet {
     registry: Registry,
     progress: Arc<Progress>,
     store: Option<Arc<WriterStatus>>,
-    #[cfg(target_os = "linux")]
     interfaces: Option<Interfaces>,
     started: Instant,
     receivers: Bounded,
@@ -107,7 +106,6 @@ impl Sheet {
             registry: Registry::with_prefix("bftap"),
             progress,
             store: None,
-            #[cfg(target_os = "linux")]
             interfaces: None,
             started: Instant::now(),
             receivers: Bounded::new(RECEIVERS),
@@ -256,8 +254,7 @@ impl Sheet {
     }
 
     /// Interfaces are the user's own choice, so each has a label.
-    #[cfg(target_os = "linux")]
-    pub(super) fn watch_interfaces(&mut self, watch: LiveWatch) {
+    pub(super) fn watch_interfaces(&mut self, watch: Watch) {
         let interfaces = Interfaces {
             watch,
             packets: Counters::default(),
@@ -388,7 +385,6 @@ impl Sheet {
                 self.commit_age.get_or_create(&Vec::new()).set(age);
             }
         }
-        #[cfg(target_os = "linux")]
         if let Some(interfaces) = &self.interfaces {
             interfaces.refresh();
         }
@@ -399,11 +395,12 @@ impl Sheet {
     }
 }
 
+/// Gives what is known of each interface now, and how many packets were out of order.
+pub(super) type Watch = Box<dyn Fn() -> (Vec<InputStats>, u64) + Send>;
+
 /// What is counted of interfaces.
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
 struct Interfaces {
-    watch: LiveWatch,
+    watch: Watch,
     packets: Counters,
     bytes: Counters,
     lost: Counters,
@@ -411,10 +408,16 @@ struct Interfaces {
     late: Counter,
 }
 
-#[cfg(target_os = "linux")]
+impl fmt::Debug for Interfaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interfaces").finish_non_exhaustive()
+    }
+}
+
 impl Interfaces {
     fn refresh(&self) {
-        for stats in self.watch.inputs() {
+        let (interfaces, late) = (self.watch)();
+        for stats in interfaces {
             let name = ("interface", stats.name.clone());
             let labels = vec![name.clone()];
             raise(&self.packets.get_or_create(&labels), stats.packets);
@@ -430,7 +433,7 @@ impl Interfaces {
                 raise(&self.lost.get_or_create(&labels), lost.unwrap_or(0));
             }
         }
-        raise(&self.late, self.watch.late());
+        raise(&self.late, late);
     }
 }
 
