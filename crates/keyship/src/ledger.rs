@@ -73,6 +73,9 @@ pub enum LedgerError {
 /// Lines kept of one shipper: 35 MB, and as many sessions as are ever known at a time.
 pub const MOST_LINES: usize = 1 << 18;
 
+/// A comment of a key log, so that the whole folder can be given to `--keylog`.
+const ID_PREFIX: &str = "# bftap keys receive, ";
+
 /// How the files of shippers end.
 const SUFFIX: &str = ".keylog";
 
@@ -134,13 +137,15 @@ impl Ledger {
         match fs::read_to_string(path) {
             Ok(text) => {
                 let mut id = [0; 16];
-                hex::decode_to_slice(text.trim_ascii(), &mut id)
+                let digits = text.trim_ascii().strip_prefix(ID_PREFIX).unwrap_or_default();
+                hex::decode_to_slice(digits, &mut id)
                     .map_err(|_| LedgerError::Id(path.display().to_string()))?;
                 Ok(ReceiverId(id))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let id = crate::tls::random_id().map_err(failed("make a name for"))?;
-                write_whole(path, hex::encode(id).as_bytes()).map_err(failed("write"))?;
+                write_whole(path, format!("{ID_PREFIX}{}\n", hex::encode(id)).as_bytes())
+                    .map_err(failed("write"))?;
                 Ok(ReceiverId(id))
             }
             Err(error) => Err(failed("read")(error)),

@@ -4,6 +4,7 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+mod keys;
 mod messages;
 mod other_commands;
 mod paced;
