@@ -15,8 +15,11 @@ mod key_sources;
 mod metrics;
 mod nearest;
 mod nodes;
+#[cfg(target_os = "linux")]
+mod privileges;
 mod progress;
 mod report;
+mod results;
 mod run_name;
 mod selection;
 mod settings;
@@ -54,6 +57,12 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Messages(args) => cmd::messages::run(&args),
         Command::Decode(args) => cmd::decode::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
+        #[cfg(target_os = "linux")]
+        Command::Lab(command) => cmd::lab::run(&command),
+        #[cfg(target_os = "linux")]
+        Command::LabNode(args) => cmd::lab_node::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Live(args) => cmd::live::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Store(command) => cmd::store::run(&command),
     }

@@ -9,7 +9,7 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::{AttachOptions, PipelineOptions, Selection};
 use bftap_store::WriterOptions;
 
-use crate::args::{InputArgs, Span};
+use crate::args::{ReadArgs, Span};
 use crate::config::Config;
 use crate::exit::Usage;
 use crate::key_sources;
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
 ///
 /// # Errors
 /// When a file that was named cannot be used: wrong usage, found before any capture is read.
-pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
+pub(crate) fn gather(args: &ReadArgs) -> anyhow::Result<Settings> {
     let config = match &args.config {
         Some(path) => Config::read(path).map_err(|error| Usage(error.to_string()))?,
         None => Config::default(),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -363,6 +363,20 @@ impl Lab {
         for folder in folders {
             let made = DirBuilder::new().mode(0o700).create(&folder);
             made.map_err(|source| io_error(&folder, source))?;
+        }
+        let Some((user, group)) = plan.owner else {
+            return Ok(());
+        };
+        // Nodes append to key logs that are there already, and leave them to whom they belong.
+        let logs: Vec<_> = (1..=plan.nodes).map(|node| plan.key_log(node)).collect();
+        for log in &logs {
+            let made = File::options().write(true).create_new(true).mode(0o600).open(log);
+            made.map_err(|source| io_error(log, source))?;
+        }
+        let dir = self.state.made.contains(&Made::Dir).then(|| plan.dir.clone());
+        for path in logs.into_iter().chain([plan.key_logs()]).chain(dir) {
+            let given = std::os::unix::fs::chown(&path, Some(user), Some(group));
+            given.map_err(|source| io_error(&path, source))?;
         }
         Ok(())
     }

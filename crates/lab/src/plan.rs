@@ -32,6 +32,8 @@ pub struct Plan {
     pub host_address: bool,
     /// Set `net.core.rmem_default` to this while the lab is up.
     pub rmem_default: Option<u64>,
+    /// User and group who may read the key logs besides root.
+    pub owner: Option<(u32, u32)>,
 }
 
 /// An IPv4 subnet, as `10.77.0.0/24`.
@@ -352,6 +354,7 @@ mod tests {
             controller: Controller::Normal,
             host_address: false,
             rmem_default: None,
+            owner: None,
         }
     }
 

@@ -193,6 +193,7 @@ mod tests {
             controller: Controller::Address("tcp:127.0.0.1:6633".into()),
             host_address: true,
             rmem_default: Some(1),
+            owner: Some((1000, 1000)),
         };
         let mut state = State::begin(plan.clone()).unwrap();
         assert!(matches!(State::begin(plan.clone()), Err(StateError::Exists(_))));

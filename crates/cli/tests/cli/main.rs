@@ -4,6 +4,8 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+#[cfg(target_os = "linux")]
+mod live;
 mod messages;
 mod other_commands;
 mod paced;
