@@ -2,6 +2,10 @@
 
 mod keys;
 #[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
+mod lab_node;
+#[cfg(target_os = "linux")]
 mod live;
 mod parse;
 mod simulate;
@@ -19,6 +23,13 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use keys::{
     IdentityArgs, KeysCheckArgs, KeysCommand, KeysInitArgs, KeysReceiveArgs, KeysShipArgs, LiveKeyArgs,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use lab::{
+    DatapathWord as LabDatapath, LabCommand, LabNetArgs, LabRunArgs, LabStatusArgs, LabUpArgs,
+    PortWord as LabPort,
+};
+#[cfg(target_os = "linux")]
+pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
 #[cfg(target_os = "linux")]
 pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
@@ -47,6 +58,13 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     #[cfg(target_os = "linux")]
     Live(LiveArgs),
+    #[cfg(target_os = "linux")]
+    /// A whole lab on an Open vSwitch: namespaces, validators, a mirror
+    #[command(subcommand)]
+    Lab(LabCommand),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    LabNode(LabNodeArgs),
     Simulate(SimulateArgs),
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
@@ -288,7 +306,7 @@ mod tests {
         assert_eq!(
             names,
             [
-                "analyze", "messages", "decode", "keys", "live", "simulate", "store"
+                "analyze", "messages", "decode", "keys", "live", "lab", "lab-node", "simulate", "store"
             ]
         );
     }

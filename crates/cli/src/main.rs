@@ -61,6 +61,10 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Keys(KeysCommand::Init(args)) => cmd::keys_init::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
         #[cfg(target_os = "linux")]
+        Command::Lab(command) => cmd::lab::run(&command),
+        #[cfg(target_os = "linux")]
+        Command::LabNode(args) => cmd::lab_node::run(&args),
+        #[cfg(target_os = "linux")]
         Command::Live(args) => cmd::live::run(&args),
         Command::Keys(KeysCommand::Ship(args)) => cmd::keys_ship::run(&args),
         Command::Keys(KeysCommand::Receive(args)) => cmd::keys_receive::run(&args),
