@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use bftap_model::is_harmless;
+use bftap_model::{CaptureTime, is_harmless};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Width of the report where standard output is not a terminal, in columns.
@@ -178,6 +178,17 @@ pub(crate) fn stop_keeping() -> Vec<(Level, String)> {
 
 /// Prints a problem to standard error: `bftap: warning: ...`. A closed standard error is nobody's problem.
 pub(crate) fn tell(level: Level, text: &str) {
+    tell_behind("bftap: ", level, text);
+}
+
+/// The same with the time, to the millisecond, for commands that run for long.
+pub(crate) fn tell_at(time: CaptureTime, level: Level, text: &str) {
+    let time = time.to_string();
+    let millis = time.get(..23).unwrap_or(&time);
+    tell_behind(&format!("{millis}Z bftap: "), level, text);
+}
+
+fn tell_behind(before: &str, level: Level, text: &str) {
     if let Some(kept) = &mut *KEPT.lock().unwrap_or_else(PoisonError::into_inner) {
         if kept.words.len() == MOST_KEPT {
             kept.words.pop_front();
@@ -190,7 +201,7 @@ pub(crate) fn tell(level: Level, text: &str) {
     for (number, line) in text.lines().enumerate() {
         let line = safe(line);
         let written = if number == 0 {
-            writeln!(stderr, "bftap: {}{line}", level.prefix())
+            writeln!(stderr, "{before}{}{line}", level.prefix())
         } else if line.is_empty() {
             writeln!(stderr)
         } else {
