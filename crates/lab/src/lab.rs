@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::identities;
@@ -193,6 +193,13 @@ impl Lab {
         Ok(child)
     }
 
+    /// Makes a command the lab's monitor: should it be there when the lab is taken down, it is ended.
+    pub fn mark_monitor(&self, command: &mut Command) {
+        command
+            .env(MARK, self.state.plan.names().mark())
+            .env(ROLE, MONITOR);
+    }
+
     /// Asks all nodes to end, all at once, and ends by force those that do not; gives whether all did as asked.
     pub fn stop_nodes(&self, patience: Duration) -> bool {
         let names = self.state.plan.names();
@@ -248,6 +255,8 @@ impl Lab {
         let mut left = Vec::new();
         let node = |process: &processes::Process| process.role.starts_with("node");
         down.processes += processes::end(&names, node, NODE_PATIENCE);
+        let monitor = |process: &processes::Process| process.role == MONITOR;
+        down.processes += processes::end(&names, monitor, MONITOR_PATIENCE);
         if let Some(state) = &state {
             let switch = Switch::new(&state.plan);
             for made in state.made.iter().rev() {
@@ -499,6 +508,7 @@ fn check_subnet(subnet: Subnet) -> Result<(), LabError> {
     Ok(())
 }
 
+const MONITOR: &str = "monitor";
 /// Name of a veth's end in the namespace.
 const INSIDE: &str = "eth0";
 const RMEM: &str = "net/core/rmem_default";
@@ -506,6 +516,8 @@ const RMEM: &str = "net/core/rmem_default";
 const ENOUGH_BUFFER: u64 = 4 << 20;
 /// Lab nodes say goodbye for up to five seconds.
 const NODE_PATIENCE: Duration = Duration::from_secs(8);
+/// It drains, stores and reports.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
 const SWITCH_PATIENCE: Duration = Duration::from_secs(3);
 const LINK_TRIES: usize = 20;
 const LINK_PAUSE: Duration = Duration::from_millis(50);

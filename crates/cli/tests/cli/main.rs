@@ -5,6 +5,8 @@ mod checkpoint;
 mod common;
 mod crash;
 #[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
 mod live;
 mod messages;
 mod other_commands;
