@@ -1,5 +1,6 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+mod keys;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
@@ -19,6 +20,9 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use keys::{
+    IdentityArgs, KeysCheckArgs, KeysCommand, KeysInitArgs, KeysReceiveArgs, KeysShipArgs, LiveKeyArgs,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use lab::{
     DatapathWord as LabDatapath, LabCommand, LabNetArgs, LabRunArgs, LabStatusArgs, LabUpArgs,
@@ -49,7 +53,7 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
-    /// Look into session secrets
+    /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
     #[cfg(target_os = "linux")]
@@ -269,31 +273,6 @@ pub(crate) struct DecodeArgs {
     pub(crate) dialect: Option<&'static str>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    Check(KeysCheckArgs),
-}
-
-/// Say what is in key sources, and with captures which sessions they open
-///
-/// No secret is ever printed. Sessions that were joined in the middle are found here if they had carried at most 1 GiB in
-/// each direction by then, with a minute of processor time for all searches; `bftap analyze` looks further.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: bftap keys check sessions.keylog --capture tap1.pcap")]
-pub(crate) struct KeysCheckArgs {
-    /// Key log, or a directory of key logs or of files in the original tool's layout
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-
-    /// Capture whose sessions to try; repeatable
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub(crate) capture: Vec<PathBuf>,
-
-    /// Only TCP connections with such a port at either end [default: every connection that looks like RLPx]
-    #[arg(long = "port", value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) ports: Vec<u16>,
-}
-
 const EXIT_STATUS: &str = "Exit status: 0 when everything was read to the end, 1 when something could not be read \
     (what could be is still reported), 2 for wrong usage.";
 
@@ -394,6 +373,14 @@ mod tests {
             "bftap analyze a.pcap --attach-budget -1",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
+            "bftap keys init",
+            "bftap keys ship k",
+            "bftap keys ship k --to a:1",
+            "bftap keys ship --to a:1 --dir d",
+            "bftap keys ship k --to a:1 --dir d --cert c --key k --ca a",
+            "bftap keys ship k --to a:1 --cert c --key k",
+            "bftap keys receive --out o --dir d",
+            "bftap keys receive --out o --dir d --listen 9465",
             "bftap simulate",
             // Options of later versions are not taken and then ignored.
             "bftap analyze a.pcap --html x.html",

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use bftap_model::is_harmless;
+use bftap_model::{CaptureTime, is_harmless};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Width of the report where standard output is not a terminal, in columns.
@@ -132,11 +132,22 @@ impl Ink {
 
 /// Prints a problem to standard error: `bftap: warning: ...`. A closed standard error is nobody's problem.
 pub(crate) fn tell(level: Level, text: &str) {
+    tell_behind("bftap: ", level, text);
+}
+
+/// The same with the time, to the millisecond, for commands that run for long.
+pub(crate) fn tell_at(time: CaptureTime, level: Level, text: &str) {
+    let time = time.to_string();
+    let millis = time.get(..23).unwrap_or(&time);
+    tell_behind(&format!("{millis}Z bftap: "), level, text);
+}
+
+fn tell_behind(before: &str, level: Level, text: &str) {
     let mut stderr = io::stderr().lock();
     for (number, line) in text.lines().enumerate() {
         let line = safe(line);
         let written = if number == 0 {
-            writeln!(stderr, "bftap: {}{line}", level.prefix())
+            writeln!(stderr, "{before}{}{line}", level.prefix())
         } else if line.is_empty() {
             writeln!(stderr)
         } else {

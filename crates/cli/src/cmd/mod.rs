@@ -3,6 +3,9 @@
 pub(crate) mod analyze;
 pub(crate) mod decode;
 pub(crate) mod keys;
+pub(crate) mod keys_init;
+pub(crate) mod keys_receive;
+pub(crate) mod keys_ship;
 #[cfg(target_os = "linux")]
 pub(crate) mod lab;
 #[cfg(target_os = "linux")]

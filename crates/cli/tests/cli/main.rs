@@ -4,6 +4,7 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+mod keys;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
