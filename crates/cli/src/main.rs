@@ -13,12 +13,16 @@ mod json;
 mod json_out;
 mod key_sources;
 mod live_keys;
+#[cfg(target_os = "linux")]
+mod live_view;
 mod metrics;
 mod nearest;
 mod nodes;
 #[cfg(target_os = "linux")]
 mod privileges;
 mod progress;
+#[cfg(target_os = "linux")]
+mod raw_out;
 mod report;
 mod results;
 mod run_name;

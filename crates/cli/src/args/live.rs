@@ -1,5 +1,7 @@
 //! `bftap live`.
 
+use std::path::PathBuf;
+
 use bftap_model::Nanos;
 use clap::Args;
 
@@ -42,6 +44,30 @@ pub(crate) struct LiveArgs {
     #[arg(long, value_name = "MIB", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Capture")]
     pub(crate) buffer: u32,
+
+    /// Keep the packets as they came in this pcapng file, which must not be there yet
+    ///
+    /// With --write-size or --write-every in files FILE-00001.pcapng and so on, going on behind those that are there.
+    #[arg(long, value_name = "FILE", help_heading = "Raw packets")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Begin another file at this size
+    #[arg(long, value_name = "MIB", requires = "write", value_parser = clap::value_parser!(u64).range(1..=1 << 24),
+          help_heading = "Raw packets")]
+    pub(crate) write_size: Option<u64>,
+
+    /// Begin another file when this one spans so much time: 600s, 10min, 1h
+    #[arg(long, value_name = "TIME", requires = "write", value_parser = parse::span, help_heading = "Raw packets")]
+    pub(crate) write_every: Option<Nanos>,
+
+    /// Keep only so many files, the newest; those of earlier runs count, too
+    #[arg(long, value_name = "N", requires = "write", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "Raw packets")]
+    pub(crate) write_keep: Option<u32>,
+
+    /// Put the session secrets into the files: whoever has such a file can read the sessions
+    #[arg(long, requires = "write", help_heading = "Raw packets")]
+    pub(crate) write_secrets: bool,
 
     /// Go on as this user once the interfaces are open: a name, or UID:GID; only root can [default: who called sudo, else nobody
     /// else, but without root's rights]

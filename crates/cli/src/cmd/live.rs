@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bftap_capture::source::live::{InterfaceNews, Interfaces, LiveOptions, Stopper, Teller};
+use bftap_capture::source::PacketSource;
+use bftap_capture::source::live::{InterfaceNews, Interfaces, LiveCapture, LiveOptions, Stopper, Teller};
+use bftap_decrypt::SecretStore;
 use bftap_model::Nanos;
 use bftap_pipeline::{Live, Progress};
-use bftap_store::{NewRun, RunSource, StoreUrl};
+use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 
 use crate::args::LiveArgs;
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::interrupt;
 use crate::json_out::JsonOut;
+use crate::live_view::{Sources, View};
 use crate::metrics::Metrics;
 use crate::privileges::{self, User};
+use crate::raw_out::{Rotation, WriteStatus, Written};
 use crate::report::Summary;
 use crate::results::{self, Sinks};
 use crate::run_name;
@@ -57,6 +61,11 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         .metrics
         .map(|address| Metrics::serve(address, Arc::clone(&progress)))
         .transpose()?;
+    let interfaces = capture.watch();
+    if let Some(metrics) = &metrics {
+        metrics.watch_interfaces(interfaces.clone());
+    }
+    let (source, written) = source(args, capture, &settings.pipeline.secrets)?;
     let new_run = new_run(args, part.as_ref());
     let store = results::open_store(&url, &new_run, &settings.writer)?;
     let watch = store.as_ref().map(|store| StoreWatch::start(store.status()));
@@ -82,12 +91,28 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         clock: &clock,
     };
     let secrets = Arc::clone(&settings.pipeline.secrets);
+    let view = View::start(
+        Sources {
+            run: new_run.name.clone(),
+            store_url: url.to_string(),
+            interfaces,
+            progress: Arc::clone(&progress),
+            secrets: Arc::clone(&secrets),
+            store: sinks.store.as_ref().map(StoreWriter::status),
+            written: written.clone(),
+        },
+        args.log_every,
+    )
+    .context("cannot start a thread")?;
+    sinks.shown = Some(Box::new(view.taker()));
     let live = Live {
         clock: &clock,
         pace: None,
     };
     let options = settings.into_pipeline();
-    let analysis = bftap_pipeline::analyze_live(Box::new(capture), options, &progress, live, &mut sinks)?;
+    let analysis = bftap_pipeline::analyze_live(source, options, &progress, live, &mut sinks);
+    drop(view);
+    let analysis = analysis?;
 
     for problem in &analysis.problems {
         tell(Level::Warning, problem);
@@ -98,6 +123,10 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
             status = Status::Incomplete;
             tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
         }
+    }
+    if let Some(problem) = written.as_ref().and_then(|written| written.problem()) {
+        status = Status::Incomplete;
+        tell(Level::Warning, &problem);
     }
     let stored = match sinks.store.take() {
         Some(store) => results::finish_store(store, &analysis.facts, &url, &new_run.name),
@@ -139,6 +168,26 @@ fn open(args: &LiveArgs) -> anyhow::Result<Interfaces> {
         tell(Level::Warning, &text);
     }
     Ok(interfaces)
+}
+
+/// The interfaces as they are analysed, and kept if that was asked for.
+fn source(
+    args: &LiveArgs,
+    capture: LiveCapture,
+    secrets: &Arc<SecretStore>,
+) -> anyhow::Result<(Box<dyn PacketSource>, Option<Arc<WriteStatus>>)> {
+    let capture = Box::new(capture);
+    let Some(path) = &args.write else {
+        return Ok((capture, None));
+    };
+    let rotation = Rotation {
+        size: args.write_size.map(|size| size << 20),
+        every: args.write_every,
+        keep: args.write_keep.map(|keep| keep as usize),
+    };
+    let secrets = args.write_secrets.then(|| Arc::clone(secrets));
+    let (written, status) = Written::begin(capture, path, rotation, args.snaplen, secrets)?;
+    Ok((Box::new(written), Some(status)))
 }
 
 /// Says when interfaces go and come.
