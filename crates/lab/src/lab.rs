@@ -12,7 +12,7 @@ use crate::identities;
 use crate::plan::{Controller, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
 use crate::processes;
 use crate::state::{Made, State, StateError, io_error};
-use crate::switch::Switch;
+use crate::switch::{Switch, USERSPACE_DEVICE};
 use crate::tools::{self, ToolError, run};
 
 /// A lab that is up.
@@ -296,6 +296,16 @@ impl Lab {
             }
             std::thread::sleep(LINK_PAUSE);
         }
+        // A switch that was killed leaves the one device behind that does not carry the lab's name. It may be another switch's by now.
+        let userspace = Made::Link(USERSPACE_DEVICE.to_owned());
+        if state
+            .as_ref()
+            .is_some_and(|state| state.made.contains(&userspace))
+            && !processes::hold_tap(USERSPACE_DEVICE)
+            && run("ip", &["link", "del", USERSPACE_DEVICE]).is_ok()
+        {
+            down.removed += 1;
+        }
         left.extend(links(&names)?.into_iter().map(|name| format!("interface {name}")));
         if left.is_empty() {
             left.extend(remove_files(dir, state.as_ref()).err());
@@ -327,6 +337,9 @@ impl Lab {
             self.state.about_to(Made::RunningBridge(names.bridge()))?;
         } else {
             self.state.about_to(Made::Switch)?;
+            if run("ip", &["link", "show", USERSPACE_DEVICE]).is_err() {
+                self.state.about_to(Made::Link(USERSPACE_DEVICE.to_owned()))?;
+            }
             switch.start()?;
         }
         if plan.use_running && plan.controller == Controller::Test {
