@@ -171,15 +171,15 @@ pub(crate) struct InputArgs {
     pub(crate) captures: Vec<PathBuf>,
 
     #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+
+    #[command(flatten)]
     pub(crate) read: ReadArgs,
 }
 
 /// How to understand packets, wherever they come from.
 #[derive(Args, Debug)]
 pub(crate) struct ReadArgs {
-    #[command(flatten)]
-    pub(crate) keys: KeyArgs,
-
     /// Names of nodes, as JSON: a list of {"name", "ip", "port", "node_id", "address"}, all but the name optional
     #[arg(long, value_name = "FILE", help_heading = "Meaning")]
     pub(crate) nodes: Option<PathBuf>,
@@ -338,7 +338,7 @@ mod tests {
              --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464",
         );
         assert_eq!(args.input.captures.len(), 2);
-        assert_eq!(args.input.read.keys.keylog.len(), 2);
+        assert_eq!(args.input.keys.keylog.len(), 2);
         assert_eq!(args.input.read.ports, [32323, 32324]);
         assert_eq!(args.input.read.sequence, Some(Span { first: 10, last: 20 }));
         assert_eq!(args.input.read.dialect, Some("quorum-ibft"));

@@ -197,10 +197,16 @@ pub(crate) fn report(sinks: &mut Sinks<'_>, facts: &RunFacts, asked: &Asked) -> 
 }
 
 /// What was asked for, as the report has to know it.
-pub(crate) fn asked(read: &ReadArgs, part: Option<&Part>, secrets: usize, stored: Option<String>) -> Asked {
+pub(crate) fn asked(
+    read: &ReadArgs,
+    part: Option<&Part>,
+    key_sources: bool,
+    secrets: usize,
+    stored: Option<String>,
+) -> Asked {
     Asked {
         secrets,
-        key_sources: !read.keys.keylog.is_empty(),
+        key_sources,
         selection: part.map(|part| part.words().to_owned()),
         ports: !read.ports.is_empty(),
         attach: (read.attach_search, read.attach_budget),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bftap_model::Nanos;
 use clap::Args;
 
-use super::{ReadArgs, ResultArgs, parse};
+use super::{LiveKeyArgs, ReadArgs, ResultArgs, parse};
 
 /// Read packets of interfaces while they come, count and judge, show, store
 ///
@@ -20,6 +20,9 @@ pub(crate) struct LiveArgs {
     /// Interface to read: a port of a switch, a tap, a mirror, or `any`; repeatable, each one is a tap of its own
     #[arg(short, long = "interface", required = true, value_name = "IFACE", num_args = 1..)]
     pub(crate) interfaces: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) keys: LiveKeyArgs,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

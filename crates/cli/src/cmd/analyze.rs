@@ -27,7 +27,7 @@ use crate::term::{Level, safe, safe_display, tell};
 
 /// Runs the command.
 pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
-    let mut settings = settings::gather(&args.input.read)?;
+    let mut settings = settings::gather(&args.input.read, &args.input.keys.keylog)?;
     let url = store_url::resolve(
         args.results.store.store.as_deref(),
         args.results.store.store_file.as_deref(),
@@ -137,7 +137,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     }
     let counts = secrets.counts();
     let secrets = counts.whole + counts.aes_named + counts.aes_only;
-    let asked = results::asked(&args.input.read, part.as_ref(), secrets, stored);
+    let asked = results::asked(
+        &args.input.read,
+        part.as_ref(),
+        !args.input.keys.keylog.is_empty(),
+        secrets,
+        stored,
+    );
     results::report(&mut sinks, &analysis.facts, &asked)?;
     Ok(status)
 }

@@ -1,6 +1,6 @@
 //! `bftap live`: interfaces in; rows, figures and JSON out, until it is told to stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,6 +16,7 @@ use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::interrupt;
 use crate::json_out::JsonOut;
+use crate::live_keys::{LiveKeyOptions, LiveKeys};
 use crate::live_view::{Sources, View};
 use crate::metrics::Metrics;
 use crate::privileges::{self, User};
@@ -31,7 +32,7 @@ use crate::term::{Level, safe, tell};
 
 /// Runs the command.
 pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
-    let mut settings = settings::gather(&args.read)?;
+    let mut settings = settings::gather(&args.read, &[])?;
     let store = &args.results.store;
     let url = store_url::resolve(store.store.as_deref(), store.store_file.as_deref())?;
     settings.pipeline.jobs = args
@@ -48,12 +49,22 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let capture = interfaces.start(&teller())?;
     privileges::give_up()?;
     // From here on packets wait in the kernel; what cannot be written is found before they are read.
-    let stopper = capture.stopper();
-    let gentle = stopper.clone();
-    interrupt::gently(move || gentle.stop()).context("cannot watch for Ctrl-C")?;
+    let end = Ending {
+        stopper: capture.stopper(),
+        keys: Arc::default(),
+    };
+    let gentle = end.clone();
+    interrupt::gently(move || gentle.come()).context("cannot watch for Ctrl-C")?;
 
     let part = Part::of(&args.read);
     let create = |path| JsonOut::create(path, part.as_ref());
+    let keys = LiveKeyOptions::from_args(&args.keys, None)?;
+    let key_sources = !args.keys.keylog.is_empty() || args.keys.keys_listen.is_some();
+    let keys = LiveKeys::start(keys, &settings.pipeline.secrets, key_teller())?;
+    if let Some(address) = keys.address() {
+        tell(Level::Note, &format!("taking session secrets at {address}"));
+    }
+    end.also(keys);
     let json = args.results.json.as_deref().map(create).transpose()?;
     let progress = Arc::new(Progress::default());
     let metrics = args
@@ -73,7 +84,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         metrics.watch_store(store.status());
     }
     if let Some(duration) = args.duration {
-        stop_after(duration, stopper)?;
+        end.after(duration)?;
     }
 
     let names: Vec<_> = args.interfaces.iter().map(|name| safe(name)).collect();
@@ -138,7 +149,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     }
     let counts = secrets.counts();
     let secrets = counts.whole + counts.aes_named + counts.aes_only;
-    let asked = results::asked(&args.read, part.as_ref(), secrets, stored);
+    let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
     results::report(&mut sinks, &analysis.facts, &asked)?;
     Ok(status)
 }
@@ -222,14 +233,50 @@ fn new_run(args: &LiveArgs, part: Option<&Part>) -> NewRun {
     }
 }
 
-fn stop_after(duration: Nanos, stopper: Stopper) -> anyhow::Result<()> {
-    let duration = Duration::from_nanos(duration.0.unsigned_abs());
-    std::thread::Builder::new()
-        .name("duration".to_owned())
-        .spawn(move || {
-            std::thread::sleep(duration);
-            stopper.stop();
-        })
-        .context("cannot start a thread")?;
-    Ok(())
+/// Says how it goes with key files and shippers.
+fn key_teller() -> bftap_keyship::Tell {
+    Arc::new(|weight, text| {
+        let level = match weight {
+            bftap_keyship::Weight::Note => Level::Note,
+            bftap_keyship::Weight::Warning => Level::Warning,
+        };
+        tell(level, text);
+    })
+}
+
+/// How it comes to its end.
+#[derive(Clone)]
+struct Ending {
+    stopper: Stopper,
+    keys: Arc<Mutex<Option<LiveKeys>>>,
+}
+
+impl Ending {
+    /// No more packets; secrets that are there by now are still learned, while the last packets come.
+    fn come(&self) {
+        self.stopper.stop();
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keys) = keys {
+            keys.finish();
+        }
+    }
+
+    /// Also ends this.
+    fn also(&self, keys: LiveKeys) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+    }
+
+    /// It comes by itself.
+    fn after(&self, duration: Nanos) -> anyhow::Result<()> {
+        let duration = Duration::from_nanos(duration.0.unsigned_abs());
+        let end = self.clone();
+        std::thread::Builder::new()
+            .name("duration".to_owned())
+            .spawn(move || {
+                std::thread::sleep(duration);
+                end.come();
+            })
+            .context("cannot start a thread")?;
+        Ok(())
+    }
 }

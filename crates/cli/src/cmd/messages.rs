@@ -20,7 +20,7 @@ use crate::term::{Ink, Level, Style, safe, tell, width_of};
 
 /// Runs the command.
 pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
-    let settings = settings::gather(&args.input.read)?;
+    let settings = settings::gather(&args.input.read, &args.input.keys.keylog)?;
     let names = Names::new(&settings.nodes);
     for filter in args.sender.iter().chain(&args.receiver).chain(&args.signer) {
         if let NodeFilter::Name(name) = filter
