@@ -3,6 +3,7 @@
 pub mod capture_file;
 pub mod damage;
 pub mod impair;
+pub mod ovs;
 pub mod packet;
 pub mod proxy;
 pub mod servers;
