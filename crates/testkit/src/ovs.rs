@@ -189,7 +189,7 @@ mount -t tmpfs none /run/netns
 ip link set lo up
 down() {
   kill $echoes 2>/dev/null || true
-  for daemon in vswitchd ovsdb; do
+  for daemon in ctl vswitchd ovsdb; do
     [ -f "$D/$daemon.pid" ] && kill "$(cat "$D/$daemon.pid")" 2>/dev/null || true
   done
 }
