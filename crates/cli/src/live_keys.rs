@@ -34,7 +34,6 @@ impl LiveKeyOptions {
     ///
     /// # Errors
     /// An address without certificates.
-    #[expect(dead_code, reason = "for `live`")]
     pub(crate) fn from_args(args: &LiveKeyArgs, keep: Option<PathBuf>) -> Result<Self, Usage> {
         let identity = match (&args.keys_dir, &args.keys_cert, &args.keys_key, &args.keys_ca) {
             (Some(dir), ..) => Some(Identity::in_folder(dir)),
@@ -90,7 +89,6 @@ impl LiveKeys {
     ///
     /// # Errors
     /// It cannot listen, or its certificates are of no use.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for `live`"))]
     pub(crate) fn start(
         options: LiveKeyOptions,
         store: &Arc<SecretStore>,
@@ -124,7 +122,6 @@ impl LiveKeys {
     }
 
     /// Where shippers connect.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for `live`"))]
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         Some(self.receiver.as_ref()?.address())
     }
@@ -139,7 +136,6 @@ impl LiveKeys {
     }
 
     /// Reads files to their ends once more, last lines without a newline too, and takes nothing any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for `live`"))]
     pub(crate) fn finish(mut self) {
         drop(self.receiver.take());
         if let Some(mut following) = self.following.take() {

@@ -5,6 +5,8 @@ mod checkpoint;
 mod common;
 mod crash;
 mod keys;
+#[cfg(target_os = "linux")]
+mod live;
 mod messages;
 mod other_commands;
 mod paced;
