@@ -326,9 +326,9 @@ pub struct CodeFact {
 }
 
 /// One input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CaptureFact {
-    /// Path as given, `-` for standard input.
+    /// Path as given, `-` for standard input; the name of an interface.
     pub path: String,
     /// SHA-256 of the content as it stands in the file (compressed, if it is).
     pub sha256: String,
@@ -336,6 +336,12 @@ pub struct CaptureFact {
     pub packets: u64,
     /// Captured bytes in those packets.
     pub bytes: u64,
+    /// Packets that were lost while they were captured, because there was no room for them; `None` where nobody says.
+    pub kernel_drops: Option<u64>,
+    /// Packets that the interface lost; `None` where nobody says.
+    pub interface_drops: Option<u64>,
+    /// How often the interface was not there; `None` for files.
+    pub times_down: Option<u64>,
     /// Why reading ended before the end of the file.
     pub problem: Option<String>,
 }

@@ -62,6 +62,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Secrets found between the packets.
     pub secrets: Vec<SecretsBlock>,
+    /// Time has come this far, whatever the packets say. Only interfaces know; in files time is what the packets say.
+    pub reached: Option<CaptureTime>,
 }
 
 impl Batch {

@@ -1,20 +1,22 @@
-//! The captures of an analysis: opened, read as one, and named by their content.
+//! The captures of an analysis: files, opened, read as one, and named by their content; and what is known of any source's inputs.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use bftap_analysis::facts::CaptureFact;
-use bftap_capture::source::{CaptureReader, ContentHash, HashingReader, MergedCapture, ReadLimits};
+use bftap_capture::packet::Batch;
+use bftap_capture::source::{
+    CaptureReader, ContentHash, HashingReader, InputStats, Interface, MergedCapture, PacketSource, ReadLimits,
+};
 
 use crate::run::Input;
 
-/// The inputs, opened.
+/// Files, opened.
 pub(crate) struct Captures {
-    pub(crate) merged: MergedCapture,
+    merged: MergedCapture,
     /// By reader of `merged`.
-    hashes: Vec<(String, Option<ContentHash>)>,
+    opened: Vec<(String, Option<ContentHash>)>,
     /// Those that could not be opened.
-    failed: Vec<CaptureFact>,
+    failed: Vec<InputStats>,
 }
 
 impl Captures {
@@ -23,7 +25,7 @@ impl Captures {
         inputs.sort_by(|a, b| a.path.cmp(&b.path));
         let limits = ReadLimits::for_readers(inputs.len());
         let mut readers = Vec::new();
-        let mut hashes = Vec::new();
+        let mut opened = Vec::new();
         let mut failed = Vec::new();
         for input in inputs {
             let (read, hash): (Box<dyn Read + Send>, _) = if hashed {
@@ -35,56 +37,86 @@ impl Captures {
             match CaptureReader::open(read, limits) {
                 Ok(reader) => {
                     readers.push(reader);
-                    hashes.push((input.path, hash));
+                    opened.push((input.path, hash));
                 }
-                Err(error) => failed.push(CaptureFact {
-                    path: input.path,
+                Err(error) => failed.push(InputStats {
+                    name: input.path,
                     sha256: content_hash(hash),
-                    packets: 0,
-                    bytes: 0,
                     problem: Some(error.to_string()),
+                    ..InputStats::default()
                 }),
             }
         }
         Self {
             merged: MergedCapture::new(readers),
-            hashes,
+            opened,
             failed,
         }
     }
+}
 
-    /// Facts of those that take part so far, in the order of readers, and of those that do not.
-    pub(crate) fn begun(&self) -> (Vec<CaptureFact>, Vec<CaptureFact>) {
-        let fact = |(path, _): &(String, _)| CaptureFact {
-            path: path.clone(),
-            sha256: String::new(),
-            packets: 0,
-            bytes: 0,
-            problem: None,
-        };
-        (self.hashes.iter().map(fact).collect(), self.failed.clone())
+impl PacketSource for Captures {
+    fn next_batch(&mut self) -> Option<Batch> {
+        self.merged.next_batch()
     }
 
-    /// Facts of all, when they were read.
-    pub(crate) fn facts(self) -> Vec<CaptureFact> {
-        let problems: BTreeMap<usize, String> = self
+    fn inputs_of_taps(&self) -> Vec<usize> {
+        self.merged.taps().iter().map(|tap| tap.reader).collect()
+    }
+
+    /// Those that could be opened, in the order of readers, and then the others.
+    fn inputs(&self) -> Vec<InputStats> {
+        let mut inputs: Vec<InputStats> = self
             .merged
-            .problems()
-            .map(|(index, error)| (index, error.to_string()))
+            .readers()
+            .zip(&self.opened)
+            .map(|(reader, (path, _))| {
+                let stats = reader.stats();
+                InputStats {
+                    name: path.clone(),
+                    packets: stats.packets,
+                    bytes: stats.bytes,
+                    kernel_drops: dropped(reader.interfaces()),
+                    ..InputStats::default()
+                }
+            })
             .collect();
-        let mut facts = self.failed;
-        for (index, (reader, (path, hash))) in self.merged.readers().zip(self.hashes).enumerate() {
-            let stats = reader.stats();
-            facts.push(CaptureFact {
-                path,
-                sha256: content_hash(hash),
-                packets: stats.packets,
-                bytes: stats.bytes,
-                problem: problems.get(&index).cloned(),
-            });
+        for (reader, error) in self.merged.problems() {
+            inputs[reader].problem = Some(error.to_string());
         }
-        facts
+        inputs.extend(self.failed.iter().cloned());
+        inputs
     }
+
+    fn finish(self: Box<Self>) -> Vec<InputStats> {
+        let mut inputs = self.inputs();
+        for (input, (_, hash)) in inputs.iter_mut().zip(self.opened) {
+            input.sha256 = content_hash(hash);
+        }
+        inputs
+    }
+}
+
+/// As it stands among the facts.
+pub(crate) fn fact_of(input: InputStats) -> CaptureFact {
+    CaptureFact {
+        path: input.name,
+        sha256: input.sha256,
+        packets: input.packets,
+        bytes: input.bytes,
+        kernel_drops: input.kernel_drops,
+        interface_drops: input.interface_drops,
+        times_down: input.times_down,
+        problem: input.problem,
+    }
+}
+
+/// What a file says was lost at its interfaces; `None` if it says nothing.
+fn dropped(interfaces: &[Interface]) -> Option<u64> {
+    interfaces
+        .iter()
+        .filter_map(|interface| interface.dropped)
+        .reduce(u64::saturating_add)
 }
 
 /// Empty where it was not wanted, or the rest of the file cannot be read: that problem is told elsewhere.

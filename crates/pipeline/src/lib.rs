@@ -27,4 +27,4 @@ pub use checkpoint::Checkpoint;
 pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
 pub use pacing::{Clock, Live, Moment, Pace};
 pub use reading::Progress;
-pub use run::{Analysis, Input, LiveSink, PipelineError, analyze, analyze_live, messages};
+pub use run::{Analysis, Input, LiveSink, PipelineError, analyze, analyze_live, files, messages};

@@ -12,11 +12,12 @@ use std::time::Duration;
 use bftap_analysis::facts::CaptureFact;
 use bftap_analysis::{Now, WorkerTotals};
 use bftap_capture::packet::Batch;
-use bftap_model::{CaptureTime, Nanos};
+use bftap_capture::source::{InputStats, PacketSource};
+use bftap_model::{CaptureTime, Nanos, SETTLE};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::batch::SegmentBatch;
-use crate::captures::Captures;
+use crate::captures::fact_of;
 use crate::pacing::{Clock, Live, Moment, Schedule};
 use crate::reading::{Dealer, Dealt, Progress};
 use crate::seek::Seeker;
@@ -31,26 +32,31 @@ const IDLE_UPDATE: Nanos = Nanos::from_secs(2);
 /// Packets that are due within this time are dealt out together.
 const PIECE: Nanos = Nanos::from_millis(10);
 
-/// A batch, and the readers that the taps in it belong to.
+/// A batch, and how things stand with the inputs behind it.
 pub(crate) struct Ahead {
     batch: Batch,
-    readers: Vec<usize>,
+    inputs_of_taps: Vec<usize>,
+    inputs: Vec<InputStats>,
 }
 
 /// Reads on a thread of its own, so that updates come also while a pipe gives nothing.
 pub(crate) fn read_ahead<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    mut captures: Captures,
-) -> (Receiver<Ahead>, ScopedJoinHandle<'scope, Captures>) {
+    mut source: Box<dyn PacketSource>,
+) -> (Receiver<Ahead>, ScopedJoinHandle<'scope, Box<dyn PacketSource>>) {
     let (ahead, batches) = bounded(1);
     let reading = scope.spawn(move || {
-        while let Some(batch) = captures.merged.next_batch() {
-            let readers = captures.merged.taps().iter().map(|tap| tap.reader).collect();
-            if ahead.send(Ahead { batch, readers }).is_err() {
+        while let Some(batch) = source.next_batch() {
+            let read = Ahead {
+                batch,
+                inputs_of_taps: source.inputs_of_taps(),
+                inputs: source.inputs(),
+            };
+            if ahead.send(read).is_err() {
                 break;
             }
         }
-        captures
+        source
     });
     (batches, reading)
 }
@@ -62,12 +68,12 @@ pub(crate) struct Player<'a> {
     queues: &'a [Sender<Work>],
     told: &'a Sender<Told>,
     progress: &'a Progress,
-    /// Captures by reader, as far as they were played.
+    /// Inputs, as far as they were played.
     captures: Vec<CaptureFact>,
-    /// Captures that could not be opened.
-    failed: Vec<CaptureFact>,
     tcp_packets: u64,
     latest: Option<CaptureTime>,
+    /// Time that an idle interface says has come.
+    reached: Option<CaptureTime>,
     dealt: Nanos,
     next_update: Nanos,
     last_update: Nanos,
@@ -82,7 +88,7 @@ pub(crate) struct Gone;
 impl<'a> Player<'a> {
     pub(crate) fn new(
         live: Live<'a>,
-        (captures, failed): (Vec<CaptureFact>, Vec<CaptureFact>),
+        inputs: Vec<InputStats>,
         queues: &'a [Sender<Work>],
         told: &'a Sender<Told>,
         progress: &'a Progress,
@@ -94,10 +100,10 @@ impl<'a> Player<'a> {
             queues,
             told,
             progress,
-            captures,
-            failed,
+            captures: inputs.into_iter().map(fact_of).collect(),
             tcp_packets: 0,
             latest: None,
+            reached: None,
             dealt: now,
             next_update: Nanos(now.0 + UPDATE.0),
             last_update: now,
@@ -133,7 +139,13 @@ impl<'a> Player<'a> {
     fn play_batch(&mut self, ahead: &Ahead, dealer: &mut Dealer, seeker: &Seeker) -> Result<(), Gone> {
         let mut order = Vec::with_capacity(ahead.batch.records.len());
         let mut shards = dealer.deal_noting(&ahead.batch, Some(&mut order));
-        let end = order.iter().map(|dealt| dealt.seen).max();
+        let end = order
+            .iter()
+            .map(|dealt| dealt.seen)
+            .max()
+            .max(ahead.batch.reached);
+        self.note_inputs(&ahead.inputs);
+        self.reached = self.reached.max(ahead.batch.reached);
         let rises = order.is_sorted_by_key(|dealt| dealt.seen)
             && order
                 .first()
@@ -155,12 +167,12 @@ impl<'a> Player<'a> {
             let (piece, later) = rest.split_at(count);
             rest = later;
             if later.is_empty() {
-                self.deal_out(piece, &ahead.readers, &mut shards, end)?;
+                self.deal_out(piece, &ahead.inputs_of_taps, &mut shards, end)?;
                 return self.update_if_due(dealer, seeker);
             }
             if !piece.is_empty() {
                 let now = piece.last().map(|last| last.seen).filter(|_| rises);
-                self.deal_out(piece, &ahead.readers, &mut shards, now)?;
+                self.deal_out(piece, &ahead.inputs_of_taps, &mut shards, now)?;
             }
             self.update_if_due(dealer, seeker)?;
             let due = due.map_or(now, |due| due.max(Nanos(now.0.saturating_add(PIECE.0))));
@@ -168,11 +180,24 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// What is known of the inputs but for their packets: those are counted as they are played.
+    fn note_inputs(&mut self, inputs: &[InputStats]) {
+        for (capture, input) in self.captures.iter_mut().zip(inputs) {
+            let known = CaptureFact {
+                packets: capture.packets,
+                bytes: capture.bytes,
+                ..fact_of(input.clone())
+            };
+            self.changed |= *capture != known;
+            *capture = known;
+        }
+    }
+
     /// Hands the next packets of a batch to the workers. `now`: time has come this far.
     fn deal_out(
         &mut self,
         piece: &[Dealt],
-        readers: &[usize],
+        inputs_of_taps: &[usize],
         shards: &mut [SegmentBatch],
         now: Option<CaptureTime>,
     ) -> Result<(), Gone> {
@@ -181,8 +206,8 @@ impl<'a> Player<'a> {
         for dealt in piece {
             bytes += u64::from(dealt.len);
             self.tcp_packets += u64::from(dealt.tcp);
-            let reader = readers.get(usize::from(dealt.tap.0));
-            if let Some(capture) = reader.and_then(|&reader| self.captures.get_mut(reader)) {
+            let input = inputs_of_taps.get(usize::from(dealt.tap.0));
+            if let Some(capture) = input.and_then(|&input| self.captures.get_mut(input)) {
                 capture.packets += 1;
                 capture.bytes += u64::from(dealt.len);
             }
@@ -225,7 +250,11 @@ impl<'a> Player<'a> {
             self.next_update = Nanos(now.0.saturating_add(PIECE.0));
             return Ok(());
         }
-        self.changed = false;
+        // Messages wait for a second sight; they come without a packet if time goes on without one.
+        self.changed = self
+            .reached
+            .zip(self.latest)
+            .is_some_and(|(reached, latest)| reached.since(latest) <= SETTLE);
         self.last_update = now;
         let queued = self.queues.iter().map(|queue| queue.len() as u64).sum();
         self.progress.queued_batches.store(queued, Ordering::Relaxed);
@@ -248,7 +277,7 @@ impl<'a> Player<'a> {
         }
         let mut read = dealer.facts();
         read.tcp_packets = self.tcp_packets;
-        read.captures = self.captures.iter().chain(&self.failed).cloned().collect();
+        read.captures = self.captures.clone();
         let now = Now {
             read,
             totals,

@@ -106,7 +106,7 @@ impl Dealer {
             })
             .collect();
         let mut reassembled: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); self.shards];
-        let mut now = None;
+        let mut now = batch.reached;
         let mut bytes = 0;
         for record in &batch.records {
             bytes += u64::from(record.len);

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 
 use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
 use bftap_analysis::{Aggregator, FinishError, Now, Observation, ReadFacts, Update, WorkerTotals};
+use bftap_capture::source::PacketSource;
 use bftap_model::{CaptureTime, Nanos};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::captures::Captures;
+use crate::captures::{Captures, fact_of};
 use crate::checkpoint::Checkpoint;
 use crate::options::PipelineOptions;
 use crate::pacing::{Live, Moment};
@@ -71,6 +72,11 @@ pub trait LiveSink: FactSink {
     fn update(&mut self, update: Update, at: Moment) -> Result<(), Self::Error>;
 }
 
+/// Files as one source of packets, ordered by time.
+pub fn files(inputs: Vec<Input>, options: &PipelineOptions) -> Box<dyn PacketSource> {
+    Box::new(Captures::open(inputs, options.content_hashes))
+}
+
 /// Reads captures as one, ordered by time, and analyses them.
 ///
 /// # Errors
@@ -81,8 +87,8 @@ pub fn analyze<S: FactSink>(
     progress: &Progress,
     sink: &mut S,
 ) -> Result<Analysis, PipelineError<S::Error>> {
-    let captures = Captures::open(inputs, options.content_hashes);
-    let observed = observe::<Infallible>(captures, &options, progress, None, &mut |_, _| Ok(()));
+    let source = files(inputs, &options);
+    let observed = observe::<Infallible>(source, &options, progress, None, &mut |_, _| Ok(()));
     let observed = observed.map_err(|error| match error {
         PipelineError::Spill(error) => PipelineError::Spill(error),
         PipelineError::Sink(never) => match never {},
@@ -90,13 +96,13 @@ pub fn analyze<S: FactSink>(
     observed.finish(&options, sink)
 }
 
-/// As [`analyze`], at the pace of `live`, and hands over what changed a few times a second: as soon as it is known, and the same facts
+/// As [`analyze`], of any source, at the pace of `live`, and hands over what changed a few times a second: as soon as it is known, and the same facts
 /// in the end.
 ///
 /// # Errors
 /// See [`PipelineError`].
 pub fn analyze_live<S>(
-    inputs: Vec<Input>,
+    source: Box<dyn PacketSource>,
     options: Arc<PipelineOptions>,
     progress: &Progress,
     live: Live<'_>,
@@ -106,9 +112,8 @@ where
     S: LiveSink + Send,
     S::Error: Send,
 {
-    let captures = Captures::open(inputs, options.content_hashes);
     let take = &mut |update, at| sink.update(update, at);
-    let mut observed = observe(captures, &options, progress, Some(live), take)?;
+    let mut observed = observe(source, &options, progress, Some(live), take)?;
     let now = Now {
         read: observed.read.clone(),
         totals: observed.totals.clone(),
@@ -137,7 +142,7 @@ struct Observed {
 
 /// Reads, decrypts and decodes everything; with `live`, `take` gets what changed now and then.
 fn observe<E: Send>(
-    mut captures: Captures,
+    mut source: Box<dyn PacketSource>,
     options: &Arc<PipelineOptions>,
     progress: &Progress,
     live: Option<Live<'_>>,
@@ -177,10 +182,10 @@ fn observe<E: Send>(
             })
             .collect();
 
-        let captures = if let Some(live) = live {
-            let begun = captures.begun();
-            let (batches, reading) = read_ahead(scope, captures);
-            let mut player = Player::new(live, begun, &queues, &told, progress);
+        let source = if let Some(live) = live {
+            let inputs = source.inputs();
+            let (batches, reading) = read_ahead(scope, source);
+            let mut player = Player::new(live, inputs, &queues, &told, progress);
             // A worker is gone only if the aggregation failed; its error is told below.
             let _ = player.play(&batches, &mut dealer, &mut seeker);
             drop(batches);
@@ -188,7 +193,7 @@ fn observe<E: Send>(
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         } else {
-            'reading: while let Some(batch) = captures.merged.next_batch() {
+            'reading: while let Some(batch) = source.next_batch() {
                 for (shard, queue) in dealer.deal(&batch, progress).into_iter().zip(&queues) {
                     // As above.
                     if queue.send(Work::Segments(shard)).is_err() {
@@ -199,7 +204,7 @@ fn observe<E: Send>(
                     break;
                 }
             }
-            captures
+            source
         };
         drop(told);
         // As above: a worker that is gone tells nothing new.
@@ -217,9 +222,9 @@ fn observe<E: Send>(
         aggregation
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, PipelineError<E>>((captures, totals, left))
+        Ok::<_, PipelineError<E>>((source, totals, left))
     });
-    let (captures, mut totals, left) = observed?;
+    let (source, mut totals, left) = observed?;
     note_search(&seeker, &mut totals);
     let span = dealer.span();
     let (mut read, limits, mut problems) = dealer.finish();
@@ -237,7 +242,7 @@ fn observe<E: Send>(
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
-    read.captures = captures.facts();
+    read.captures = source.finish().into_iter().map(fact_of).collect();
     Ok(Observed {
         aggregator,
         read,
@@ -339,7 +344,7 @@ pub fn messages(
     options: Arc<PipelineOptions>,
     mut take: impl FnMut(Observation) -> bool,
 ) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
-    let mut captures = Captures::open(inputs, false);
+    let mut source = Box::new(Captures::open(inputs, false));
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
     let mut seeker = Seeker::new(Arc::clone(&options));
@@ -348,7 +353,7 @@ pub fn messages(
     let progress = Progress::default();
     let mut out = Vec::new();
     let mut going = true;
-    while going && let Some(batch) = captures.merged.next_batch() {
+    while going && let Some(batch) = source.next_batch() {
         for shard in dealer.deal(&batch, &progress) {
             worker.push(&shard, &mut out);
         }
@@ -368,7 +373,8 @@ pub fn messages(
     for (name, count) in limits {
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
-    (captures.facts(), totals, problems)
+    let captures = source.finish().into_iter().map(fact_of).collect();
+    (captures, totals, problems)
 }
 
 /// As [`seek`], on the thread of the only worker.

@@ -5,15 +5,17 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bftap_analysis::Update;
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionState};
+use bftap_capture::packet::Batch;
+use bftap_capture::source::{InputStats, PacketSource};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
 use bftap_model::{CaptureTime, Nanos};
 use bftap_pipeline::{
-    Clock, Input, Live, LiveSink, Moment, Pace, PipelineOptions, Progress, analyze, analyze_live,
+    Clock, Input, Live, LiveSink, Moment, Pace, PipelineOptions, Progress, analyze, analyze_live, files,
 };
 use bftap_simnet::SimulateOptions;
 use bftap_testkit::damage::{damage, scenarios, simulated};
@@ -92,7 +94,9 @@ fn played(inputs: Open<'_>, key_log: &[u8], pace: Option<f64>, jobs: usize) -> (
     };
     let mut found = Found::default();
     let progress = Progress::default();
-    let analysis = analyze_live(inputs(), options(key_log, jobs), &progress, live, &mut found).unwrap();
+    let options = options(key_log, jobs);
+    let source = files(inputs(), &options);
+    let analysis = analyze_live(source, options, &progress, live, &mut found).unwrap();
     assert_eq!(
         progress.packets.load(Ordering::Relaxed),
         analysis.facts.totals.packets,
@@ -312,6 +316,127 @@ fn updates_come_while_a_pipe_gives_nothing() {
         before_end: 0,
     };
     let options = options(&network.key_log, 1);
-    analyze_live(inputs, options, &Progress::default(), live, &mut seen).unwrap();
+    let source = files(inputs, &options);
+    analyze_live(source, options, &Progress::default(), live, &mut seen).unwrap();
     assert!(seen.before_end > 0);
+}
+
+/// Two taps, and then silence: messages that wait for a second sight are told when time alone has gone on.
+#[test]
+fn time_goes_on_without_packets() {
+    /// A source that says how time goes on when its packets are over, until `told` or, if it never is, for long.
+    struct ThenIdle {
+        files: Box<dyn PacketSource>,
+        reached: CaptureTime,
+        ticks: u32,
+        told: Arc<AtomicBool>,
+    }
+
+    impl PacketSource for ThenIdle {
+        fn next_batch(&mut self) -> Option<Batch> {
+            if let Some(batch) = self.files.next_batch() {
+                self.reached = self.reached.max(batch.records.last()?.seen);
+                return Some(batch);
+            }
+            if self.told.load(Ordering::SeqCst) || self.ticks == 0 {
+                return None;
+            }
+            self.ticks -= 1;
+            self.reached = self.reached.saturating_add(Nanos::from_millis(20));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            Some(Batch {
+                reached: Some(self.reached),
+                ..Batch::default()
+            })
+        }
+
+        fn inputs_of_taps(&self) -> Vec<usize> {
+            self.files.inputs_of_taps()
+        }
+
+        fn inputs(&self) -> Vec<InputStats> {
+            self.files.inputs()
+        }
+    }
+
+    struct Until {
+        expected: u64,
+        told: Arc<AtomicBool>,
+        before_end: u64,
+    }
+
+    impl FactSink for Until {
+        type Error = Infallible;
+
+        fn height(&mut self, _: &HeightFacts) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn minute(&mut self, _: &[LinkCountFact]) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    impl LiveSink for Until {
+        fn update(&mut self, update: Update, _: Moment) -> Result<(), Infallible> {
+            if !self.told.load(Ordering::SeqCst) {
+                self.before_end = update.sums.iter().map(|sum| sum.sums.messages).sum();
+                self.told
+                    .store(self.before_end == self.expected, Ordering::SeqCst);
+            }
+            Ok(())
+        }
+    }
+
+    /// Time as the machine has it, four times as fast: updates come behind what the ticks brought.
+    struct Real(std::time::Instant);
+
+    impl Clock for Real {
+        fn now(&self) -> Nanos {
+            Nanos(4 * self.0.elapsed().as_nanos() as i64)
+        }
+
+        fn sleep_until(&self, at: Nanos) {
+            let left = at.0 - self.now().0;
+            std::thread::sleep(std::time::Duration::from_nanos(left.max(0).unsigned_abs() / 4));
+        }
+    }
+
+    let network = simulated(&SimulateOptions::default()).unwrap();
+    let options = options(&network.key_log, 2);
+    let inputs = || {
+        ["a", "b"]
+            .map(|path| Input {
+                path: path.to_owned(),
+                read: Box::new(Cursor::new(network.capture.clone())),
+            })
+            .into()
+    };
+    let mut all = Found::default();
+    analyze(inputs(), Arc::clone(&options), &Progress::default(), &mut all).unwrap();
+    let counts = all.heights.iter().flat_map(|height| &height.counts);
+    let told = Arc::new(AtomicBool::new(false));
+    let mut until = Until {
+        expected: counts.map(|count| count.messages).sum(),
+        told: Arc::clone(&told),
+        before_end: 0,
+    };
+    assert!(until.expected > 0);
+    let source = ThenIdle {
+        files: files(inputs(), &options),
+        reached: CaptureTime::MIN,
+        ticks: 4000,
+        told,
+    };
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the machine's clock, as the command has it"
+    )]
+    let clock = Real(std::time::Instant::now());
+    let live = Live {
+        clock: &clock,
+        pace: None,
+    };
+    analyze_live(Box::new(source), options, &Progress::default(), live, &mut until).unwrap();
+    assert_eq!(until.before_end, until.expected, "all were told before the end");
 }

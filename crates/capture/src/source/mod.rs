@@ -1,14 +1,17 @@
-//! Where packets come from: capture files. The only place of this crate that reads anything.
+//! Where packets come from: capture files and interfaces. The only place of this crate that reads anything.
 //!
 //! [`CaptureReader`] cuts one file, from anything that is [`Read`](std::io::Read), into batches of packets;
-//! [`MergedCapture`] joins several; [`HashingReader`] takes the hash of a file's content on the way.
+//! [`MergedCapture`] joins several; [`PacketSource`] is what the pipeline reads from; [`live`] opens interfaces; [`HashingReader`] takes the hash of a file's content on the way.
 
 mod blocks;
 mod error;
 mod hashing;
 mod identify;
 mod input;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod merge;
+mod packet_source;
 mod pcap;
 mod pcapng;
 mod progress;
@@ -18,6 +21,7 @@ mod resolution;
 pub use error::{BlockFault, CaptureError};
 pub use hashing::{ContentHash, HashingReader};
 pub use merge::{MergedCapture, Tap};
+pub use packet_source::{InputStats, PacketSource};
 pub use pcapng::Interface;
 pub use progress::ReadStats;
 pub use reader::{CaptureReader, ReadLimits};

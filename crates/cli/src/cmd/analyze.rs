@@ -92,7 +92,8 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
             clock: &clock,
             pace: args.pace,
         };
-        bftap_pipeline::analyze_live(inputs, options, &progress, live, &mut sinks)
+        let source = bftap_pipeline::files(inputs, &options);
+        bftap_pipeline::analyze_live(source, options, &progress, live, &mut sinks)
     } else {
         bftap_pipeline::analyze(inputs, options, &progress, &mut sinks)
     };

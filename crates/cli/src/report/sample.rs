@@ -178,7 +178,7 @@ pub(crate) fn run() -> RunFacts {
             sha256: "8c1f".repeat(16),
             packets: 69_482,
             bytes: 8_100_000,
-            problem: None,
+            ..CaptureFact::default()
         }],
         nodes: (1..=7)
             .map(|n| node(n, if n == 1 { Coverage::Full } else { Coverage::Partial }))

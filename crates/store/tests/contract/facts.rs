@@ -141,6 +141,7 @@ pub(crate) fn run_facts() -> RunFacts {
             packets: 1001,
             bytes: 1002,
             problem: Some("cut in the middle".into()),
+            ..CaptureFact::default()
         }],
         nodes: vec![
             NodeFact {
