@@ -77,6 +77,8 @@ pub struct Aggregator {
     pub(crate) provisional: Option<Box<Provisional>>,
     /// What is to be told to whoever keeps it.
     pub(crate) untold: Option<Untold>,
+    /// How many updates were made, in all lives of the program.
+    pub(crate) updates: u64,
 }
 
 impl Aggregator {
@@ -99,6 +101,7 @@ impl Aggregator {
             recent: None,
             provisional: None,
             untold: None,
+            updates: 0,
             options,
         }
     }
@@ -198,6 +201,7 @@ impl Aggregator {
     /// # Errors
     /// The temporary file for closed heights fails.
     pub fn update(&mut self, now: Now) -> io::Result<Update> {
+        self.updates += 1;
         let mut provisional = self.provisional.take().unwrap_or_default();
         let mut limits = self.limits.clone();
         let mut losses = self.losses.clone();
@@ -227,6 +231,7 @@ impl Aggregator {
             &mut self.minutes,
             now.last,
         )?;
+        update.number = self.updates;
         let nodes = knowledge.nodes(&self.who, &sessions);
         let events = self.events.clone();
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);

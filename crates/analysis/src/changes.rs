@@ -46,6 +46,7 @@ pub(crate) struct Untold {
 
 /// Everything but the messages, as a record.
 struct Rest {
+    updates: u64,
     parties: Vec<(IpAddr, Option<NodeId>)>,
     slots: Vec<Slot>,
     chains_at: Vec<(IpAddr, ChainId)>,
@@ -60,7 +61,7 @@ struct Rest {
 }
 
 crate::kept! {
-    Rest { parties, slots, chains_at, books, ended, events, losses, limits, renamed, former, pending }
+    Rest { updates, parties, slots, chains_at, books, ended, events, losses, limits, renamed, former, pending }
     SessionParties { parties, slot }
 }
 
@@ -113,6 +114,7 @@ impl Aggregator {
             .map(|provisional| provisional.naming_history())
             .unwrap_or_default();
         let rest = Rest {
+            updates: self.updates,
             parties: self.who.parties()[untold.parties..].iter().map(party).collect(),
             slots: self.slots.all()[untold.slots..].to_vec(),
             chains_at: self.slots.chains_told()[untold.chains_at..].to_vec(),
@@ -179,6 +181,7 @@ impl Aggregator {
         for loss in rest.losses {
             self.losses.recall(loss);
         }
+        self.updates = rest.updates;
         self.limits = rest.limits;
         self.track_changes();
         if let Some(provisional) = &mut self.provisional {
@@ -241,6 +244,15 @@ impl Aggregator {
             self.minutes.add_record(start, bytes)?;
         }
         record.end()
+    }
+
+    /// Names may differ from those in rows that were given in an earlier life: rows of a height or a minute replace all of it from now on.
+    pub fn renamed(&mut self) {
+        self.track_changes();
+        if let Some(provisional) = &mut self.provisional {
+            let (_, former) = provisional.naming_history();
+            provisional.recall_naming(true, former);
+        }
     }
 
     /// The program did not run between two times: whatever passed then was not seen.

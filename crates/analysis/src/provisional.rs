@@ -47,6 +47,8 @@ pub struct Now {
 /// What changed since the last update.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
+    /// One more than that of the update before, also where the program was started anew in between.
+    pub number: u64,
     /// Heights with changed rows, sorted by chain and sequence; each takes the place of what was given of it before.
     pub heights: Vec<HeightFacts>,
     /// Changed links, sorted by minute and then as in [`FactSink::minute`](crate::facts::FactSink::minute).

@@ -13,6 +13,7 @@ use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime, Endpoint, Hash256, MacState, NodeId};
 use hashbrown::HashMap;
 
+use crate::aggregator::ReadFacts;
 use crate::facts::{CaptureFact, EventFact, SessionState};
 use crate::observation::{ChainId, SessionEnd, SessionInfo, WorkerTotals};
 
@@ -181,7 +182,8 @@ kept! {
     }
     WorkerTotals { refused, other_flows, consensus_messages, undecodable, limits, codes, searched_bytes }
     EventFact { time_ns, rule, severity, signer, sender, chain, sequence, round, detail, suspicious }
-    CaptureFact { path, sha256, packets, bytes, problem }
+    CaptureFact { path, sha256, packets, bytes, kernel_drops, interface_drops, times_down, problem }
+    ReadFacts { captures, tap_ends, tcp_packets, bad_checksums, skipped_packets }
     Endpoint { ip, port }
 }
 

@@ -160,6 +160,11 @@ impl Dealer {
         shards
     }
 
+    /// Changes when secrets come.
+    pub(crate) fn secrets_generation(&self) -> u64 {
+        self.options.secrets.generation()
+    }
+
     /// Captured bytes in the batch that was dealt out last.
     pub(crate) fn dealt(&self) -> u64 {
         self.dealt

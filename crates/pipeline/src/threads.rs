@@ -7,6 +7,7 @@ use bftap_analysis::{Now, Observation, WorkerTotals};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::batch::SegmentBatch;
+use crate::journal::Noted;
 use crate::pacing::Moment;
 use crate::reading::Progress;
 use crate::returning::Left;
@@ -30,7 +31,13 @@ pub(crate) fn work(mut worker: Worker, work: &Receiver<Work>, told: &Sender<Told
             }
             Work::Attach(answers) => worker.attach(answers, &mut out),
             Work::Tell(reply) => {
-                // What was observed before has gone already. As above.
+                // Secrets come also while no packets do.
+                worker.retry(&mut out);
+                // What was observed goes before.
+                if !out.is_empty() && told.send(Told::Observed(std::mem::take(&mut out))).is_err() {
+                    return worker.into_totals();
+                }
+                // As above.
                 let _ = reply.send(worker.now());
             }
         }
@@ -45,8 +52,8 @@ pub(crate) fn work(mut worker: Worker, work: &Receiver<Work>, told: &Sender<Told
 pub(crate) enum Told {
     /// Observations of a worker.
     Observed(Vec<Observation>),
-    /// It is time for an update; all that belongs to it was told before.
-    Update(Box<Now>, Moment),
+    /// It is time for an update; all that belongs to it was told before. With what a journal keeps.
+    Update(Box<Now>, Moment, Option<Box<Noted>>),
 }
 
 /// What a worker is told to do.
