@@ -293,7 +293,7 @@ impl<'a> Player<'a> {
             seen: self.latest,
             dealt: self.dealt,
         };
-        let workers = ask(self.queues, Work::Tell).ok_or(Gone)?;
+        let workers = ask(self.queues, self.progress, Work::Tell).ok_or(Gone)?;
         let mut totals = WorkerTotals::default();
         totals.searched_bytes = seeker.searched();
         for (name, count) in dealer.limits() {

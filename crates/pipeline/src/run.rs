@@ -24,7 +24,7 @@ use crate::playing::{Player, read_ahead};
 use crate::reading::{Dealer, Progress};
 use crate::returning::{Earlier, Left};
 use crate::seek::Seeker;
-use crate::threads::{Told, Work, seek, work};
+use crate::threads::{Leaving, Told, Work, seek, work};
 use crate::worker::Worker;
 
 /// One capture to read.
@@ -234,7 +234,7 @@ fn observe<E: Send>(
                     before.as_ref().map(|before| Arc::clone(&before.parts)),
                 );
                 let told = told.clone();
-                scope.spawn(move || work(worker, &batches, &told))
+                scope.spawn(move || work(worker, &batches, &told, progress))
             })
             .collect();
 
@@ -383,6 +383,7 @@ fn aggregate<E>(
     options: &AnalysisOptions,
     take: &mut dyn FnMut(Update, Moment) -> Result<(), E>,
 ) -> Result<(), PipelineError<E>> {
+    let _leaving = Leaving(progress);
     for told in news {
         match told {
             Told::Observed(batch) => {

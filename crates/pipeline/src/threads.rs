@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bftap_analysis::{Now, Observation, WorkerTotals};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::batch::SegmentBatch;
 use crate::journal::Noted;
@@ -15,7 +16,13 @@ use crate::seek::{Answers, Known, Reply, Seeker};
 use crate::worker::{Worker, WorkerNow};
 
 /// Works until there is no more to do.
-pub(crate) fn work(mut worker: Worker, work: &Receiver<Work>, told: &Sender<Told>) -> (WorkerTotals, Left) {
+pub(crate) fn work(
+    mut worker: Worker,
+    work: &Receiver<Work>,
+    told: &Sender<Told>,
+    progress: &Progress,
+) -> (WorkerTotals, Left) {
+    let _leaving = Leaving(progress);
     let mut out = Vec::new();
     for work in work {
         match work {
@@ -46,6 +53,15 @@ pub(crate) fn work(mut worker: Worker, work: &Receiver<Work>, told: &Sender<Told
         }
     }
     worker.into_totals()
+}
+
+/// Says so when a thread is left, in whatever way.
+pub(crate) struct Leaving<'p>(pub(crate) &'p Progress);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.left.store(true, Ordering::Release);
+    }
 }
 
 /// What the aggregation is told.
@@ -86,9 +102,9 @@ pub(crate) fn seek(
     }
     loop {
         // What all sessions together hold is only certain once nobody works.
-        ask(queues, Work::Meet)?;
+        ask(queues, progress, Work::Meet)?;
         let known = Arc::new(seeker.known());
-        let replies = ask(queues, |reply| Work::Show(Arc::clone(&known), reply))?;
+        let replies = ask(queues, progress, |reply| Work::Show(Arc::clone(&known), reply))?;
         progress.searching.store(true, Ordering::Relaxed);
         let answers = seeker.answer(replies);
         progress.searched.store(seeker.searched(), Ordering::Relaxed);
@@ -103,7 +119,11 @@ pub(crate) fn seek(
 }
 
 /// Tells all workers to do something, and waits for their answers; `None` if a worker is gone.
-pub(crate) fn ask<T>(queues: &[Sender<Work>], work: impl Fn(Sender<T>) -> Work) -> Option<Vec<T>> {
+pub(crate) fn ask<T>(
+    queues: &[Sender<Work>],
+    progress: &Progress,
+    work: impl Fn(Sender<T>) -> Work,
+) -> Option<Vec<T>> {
     let replies: Vec<Receiver<T>> = queues
         .iter()
         .map(|queue| {
@@ -112,5 +132,20 @@ pub(crate) fn ask<T>(queues: &[Sender<Work>], work: impl Fn(Sender<T>) -> Work) 
             Some(replies)
         })
         .collect::<Option<_>>()?;
-    replies.into_iter().map(|reply| reply.recv().ok()).collect()
+    let answer = |reply: Receiver<T>| {
+        loop {
+            // Before the answer: who leaves answers no more.
+            let left = progress.left.load(Ordering::Acquire);
+            match reply.recv_timeout(PATIENCE) {
+                Ok(answer) => return Some(answer),
+                // A question that waits for a worker who is gone is not dropped.
+                Err(RecvTimeoutError::Timeout) if !left => {}
+                Err(_) => return None,
+            }
+        }
+    };
+    replies.into_iter().map(answer).collect()
 }
+
+/// Between two looks whether a worker that does not answer is gone.
+const PATIENCE: Duration = Duration::from_millis(50);
