@@ -6,6 +6,8 @@ mod common;
 mod crash;
 mod keys;
 #[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
 mod live;
 mod messages;
 mod other_commands;
