@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::identities;
-use crate::plan::{Controller, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
+use crate::plan::{Controller, Datapath, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
 use crate::processes;
 use crate::state::{Made, State, StateError, io_error};
 use crate::switch::{Switch, USERSPACE_DEVICE};
@@ -58,6 +58,12 @@ pub enum LabError {
         /// What the lab wants.
         subnet: Subnet,
     },
+    /// Two of them would want the same device.
+    #[error(
+        "another Open vSwitch in user space runs here, perhaps another lab's, and a network namespace has room for one: take it \
+         down, or use it (--use-running-ovs), or the kernel's datapath (--datapath system)"
+    )]
+    OtherSwitch,
     /// There is none.
     #[error("there is no lab in {0}")]
     None(String),
@@ -98,12 +104,16 @@ impl Lab {
         }
         Switch::new(&plan).require()?;
         let names = plan.names();
-        // The state file first: whoever has one is told so, and not of what it made.
-        if !State::path(&plan.dir).exists()
-            && let Some(name) = links(&names)?.into_iter().chain(namespaces(&names)?).next()
-        {
-            let dir = plan.dir.display().to_string();
-            return Err(LabError::Clash { name, dir });
+        // Whoever has a state file is told so by `begin`, and not of what it made.
+        if !State::path(&plan.dir).exists() {
+            if let Some(name) = links(&names)?.into_iter().chain(namespaces(&names)?).next() {
+                let dir = plan.dir.display().to_string();
+                return Err(LabError::Clash { name, dir });
+            }
+            let userspace = !plan.use_running && plan.datapath == Datapath::Netdev;
+            if userspace && processes::hold_tap(USERSPACE_DEVICE) {
+                return Err(LabError::OtherSwitch);
+            }
         }
         if plan.host_address {
             check_subnet(plan.subnet)?;

@@ -420,13 +420,17 @@ fn down_leaves_nothing_whatever_happened_before() {
     assert_eq!(machine.traces(), before);
     machine.ok(folder, "lab down");
 
-    // Two labs side by side, of which one goes.
-    machine.ok(folder, "lab up --nodes 2 --dir /run/one");
-    let one = machine.traces();
+    // Nodes of the user's. Another lab has no room beside it, and touches nothing of it.
     machine.ok(
         folder,
-        "lab up --nodes 2 --dir /run/two --node-cmd sleep${IFS}100",
+        "lab up --nodes 2 --dir /run/one --node-cmd sleep${IFS}1{i}0",
     );
+    machine.wait_for("its nodes", "pgrep -x sleep | wc -l | grep -q 2 && echo yes");
+    let one = machine.traces();
+    assert!(one.contains("sleep 110") && one.contains("sleep 120"), "{one}");
+    let two = machine.run(folder, "lab up --nodes 2 --dir /run/two");
+    assert_eq!(two.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&two.stderr).contains("another Open vSwitch in user space"));
     machine.ok(folder, "lab down --dir /run/two");
     assert_eq!(machine.traces(), one, "the other lab is untouched");
     machine.ok(folder, "lab down --dir /run/one");
