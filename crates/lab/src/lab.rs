@@ -278,7 +278,11 @@ impl Lab {
                         }
                     }
                     Made::Sysctl { name, was } => {
-                        if let Err(error) = fs::write(format!("/proc/sys/{name}"), was) {
+                        let path = format!("/proc/sys/{name}");
+                        let is = fs::read_to_string(&path).unwrap_or_default();
+                        if is.trim() != was
+                            && let Err(error) = fs::write(&path, was)
+                        {
                             left.push(format!("{name} could not be set back to {was}: {error}"));
                         }
                     }
