@@ -381,7 +381,7 @@ impl Lab {
             run("ip", &["link", "set", name, "up"])?;
         }
         if plan.host_address {
-            let address = format!("{}/{}", plan.subnet.last(), plan.subnet.len());
+            let address = format!("{}/{}", plan.subnet.last(), plan.subnet.prefix_len());
             run("ip", &["addr", "add", &address, "dev", &bridge])?;
         }
         switch.set_controller()?;
@@ -451,7 +451,7 @@ fn address_node(plan: &Plan, node: usize) -> Result<(), LabError> {
             &name
         }
     };
-    let address = format!("{}/{}", plan.subnet.address(node), plan.subnet.len());
+    let address = format!("{}/{}", plan.subnet.address(node), plan.subnet.prefix_len());
     run("ip", &["-n", &name, "addr", "add", &address, "dev", device])?;
     run("ip", &["-n", &name, "link", "set", device, "up"])?;
     Ok(())
