@@ -320,7 +320,7 @@ impl Shared {
             Ok(()) => {}
             Err((_, None)) if self.stop.load(Ordering::Acquire) => {}
             Err((error, None)) => (self.tell)(Weight::Note, &format!("{shipper} at {peer} is gone: {error}")),
-            Err((error, Some(link))) => self.part(link, peer, &shipper, &error),
+            Err((error, Some(link))) => self.part(*link, peer, &shipper, &error),
         }
     }
 
@@ -360,13 +360,15 @@ impl Shared {
         mut link: Link,
         shipper: &str,
         account: &Mutex<Account>,
-    ) -> Result<(), (Trouble, Option<Link>)> {
+    ) -> Result<(), (Trouble, Option<Box<Link>>)> {
         let mut receiving = Receiving::default();
         loop {
             let first = match link.receive(self.patience.silence) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Err((LinkError::Silent(self.patience.silence).into(), None)),
-                Err(LinkError::Frame(error)) => return Err((LinkError::Frame(error).into(), Some(link))),
+                Err(LinkError::Frame(error)) => {
+                    return Err((LinkError::Frame(error).into(), Some(Box::new(link))));
+                }
                 Err(error) => return Err((error.into(), None)),
             };
             let mut next = Some(first);
@@ -397,7 +399,7 @@ impl Shared {
                         }
                         replies.push(receiving.stored());
                     }
-                    Err(error) => return Err((error.into(), Some(link))),
+                    Err(error) => return Err((error.into(), Some(Box::new(link)))),
                 }
             }
             if let Err(error) = link.send(&replies) {
@@ -408,7 +410,7 @@ impl Shared {
                 Some(Trouble::Link(error @ (LinkError::Closed | LinkError::Io(_)))) => {
                     return Err((error.into(), None));
                 }
-                Some(trouble) => return Err((trouble, Some(link))),
+                Some(trouble) => return Err((trouble, Some(Box::new(link)))),
             }
         }
     }

@@ -109,7 +109,7 @@ impl<P> Sending<P> {
     }
 
     /// The next line to send, if the receiver may be sent one.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn next_line(&mut self) -> Option<Frame> {
         if self.phase != Phase::Welcome || self.sent >= WINDOW {
             return None;
         }
@@ -175,11 +175,14 @@ mod tests {
         for number in 0..5 {
             sending.push(line(&number.to_string()), number);
         }
-        assert!(sending.next().is_none(), "nothing goes out before the welcome");
+        assert!(
+            sending.next_line().is_none(),
+            "nothing goes out before the welcome"
+        );
         sending.connected();
         sending.receive(welcome()).unwrap();
         for _ in 0..3 {
-            sending.next().unwrap();
+            sending.next_line().unwrap();
         }
         assert_eq!(
             sending.receive(Frame::Stored { number: 2 }).unwrap(),
@@ -187,7 +190,7 @@ mod tests {
         );
         sending.connected();
         sending.receive(welcome()).unwrap();
-        let again: Vec<_> = std::iter::from_fn(|| sending.next())
+        let again: Vec<_> = std::iter::from_fn(|| sending.next_line())
             .map(|frame| match frame {
                 Frame::Line { number, text } => (number, text.to_string()),
                 _ => unreachable!(),
@@ -207,9 +210,9 @@ mod tests {
         }
         sending.connected();
         sending.receive(welcome()).unwrap();
-        assert_eq!(std::iter::from_fn(|| sending.next()).count(), WINDOW);
+        assert_eq!(std::iter::from_fn(|| sending.next_line()).count(), WINDOW);
         sending.receive(Frame::Stored { number: 10 }).unwrap();
-        assert_eq!(std::iter::from_fn(|| sending.next()).count(), 10);
+        assert_eq!(std::iter::from_fn(|| sending.next_line()).count(), 10);
     }
 
     #[test]

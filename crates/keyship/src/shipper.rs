@@ -251,7 +251,7 @@ impl Shipper {
                 return Ok(());
             }
             let behind = self.look();
-            let frames: Vec<Frame> = std::iter::from_fn(|| self.sending.next()).collect();
+            let frames: Vec<Frame> = std::iter::from_fn(|| self.sending.next_line()).collect();
             if !frames.is_empty() {
                 link.send(&frames)?;
                 asked = now();

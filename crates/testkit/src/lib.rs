@@ -4,6 +4,7 @@ pub mod capture_file;
 pub mod damage;
 pub mod impair;
 mod namespace;
+pub mod ovs;
 pub mod packet;
 pub mod proxy;
 pub mod servers;
