@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -368,8 +368,8 @@ impl Monitor {
 
     /// Tells it to report, and waits; another signal ends it at once.
     fn finish(&mut self, signals: &Signals) -> anyhow::Result<Status> {
-        // On a terminal, Ctrl-C has told it already; a second one would end it without a report.
-        if signals.count() == 0 || !signals.from_terminal {
+        // On a terminal, Ctrl-C has told it already; a second signal would end it without a report.
+        if !signals.ctrl_c_on_terminal() {
             self.signal(Signal::INT);
         }
         let told = signals.count();
@@ -405,7 +405,7 @@ impl Monitor {
 /// Signals that came; the first one asks for an orderly end.
 struct Signals {
     count: Arc<AtomicUsize>,
-    from_terminal: bool,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -413,19 +413,25 @@ impl Signals {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
             .context("cannot watch for Ctrl-C")?;
         let count = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&count);
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (counter, interrupts) = (Arc::clone(&count), Arc::clone(&interrupted));
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for _ in signals.forever() {
+                for signal in signals.forever() {
+                    if signal == SIGINT {
+                        interrupts.store(true, Ordering::Relaxed);
+                    }
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .context("cannot watch for Ctrl-C")?;
-        Ok(Self {
-            count,
-            from_terminal: io::IsTerminal::is_terminal(&io::stdin()),
-        })
+        Ok(Self { count, interrupted })
+    }
+
+    /// A terminal sends Ctrl-C to all processes in its foreground.
+    fn ctrl_c_on_terminal(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) && io::IsTerminal::is_terminal(&io::stdin())
     }
 
     fn count(&self) -> usize {
