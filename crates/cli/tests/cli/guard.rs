@@ -81,7 +81,7 @@ fn validators_that_a_store_did_not_hear_are_silent() {
         "simulate -o net.pcapng --nodes 4 --duration 5min --fault 4:killed@30s..300s --no-background",
     )
     .ok();
-    run(folder, "analyze net.pcapng --nodes net.nodes.json --store sqlite://s.db --json out.json").ok();
+    run(folder, "analyze net.pcapng --keylog net.keylog --nodes net.nodes.json --store sqlite://s.db --json out.json").ok();
     let line = |who: &str| {
         format!(
             "guard block {who} --dry-run --nodes net.nodes.json --db {} --silent-from-store --store sqlite://s.db",
