@@ -5,10 +5,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bftap_model::Direction;
 use hashbrown::HashMap;
 
 use crate::chain::Slots;
+use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, Copies, close};
 use crate::coverage::Losses;
 use crate::facts::{
@@ -18,7 +18,7 @@ use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
-use crate::minutes::{LinkKey, Minutes};
+use crate::minutes::Minutes;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
@@ -61,20 +61,24 @@ pub(crate) struct SessionParties {
 /// Merges what workers observe; the order in which it comes does not change the result.
 #[derive(Debug)]
 pub struct Aggregator {
-    options: AnalysisOptions,
-    who: Who,
-    slots: Slots,
-    live: HashMap<SessionKey, SessionParties>,
-    ended: Vec<(SessionEnd, SessionParties)>,
-    heights: Heights,
-    minutes: Minutes,
-    losses: Losses,
-    events: Vec<EventFact>,
-    limits: BTreeMap<String, u64>,
+    pub(crate) options: AnalysisOptions,
+    pub(crate) who: Who,
+    pub(crate) slots: Slots,
+    pub(crate) live: HashMap<SessionKey, SessionParties>,
+    pub(crate) ended: Vec<(SessionEnd, SessionParties)>,
+    pub(crate) heights: Heights,
+    pub(crate) minutes: Minutes,
+    pub(crate) losses: Losses,
+    pub(crate) events: Vec<EventFact>,
+    pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
-    recent: Option<(SessionKey, SessionParties)>,
+    pub(crate) recent: Option<(SessionKey, SessionParties)>,
     /// What changed since the last update, where updates are wanted.
-    provisional: Option<Box<Provisional>>,
+    pub(crate) provisional: Option<Box<Provisional>>,
+    /// What is to be told to whoever keeps it.
+    pub(crate) untold: Option<Untold>,
+    /// How many updates were made, in all lives of the program.
+    pub(crate) updates: u64,
 }
 
 impl Aggregator {
@@ -96,6 +100,8 @@ impl Aggregator {
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
+            untold: None,
+            updates: 0,
             options,
         }
     }
@@ -142,7 +148,7 @@ impl Aggregator {
         self.options.known_payloads = Arc::default();
     }
 
-    fn limit(&mut self, name: &str) {
+    pub(crate) fn limit(&mut self, name: &str) {
         *self.limits.entry(name.to_owned()).or_default() += 1;
     }
 
@@ -155,44 +161,27 @@ impl Aggregator {
     }
 
     fn message(&mut self, occurrence: &Occurrence) -> io::Result<()> {
-        let session = match self.recent {
-            Some((key, session)) if key == occurrence.session => session,
-            _ => {
-                let Some(&session) = self.live.get(&occurrence.session) else {
-                    debug_assert!(false, "a message came before its session");
-                    return Ok(());
-                };
-                self.recent = Some((occurrence.session, session));
-                session
-            }
-        };
-        let [initiator, recipient] = session.parties;
-        let (sender, receiver) = match occurrence.direction {
-            Direction::FromInitiator => (initiator, recipient),
-            Direction::FromRecipient => (recipient, initiator),
+        let Some((session, link)) = self.way(occurrence) else {
+            debug_assert!(false, "a message came before its session");
+            return Ok(());
         };
         let message = &occurrence.payload.message;
         let bytes = u64::from(occurrence.wire_len);
-        let delivery = Delivery {
-            copies: 1,
-            bytes,
-            first_seen: occurrence.seen,
-            last_seen: occurrence.seen,
-            first_arrival: occurrence.arrived.unwrap_or(occurrence.seen),
-        };
+        let delivery = Delivery::of(occurrence);
         let key = (session.slot, message.view.sequence);
         if self
             .heights
-            .deliver(key, &occurrence.payload, receiver, sender, delivery)?
+            .deliver(key, &occurrence.payload, link.receiver, link.sender, delivery)?
         {
             self.slots.books[session.slot as usize].learn(&occurrence.payload);
+            if let Some(untold) = &mut self.untold {
+                untold
+                    .books
+                    .entry(session.slot)
+                    .or_default()
+                    .learn(&occurrence.payload);
+            }
         }
-        let link = LinkKey {
-            chain: session.slot,
-            receiver,
-            sender,
-            kind: message.kind,
-        };
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
@@ -212,6 +201,7 @@ impl Aggregator {
     /// # Errors
     /// The temporary file for closed heights fails.
     pub fn update(&mut self, now: Now) -> io::Result<Update> {
+        self.updates += 1;
         let mut provisional = self.provisional.take().unwrap_or_default();
         let mut limits = self.limits.clone();
         let mut losses = self.losses.clone();
@@ -241,6 +231,7 @@ impl Aggregator {
             &mut self.minutes,
             now.last,
         )?;
+        update.number = self.updates;
         let nodes = knowledge.nodes(&self.who, &sessions);
         let events = self.events.clone();
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);

@@ -20,7 +20,7 @@ pub(crate) enum Slot {
 }
 
 /// What the messages of one slot tell.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SlotBook {
     pub(crate) evidence: PolicyEvidence,
     /// From headers of proposals whose signer is among them.
@@ -28,6 +28,10 @@ pub(crate) struct SlotBook {
     /// Of votes with a good signature.
     pub(crate) signers: BTreeSet<Address>,
     pub(crate) dialects: BTreeSet<&'static str>,
+}
+
+crate::kept! {
+    SlotBook { evidence, validators, signers, dialects }
 }
 
 /// How many validators and signers are kept per chain: far more than any Istanbul network has.
@@ -99,6 +103,8 @@ pub(crate) struct Slots {
     pub(crate) books: Vec<SlotBook>,
     /// Chains that the sessions of an IP address told.
     chains_at: BTreeMap<IpAddr, BTreeSet<ChainId>>,
+    /// The same, one by one in the order in which they were told.
+    chains_told: Vec<(IpAddr, ChainId)>,
 }
 
 impl Slots {
@@ -107,17 +113,44 @@ impl Slots {
         let slot = match chain {
             Some(chain) => {
                 for ip in ips {
-                    self.chains_at.entry(ip).or_default().insert(chain);
+                    self.tell_chain(ip, chain);
                 }
                 Slot::Chain(chain)
             }
             None => Slot::Ends(ips[0].min(ips[1]), ips[0].max(ips[1])),
         };
+        self.number(slot)
+    }
+
+    fn number(&mut self, slot: Slot) -> u32 {
         *self.index.entry(slot).or_insert_with(|| {
             self.slots.push(slot);
             self.books.push(SlotBook::default());
             self.slots.len() as u32 - 1
         })
+    }
+
+    /// Sessions of an IP address told this chain.
+    pub(crate) fn tell_chain(&mut self, ip: IpAddr, chain: ChainId) {
+        if self.chains_at.entry(ip).or_default().insert(chain) {
+            self.chains_told.push((ip, chain));
+        }
+    }
+
+    /// Adds the next slot as it was numbered in an earlier life; `None` if it cannot be the next one.
+    pub(crate) fn recall(&mut self, slot: Slot) -> Option<()> {
+        let next = self.slots.len() as u32;
+        (self.number(slot) == next).then_some(())
+    }
+
+    /// All slots, by number.
+    pub(crate) fn all(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Chains that the sessions of an IP address told, in the order in which they did.
+    pub(crate) fn chains_told(&self) -> &[(IpAddr, ChainId)] {
+        &self.chains_told
     }
 
     /// The chain's name of each slot, when the run is over.

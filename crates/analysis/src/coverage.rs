@@ -14,19 +14,71 @@ pub(crate) struct Losses {
     spans: BTreeMap<IpAddr, Vec<(CaptureTime, CaptureTime)>>,
     /// Where something was lost, and not only not read yet.
     lossy: BTreeSet<IpAddr>,
+    /// Spans of time in which nobody looked at all; sorted and apart once settled.
+    everywhere: Vec<(CaptureTime, CaptureTime)>,
+    /// All of it in the order in which it came.
+    told: Vec<Loss>,
+}
+
+/// One thing that may be missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// `None`: anywhere.
+    ip: Option<IpAddr>,
+    span: (CaptureTime, CaptureTime),
+    /// It was lost, and not only not read yet.
+    lost: bool,
+}
+
+crate::kept! {
+    Loss { ip, span, lost }
 }
 
 impl Losses {
     pub(crate) fn add(&mut self, ip: IpAddr, from: CaptureTime, to: CaptureTime) {
-        self.lossy.insert(ip);
-        self.add_blind(ip, from, to);
+        self.recall(Loss {
+            ip: Some(ip),
+            span: (from, to),
+            lost: true,
+        });
     }
 
     fn add_blind(&mut self, ip: IpAddr, from: CaptureTime, to: CaptureTime) {
-        self.spans
-            .entry(ip)
-            .or_default()
-            .push((from.min(to), from.max(to)));
+        self.recall(Loss {
+            ip: Some(ip),
+            span: (from, to),
+            lost: false,
+        });
+    }
+
+    /// Nobody looked between two times.
+    pub(crate) fn add_everywhere(&mut self, from: CaptureTime, to: CaptureTime) {
+        self.recall(Loss {
+            ip: None,
+            span: (from, to),
+            lost: true,
+        });
+    }
+
+    /// Adds a loss.
+    pub(crate) fn recall(&mut self, loss: Loss) {
+        let (from, to) = loss.span;
+        let span = (from.min(to), from.max(to));
+        match loss.ip {
+            Some(ip) => {
+                if loss.lost {
+                    self.lossy.insert(ip);
+                }
+                self.spans.entry(ip).or_default().push(span);
+            }
+            None => self.everywhere.push(span),
+        }
+        self.told.push(loss);
+    }
+
+    /// All of it in the order in which it came.
+    pub(crate) fn told(&self) -> &[Loss] {
+        &self.told
     }
 
     /// Notes what a session may hide, at both of its ends.
@@ -45,7 +97,7 @@ impl Losses {
 
     /// Sorts and joins the spans, so that they can be searched.
     pub(crate) fn settle(&mut self) {
-        for spans in self.spans.values_mut() {
+        for spans in self.spans.values_mut().chain([&mut self.everywhere]) {
             spans.sort_unstable();
             let mut joined: Vec<(CaptureTime, CaptureTime)> = Vec::with_capacity(spans.len());
             for &(from, to) in &*spans {
@@ -60,20 +112,24 @@ impl Losses {
 
     /// Whether something may be missing at `ip` between two times, both included. Needs [`settle`](Self::settle).
     pub(crate) fn overlap(&self, ip: IpAddr, from: CaptureTime, to: CaptureTime) -> bool {
-        self.spans.get(&ip).is_some_and(|spans| {
-            let after = spans.partition_point(|span| span.0 <= to);
-            after > 0 && spans[after - 1].1 >= from
-        })
+        overlap(&self.everywhere, from, to)
+            || self.spans.get(&ip).is_some_and(|spans| overlap(spans, from, to))
     }
 
+    /// Whether what there was of an IP address is not all known. A time when nobody looked is no property of one.
     pub(crate) fn any(&self, ip: IpAddr) -> bool {
         self.lossy.contains(&ip)
     }
 
     /// Whether something may be missing anywhere between two times.
     pub(crate) fn overlap_anywhere(&self, from: CaptureTime, to: CaptureTime) -> bool {
-        self.spans.keys().any(|&ip| self.overlap(ip, from, to))
+        overlap(&self.everywhere, from, to) || self.spans.values().any(|spans| overlap(spans, from, to))
     }
+}
+
+fn overlap(spans: &[(CaptureTime, CaptureTime)], from: CaptureTime, to: CaptureTime) -> bool {
+    let after = spans.partition_point(|span| span.0 <= to);
+    after > 0 && spans[after - 1].1 >= from
 }
 
 /// What the captures show of each IP address.
@@ -153,7 +209,13 @@ mod tests {
         assert!(!losses.overlap(ip, at(31), at(39)));
         assert!(losses.overlap(ip, at(0), at(100)));
         assert!(!losses.overlap(ip, at(51), at(100)));
-        assert!(!losses.overlap([10, 0, 0, 2].into(), at(0), at(100)));
+        let other = [10, 0, 0, 2].into();
+        assert!(!losses.overlap(other, at(0), at(100)));
+        assert!(losses.any(ip) && !losses.any(other));
+        losses.add_everywhere(at(60), at(70));
+        losses.settle();
+        assert!(losses.overlap(other, at(65), at(66)) && losses.overlap_anywhere(at(70), at(80)));
+        assert!(!losses.overlap(other, at(71), at(100)) && !losses.any(other));
     }
 
     #[test]

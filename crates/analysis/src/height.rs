@@ -10,8 +10,8 @@ use bftap_model::{Address, CaptureTime, Hash256};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::observation::Payload;
-use crate::spill::{RecordReader, RecordWriter};
+use crate::observation::{Occurrence, Payload};
+use crate::record::{RecordReader, RecordWriter};
 
 /// What closing a height needs to know of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,17 @@ impl PayloadEntry {
 }
 
 impl Delivery {
+    /// One copy.
+    pub(crate) fn of(occurrence: &Occurrence) -> Self {
+        Self {
+            copies: 1,
+            bytes: u64::from(occurrence.wire_len),
+            first_seen: occurrence.seen,
+            last_seen: occurrence.seen,
+            first_arrival: occurrence.arrived.unwrap_or(occurrence.seen),
+        }
+    }
+
     fn merge(&mut self, other: &Self) {
         self.copies = self.copies.saturating_add(other.copies);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -127,6 +138,23 @@ impl Height {
                 true
             }
         }
+    }
+
+    /// Adds copies of a payload; tells whether the payload is new, and whether its way is.
+    pub(crate) fn add(
+        &mut self,
+        payload: &Payload,
+        receiver: u32,
+        sender: u32,
+        delivery: Delivery,
+    ) -> (bool, bool) {
+        let (index, new_payload) = self.payload(payload);
+        let key = DeliveryKey {
+            payload: index,
+            receiver,
+            sender,
+        };
+        (new_payload, self.deliver(key, delivery))
     }
 
     /// Adds all of `other`, whose parties are numbered alike.
@@ -242,6 +270,9 @@ impl Height {
                 receiver: record.u32()?,
                 sender: record.u32()?,
             };
+            if key.payload as usize >= height.payloads.len() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let delivery = Delivery {
                 copies: record.u32()?,
                 bytes: record.u64()?,

@@ -10,7 +10,7 @@ use std::io;
 
 use hashbrown::HashMap;
 
-use crate::height::{Delivery, DeliveryKey, Height};
+use crate::height::{Delivery, Height};
 use crate::observation::Payload;
 use crate::spill::{Place, Spill};
 
@@ -34,6 +34,8 @@ pub(crate) struct Heights {
     limit: usize,
     /// Counts messages; stands in for time, which workers do not share.
     clock: u64,
+    /// What came since it was taken last, where somebody keeps it.
+    fresh: Option<HashMap<HeightKey, Height>>,
 }
 
 impl Heights {
@@ -46,7 +48,32 @@ impl Heights {
             entries: 0,
             limit: limit.max(1),
             clock: 0,
+            fresh: None,
         }
+    }
+
+    /// From now on [`take_fresh`](Self::take_fresh) gives what came.
+    pub(crate) fn keep_fresh(&mut self) {
+        self.fresh.get_or_insert_default();
+    }
+
+    /// What came since the last time.
+    pub(crate) fn take_fresh(&mut self) -> HashMap<HeightKey, Height> {
+        self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Adds to what came, where somebody keeps it.
+    pub(crate) fn add_fresh(&mut self, key: HeightKey, height: Height) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.entry(key).or_default().merge(height);
+        }
+    }
+
+    /// Adds what was known of a height in an earlier life; it does not come into memory.
+    pub(crate) fn add_record(&mut self, key: HeightKey, record: &[u8]) -> io::Result<()> {
+        let place = self.spill.append(record)?;
+        self.closed.entry(key).or_default().push(place);
+        Ok(())
     }
 
     /// Adds a delivery; tells whether its payload is new to what is in memory.
@@ -59,17 +86,15 @@ impl Heights {
         delivery: Delivery,
     ) -> io::Result<bool> {
         self.clock += 1;
+        if let Some(fresh) = &mut self.fresh {
+            fresh
+                .entry(key)
+                .or_default()
+                .add(payload, receiver, sender, delivery);
+        }
         let open = self.open.entry(key).or_default();
         open.touched = self.clock;
-        let (index, new_payload) = open.height.payload(payload);
-        let new_key = open.height.deliver(
-            DeliveryKey {
-                payload: index,
-                receiver,
-                sender,
-            },
-            delivery,
-        );
+        let (new_payload, new_key) = open.height.add(payload, receiver, sender, delivery);
         self.entries += usize::from(new_payload) + usize::from(new_key);
         if self.entries > self.limit {
             self.close_idle()?;

@@ -5,6 +5,7 @@
 
 mod aggregator;
 mod chain;
+mod changes;
 mod closing;
 mod coverage;
 pub mod facts;
@@ -18,12 +19,14 @@ mod options;
 mod proposer;
 mod provisional;
 pub mod quorum;
+pub mod record;
 mod round;
 mod spill;
 mod summing;
 mod who;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
+pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
     ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,

@@ -8,7 +8,8 @@ use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
 use hashbrown::HashMap;
 
-use crate::spill::{Place, RecordReader, RecordWriter, Spill};
+use crate::record::{RecordReader, RecordWriter};
+use crate::spill::{Place, Spill};
 
 /// Nanoseconds of a minute.
 const MINUTE: i64 = 60_000_000_000;
@@ -40,6 +41,8 @@ pub(crate) struct Minutes {
     spill: Spill,
     entries: usize,
     limit: usize,
+    /// What came since it was taken last, where somebody keeps it.
+    fresh: Option<BTreeMap<i64, Minute>>,
 }
 
 impl Minutes {
@@ -51,16 +54,42 @@ impl Minutes {
             spill: Spill::default(),
             entries: 0,
             limit: limit.max(1),
+            fresh: None,
         }
+    }
+
+    /// From now on [`take_fresh`](Self::take_fresh) gives what came.
+    pub(crate) fn keep_fresh(&mut self) {
+        self.fresh.get_or_insert_default();
+    }
+
+    /// What came since the last time.
+    pub(crate) fn take_fresh(&mut self) -> BTreeMap<i64, Minute> {
+        self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Adds to what came, where somebody keeps it.
+    pub(crate) fn add_fresh(&mut self, start: i64, key: LinkKey, sum: LinkSum) {
+        if let Some(fresh) = &mut self.fresh {
+            add(fresh.entry(start).or_default(), key, sum);
+        }
+    }
+
+    /// Adds what was known of a minute in an earlier life; it does not come into memory.
+    pub(crate) fn add_record(&mut self, start: i64, record: &[u8]) -> io::Result<()> {
+        let place = self.spill.append(record)?;
+        self.closed.entry(start).or_default().push(place);
+        Ok(())
     }
 
     /// Adds one message.
     pub(crate) fn add(&mut self, seen: CaptureTime, key: LinkKey, bytes: u64) -> io::Result<()> {
+        if let Some(fresh) = &mut self.fresh {
+            count(fresh.entry(minute_of(seen)).or_default(), key, bytes);
+        }
         let minute = self.open.entry(minute_of(seen)).or_default();
         let before = minute.len();
-        let sum = minute.entry(key).or_default();
-        sum.messages += 1;
-        sum.bytes += bytes;
+        count(minute, key, bytes);
         self.entries += minute.len() - before;
         if self.entries > self.limit {
             self.close_oldest()?;
@@ -74,17 +103,7 @@ impl Minutes {
             && let Some((start, minute)) = self.open.pop_first()
         {
             self.entries -= minute.len();
-            let mut record = RecordWriter::default();
-            record.u32(minute.len() as u32);
-            for (key, sum) in &minute {
-                record.u32(key.chain);
-                record.u32(key.receiver);
-                record.u32(key.sender);
-                record.u8(key.kind.index() as u8);
-                record.u64(sum.messages);
-                record.u64(sum.bytes);
-            }
-            let place = self.spill.append(&record.0)?;
+            let place = self.spill.append(&write(&minute))?;
             self.closed.entry(start).or_default().push(place);
         }
         Ok(())
@@ -119,28 +138,61 @@ impl Minutes {
     }
 }
 
+/// Adds one message.
+pub(crate) fn count(minute: &mut Minute, key: LinkKey, bytes: u64) {
+    let one = LinkSum { messages: 1, bytes };
+    add(minute, key, one);
+}
+
+fn add(minute: &mut Minute, key: LinkKey, added: LinkSum) {
+    let sum = minute.entry(key).or_default();
+    sum.messages += added.messages;
+    sum.bytes += added.bytes;
+}
+
 /// Adds what stands at a place of the temporary file.
 fn add_record(spill: &mut Spill, place: Place, minute: &mut Minute) -> io::Result<()> {
     let mut record = Vec::new();
     spill.read(place, &mut record)?;
-    let mut record = RecordReader(&record);
-    for _ in 0..record.u32()? {
-        let (chain, receiver, sender) = (record.u32()?, record.u32()?, record.u32()?);
-        let kind = *Kind::ALL
-            .get(usize::from(record.u8()?))
-            .ok_or(io::ErrorKind::InvalidData)?;
-        let sum = minute
-            .entry(LinkKey {
-                chain,
-                receiver,
-                sender,
-                kind,
-            })
-            .or_default();
-        sum.messages += record.u64()?;
-        sum.bytes += record.u64()?;
+    for (key, sum) in read(&record)? {
+        add(minute, key, sum);
     }
     Ok(())
+}
+
+/// The sums, in no particular order.
+pub(crate) fn write(minute: &Minute) -> Vec<u8> {
+    let mut record = RecordWriter::default();
+    record.u32(minute.len() as u32);
+    for (key, sum) in minute {
+        record.u32(key.chain);
+        record.u32(key.receiver);
+        record.u32(key.sender);
+        record.u8(key.kind.index() as u8);
+        record.u64(sum.messages);
+        record.u64(sum.bytes);
+    }
+    record.0
+}
+
+/// Reads what [`write`] wrote.
+pub(crate) fn read(record: &[u8]) -> io::Result<Vec<(LinkKey, LinkSum)>> {
+    let mut record = RecordReader(record);
+    let count = record.u32()?;
+    let link = |_| {
+        let key = LinkKey {
+            chain: record.u32()?,
+            receiver: record.u32()?,
+            sender: record.u32()?,
+            kind: record.get()?,
+        };
+        let sum = LinkSum {
+            messages: record.u64()?,
+            bytes: record.u64()?,
+        };
+        Ok((key, sum))
+    };
+    (0..count).map(link).collect()
 }
 
 /// The minute that a time is in, by its start.

@@ -42,8 +42,13 @@ pub(crate) struct Proposed {
     pub(crate) validators: Vec<Address>,
 }
 
+crate::kept! {
+    Proposed { signer, author, validators }
+    PolicyEvidence { proposals }
+}
+
 /// The lowest proposals of a chain, enough to tell its policy: what is kept does not depend on the order of arrival.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PolicyEvidence {
     proposals: BTreeMap<(u64, u64), Proposed>,
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime};
@@ -24,7 +24,8 @@ use crate::knowledge::{Knowledge, LinkRow};
 use crate::minutes::{LinkKey, Minutes, minute_of};
 use crate::observation::{SessionEnd, WorkerTotals};
 use crate::options::AnalysisOptions;
-use crate::spill::{Place, RecordReader, RecordWriter, Spill};
+use crate::record::{RecordReader, RecordWriter};
+use crate::spill::{Place, Spill};
 use crate::who::Names;
 
 /// A height of a chain, by the chain's name.
@@ -46,6 +47,8 @@ pub struct Now {
 /// What changed since the last update.
 #[derive(Clone, Debug, Default)]
 pub struct Update {
+    /// One more than that of the update before, also where the program was started anew in between.
+    pub number: u64,
     /// Heights with changed rows, sorted by chain and sequence; each takes the place of what was given of it before.
     pub heights: Vec<HeightFacts>,
     /// Changed links, sorted by minute and then as in [`FactSink::minute`](crate::facts::FactSink::minute).
@@ -111,6 +114,8 @@ pub(crate) struct Provisional {
     renamed: bool,
     /// Names that the chain of a slot had before.
     former: BTreeMap<u32, BTreeSet<ChainName>>,
+    /// Heights to be judged whose rows are there already, from an earlier life.
+    quiet: HashSet<HeightKey>,
 }
 
 /// Texts that are keys of rows.
@@ -131,12 +136,50 @@ impl Provisional {
         if self.recent != Some(height) {
             self.recent = Some(height);
             self.heights.insert(height);
+            if !self.quiet.is_empty() {
+                self.quiet.remove(&height);
+            }
         }
         if self.links.entry(minute_of(seen)).or_default().insert(link) {
             mark(&mut self.parties, link.receiver);
             mark(&mut self.parties, link.sender);
             mark(&mut self.slots, link.chain);
         }
+    }
+
+    /// What changes of names have done to rows so far.
+    pub(crate) fn naming_history(&self) -> (bool, Vec<(u32, BTreeSet<ChainName>)>) {
+        let former = self.former.iter();
+        (
+            self.renamed,
+            former.map(|(&slot, names)| (slot, names.clone())).collect(),
+        )
+    }
+
+    /// Takes [`naming_history`](Self::naming_history) back.
+    pub(crate) fn recall_naming(&mut self, renamed: bool, former: Vec<(u32, BTreeSet<ChainName>)>) {
+        self.renamed = renamed;
+        self.former = former.into_iter().collect();
+    }
+
+    /// Notes messages of an earlier life. What they gave to the sums is judged once more; rows are only given if they are not `stored`.
+    pub(crate) fn recall_height(&mut self, height: HeightKey, stored: bool) {
+        self.heights.insert(height);
+        if stored {
+            self.quiet.insert(height);
+        } else {
+            self.quiet.remove(&height);
+        }
+    }
+
+    /// The same for a link.
+    pub(crate) fn recall_link(&mut self, minute: i64, link: LinkKey, stored: bool) {
+        if !stored {
+            self.links.entry(minute).or_default().insert(link);
+        }
+        mark(&mut self.parties, link.receiver);
+        mark(&mut self.parties, link.sender);
+        mark(&mut self.slots, link.chain);
     }
 
     /// Judges what changed. The lists are left to the caller.
@@ -156,19 +199,26 @@ impl Provisional {
         let slots = slots_by_name(&knowledge.names);
         let mut due = std::mem::take(&mut self.shaken);
         self.recent = None;
-        for (slot, sequence) in self.heights.drain() {
-            due.insert((knowledge.names[slot as usize].clone(), sequence));
+        let quiet = std::mem::take(&mut self.quiet);
+        let mut silent: BTreeSet<NamedHeight> = quiet.iter().map(|key| named(knowledge, *key)).collect();
+        for key in self.heights.drain() {
+            let at = named(knowledge, key);
+            if !quiet.contains(&key) {
+                silent.remove(&at);
+            }
+            due.insert(at);
         }
         if last && !self.former.is_empty() {
             let moved = heights
                 .keys()
                 .into_iter()
                 .filter(|(slot, _)| self.former.contains_key(slot));
-            due.extend(moved.map(|(slot, sequence)| (knowledge.names[slot as usize].clone(), sequence)));
+            due.extend(moved.map(|key| named(knowledge, key)));
         }
         self.add_former(&mut due, &slots, heights);
         let mut contexts: HashMap<ChainName, (ChainContext<'_>, ChainState)> = HashMap::new();
         let mut shaken = 0;
+        let mut follow: Option<(ChainName, usize)> = None;
         while let Some(at) = due.pop_first() {
             let parts = parts(&at.0, at.1, &slots, heights);
             if parts.is_empty() {
@@ -232,8 +282,19 @@ impl Provisional {
                 skipped_rounds,
                 after: state,
             };
+            // What a height leaves may have changed those behind it, and rows that were not stored tell of that, too.
+            let loud = !silent.contains(&at);
+            if loud {
+                follow = Some((at.0.clone(), MOST_SHAKEN));
+            }
+            let follows = follow
+                .as_mut()
+                .filter(|(chain, left)| *chain == at.0 && *left > 0)
+                .map(|(_, left)| *left -= 1);
+            if loud || follows.is_some() {
+                update.heights.push(facts);
+            }
             self.judged.insert(at, judged)?;
-            update.heights.push(facts);
         }
         for (start, changed) in std::mem::take(&mut self.links) {
             let minute = minutes.read(start)?;
@@ -337,6 +398,10 @@ impl Provisional {
             }
         }
     }
+}
+
+fn named(knowledge: &Knowledge, (slot, sequence): HeightKey) -> NamedHeight {
+    (knowledge.names[slot as usize].clone(), sequence)
 }
 
 fn mark(flags: &mut Vec<bool>, index: u32) {
@@ -452,13 +517,13 @@ impl Judged {
         let mut record = RecordWriter::default();
         record.u32(self.copies.len() as u32);
         for (&(ip, copies), &payloads) in &self.copies {
-            write_ip(&mut record, ip);
+            record.put(&ip);
             record.u64(copies);
             record.u64(payloads);
         }
         record.u32(self.sums.len() as u32);
         for (&(ip, kind), sum) in &self.sums {
-            write_ip(&mut record, ip);
+            record.put(&ip);
             record.u8(kind.index() as u8);
             for number in [sum.messages, sum.useful, sum.repeats, sum.echoes] {
                 record.u64(number);
@@ -479,11 +544,11 @@ impl Judged {
         let mut record = RecordReader(record);
         let mut judged = Self::default();
         for _ in 0..record.u32()? {
-            let key = (read_ip(&mut record)?, record.u64()?);
+            let key = (record.get()?, record.u64()?);
             judged.copies.insert(key, record.u64()?);
         }
         for _ in 0..record.u32()? {
-            let ip = read_ip(&mut record)?;
+            let ip: IpAddr = record.get()?;
             let kind = *Kind::ALL
                 .get(usize::from(record.u8()?))
                 .ok_or(io::ErrorKind::InvalidData)?;
@@ -503,24 +568,6 @@ impl Judged {
         judged.after.last_block = record.optional()?.map(|author| (sequence, Address(author)));
         Ok(judged)
     }
-}
-
-fn write_ip(record: &mut RecordWriter, ip: IpAddr) {
-    record.u8(u8::from(ip.is_ipv4()));
-    let octets = match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        IpAddr::V6(ip) => ip.octets(),
-    };
-    record.array(&octets);
-}
-
-fn read_ip(record: &mut RecordReader<'_>) -> io::Result<IpAddr> {
-    let is_v4 = record.u8()? != 0;
-    let ip = Ipv6Addr::from(record.array::<16>()?);
-    Ok(match ip.to_ipv4_mapped() {
-        Some(ip) if is_v4 => IpAddr::V4(ip),
-        _ => IpAddr::V6(ip),
-    })
 }
 
 #[cfg(test)]

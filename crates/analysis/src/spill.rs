@@ -55,76 +55,6 @@ impl Spill {
     }
 }
 
-/// Writes fixed-width little-endian fields.
-#[derive(Debug, Default)]
-pub(crate) struct RecordWriter(pub(crate) Vec<u8>);
-
-impl RecordWriter {
-    pub(crate) fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    pub(crate) fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    pub(crate) fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    pub(crate) fn i64(&mut self, value: i64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    pub(crate) fn array<const N: usize>(&mut self, value: &[u8; N]) {
-        self.0.extend_from_slice(value);
-    }
-
-    /// A flag, and the bytes where there are some.
-    pub(crate) fn optional<const N: usize>(&mut self, value: Option<&[u8; N]>) {
-        self.u8(u8::from(value.is_some()));
-        if let Some(value) = value {
-            self.array(value);
-        }
-    }
-}
-
-/// Reads what [`RecordWriter`] wrote; the file is ours, so a short record is a bug or a broken disk.
-#[derive(Debug)]
-pub(crate) struct RecordReader<'a>(pub(crate) &'a [u8]);
-
-impl RecordReader<'_> {
-    pub(crate) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.0 = tail;
-        Ok(*head)
-    }
-
-    pub(crate) fn u8(&mut self) -> io::Result<u8> {
-        self.array::<1>().map(|[value]| value)
-    }
-
-    pub(crate) fn u32(&mut self) -> io::Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(crate) fn u64(&mut self) -> io::Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub(crate) fn i64(&mut self) -> io::Result<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    pub(crate) fn optional<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
-        Ok(if self.u8()? == 0 {
-            None
-        } else {
-            Some(self.array()?)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,12 +72,5 @@ mod tests {
             spill.read(place, &mut record).unwrap();
             assert_eq!(record, expected);
         }
-    }
-
-    #[test]
-    fn a_short_record_is_an_error() {
-        let mut reader = RecordReader(&[1, 2]);
-        assert!(reader.u32().is_err());
-        assert_eq!(reader.u8().unwrap(), 1);
     }
 }

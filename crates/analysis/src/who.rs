@@ -89,6 +89,17 @@ impl Who {
         })
     }
 
+    /// Adds the next party as it was numbered in an earlier life; `None` if it cannot be the next one.
+    pub(crate) fn recall(&mut self, ip: IpAddr, id: Option<NodeId>) -> Option<()> {
+        let next = self.parties.len() as u32;
+        (self.party(ip, id) == next).then_some(())
+    }
+
+    /// The key of a party, if it is known.
+    pub(crate) fn id_of(&self, party: &Party) -> Option<NodeId> {
+        party.node.map(|node| self.nodes[node as usize].id)
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }

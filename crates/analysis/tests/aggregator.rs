@@ -3,6 +3,8 @@
 #[path = "aggregator/known.rs"]
 mod known;
 mod network;
+#[path = "aggregator/restart.rs"]
+mod restart;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

@@ -52,6 +52,8 @@ pub struct FrameReader {
     ended: bool,
     /// Start of the frame read last.
     previous: Option<Place>,
+    /// Where reading began, if that was not at the start of the session.
+    joined: Option<Place>,
     /// The MACs of the frame read last were right.
     last_verified: bool,
     frames: u64,
@@ -189,6 +191,7 @@ impl FrameReader {
             gaps: VecDeque::new(),
             ended: false,
             previous: None,
+            joined: None,
             last_verified: false,
             frames: 0,
             frame_bytes: 0,

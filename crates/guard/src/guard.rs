@@ -425,7 +425,9 @@ impl Guard {
         }
         let concerns_validator = match &order.target {
             Target::Node(node) => node.ips.iter().any(|ip| number_of(ip).is_some()),
-            Target::Pair(a, b) => [a, b].iter().all(|party| party.ips.iter().any(|ip| number_of(ip).is_some())),
+            Target::Pair(a, b) => [a, b]
+                .iter()
+                .all(|party| party.ips.iter().any(|ip| number_of(ip).is_some())),
         };
         match &order.target {
             Target::Node(node) => network.unreachable.extend(node.ips.iter().filter_map(number_of)),

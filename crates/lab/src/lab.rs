@@ -5,14 +5,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::identities;
 use crate::plan::{Controller, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
 use crate::processes;
 use crate::state::{Made, State, StateError, io_error};
-use crate::switch::Switch;
+use crate::switch::{Switch, USERSPACE_DEVICE};
 use crate::tools::{self, ToolError, run};
 
 /// A lab that is up.
@@ -193,6 +193,13 @@ impl Lab {
         Ok(child)
     }
 
+    /// Makes a command the lab's monitor: should it be there when the lab is taken down, it is ended.
+    pub fn mark_monitor(&self, command: &mut Command) {
+        command
+            .env(MARK, self.state.plan.names().mark())
+            .env(ROLE, MONITOR);
+    }
+
     /// Asks all nodes to end, all at once, and ends by force those that do not; gives whether all did as asked.
     pub fn stop_nodes(&self, patience: Duration) -> bool {
         let names = self.state.plan.names();
@@ -248,6 +255,8 @@ impl Lab {
         let mut left = Vec::new();
         let node = |process: &processes::Process| process.role.starts_with("node");
         down.processes += processes::end(&names, node, NODE_PATIENCE);
+        let monitor = |process: &processes::Process| process.role == MONITOR;
+        down.processes += processes::end(&names, monitor, MONITOR_PATIENCE);
         if let Some(state) = &state {
             let switch = Switch::new(&state.plan);
             for made in state.made.iter().rev() {
@@ -287,6 +296,16 @@ impl Lab {
             }
             std::thread::sleep(LINK_PAUSE);
         }
+        // A switch that was killed leaves the one device behind that does not carry the lab's name. It may be another switch's by now.
+        let userspace = Made::Link(USERSPACE_DEVICE.to_owned());
+        if state
+            .as_ref()
+            .is_some_and(|state| state.made.contains(&userspace))
+            && !processes::hold_tap(USERSPACE_DEVICE)
+            && run("ip", &["link", "del", USERSPACE_DEVICE]).is_ok()
+        {
+            down.removed += 1;
+        }
         left.extend(links(&names)?.into_iter().map(|name| format!("interface {name}")));
         if left.is_empty() {
             left.extend(remove_files(dir, state.as_ref()).err());
@@ -318,6 +337,9 @@ impl Lab {
             self.state.about_to(Made::RunningBridge(names.bridge()))?;
         } else {
             self.state.about_to(Made::Switch)?;
+            if run("ip", &["link", "show", USERSPACE_DEVICE]).is_err() {
+                self.state.about_to(Made::Link(USERSPACE_DEVICE.to_owned()))?;
+            }
             switch.start()?;
         }
         if plan.use_running && plan.controller == Controller::Test {
@@ -499,6 +521,7 @@ fn check_subnet(subnet: Subnet) -> Result<(), LabError> {
     Ok(())
 }
 
+const MONITOR: &str = "monitor";
 /// Name of a veth's end in the namespace.
 const INSIDE: &str = "eth0";
 const RMEM: &str = "net/core/rmem_default";
@@ -506,6 +529,8 @@ const RMEM: &str = "net/core/rmem_default";
 const ENOUGH_BUFFER: u64 = 4 << 20;
 /// Lab nodes say goodbye for up to five seconds.
 const NODE_PATIENCE: Duration = Duration::from_secs(8);
+/// It drains, stores and reports.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
 const SWITCH_PATIENCE: Duration = Duration::from_secs(3);
 const LINK_TRIES: usize = 20;
 const LINK_PAUSE: Duration = Duration::from_millis(50);

@@ -62,6 +62,23 @@ pub(crate) fn wait(names: &Names, wanted: impl Fn(&Process) -> bool, patience: D
     false
 }
 
+/// Whether any process has this tap device open.
+pub(crate) fn hold_tap(name: &str) -> bool {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return true;
+    };
+    let folders = entries.flatten().map(|entry| entry.path().join("fdinfo"));
+    folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .any(|text| {
+            text.lines()
+                .any(|line| line.strip_prefix("iff:").is_some_and(|iff| iff.trim() == name))
+        })
+}
+
 fn signal(processes: &[Process], names: &Names, signal: Signal) {
     for process in processes {
         // Its number may be another's by now.

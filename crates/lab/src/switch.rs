@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::plan::{Controller, Datapath, MARK, Plan, PortKind, ROLE};
 use crate::tools::{self, ToolError};
@@ -172,6 +173,14 @@ impl<'p> Switch<'p> {
             "ovs-appctl",
             &["--timeout=5", "-t", &self.at("vswitchd.ctl"), "exit", "--cleanup"],
         );
+        // Its devices stay if it is killed while it cleans up.
+        let control = Self::folder(self.plan).join("vswitchd.ctl");
+        for _ in 0..CLEANUP_STEPS {
+            if !control.exists() {
+                break;
+            }
+            std::thread::sleep(CLEANUP_STEP);
+        }
         let _ = self.run(
             "ovs-appctl",
             &["--timeout=5", "-t", &self.at("ovsdb.ctl"), "exit"],
@@ -215,3 +224,8 @@ impl<'p> Switch<'p> {
         Self::folder(self.plan).join(file).to_string_lossy().into_owned()
     }
 }
+
+/// The device that every switch in user space makes for itself, under this name.
+pub(crate) const USERSPACE_DEVICE: &str = "ovs-netdev";
+const CLEANUP_STEP: Duration = Duration::from_millis(20);
+const CLEANUP_STEPS: u32 = 150;

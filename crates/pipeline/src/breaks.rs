@@ -44,6 +44,11 @@ impl Breaks {
         }
     }
 
+    /// When the first message of a direction was read.
+    pub(crate) fn first(&self, direction: Direction) -> Option<CaptureTime> {
+        self.first[direction.index()]
+    }
+
     /// All spans of a connection that ended at `end`.
     pub(crate) fn spans(&self, end: CaptureTime) -> Vec<Span> {
         let open = self.open.into_iter().flatten().map(|since| (since, end));

@@ -9,6 +9,7 @@ mod captures;
 pub mod checkpoint;
 mod covered;
 mod inferred;
+pub mod journal;
 mod meanings;
 mod options;
 mod pacing;
@@ -24,7 +25,10 @@ mod threads;
 mod worker;
 
 pub use checkpoint::Checkpoint;
+pub use journal::Journal;
 pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
 pub use pacing::{Clock, Live, Moment, Pace};
 pub use reading::Progress;
-pub use run::{Analysis, Input, LiveSink, PipelineError, analyze, analyze_live, files, messages};
+pub use run::{
+    Analysis, Input, LiveSink, PipelineError, analyze, analyze_kept, analyze_live, files, messages,
+};

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::batch::SegmentBatch;
 use crate::captures::fact_of;
+use crate::journal::Before;
 use crate::pacing::{Clock, Live, Moment, Schedule};
 use crate::reading::{Dealer, Dealt, Progress};
 use crate::seek::Seeker;
@@ -79,6 +80,12 @@ pub(crate) struct Player<'a> {
     last_update: Nanos,
     /// Something was dealt out since the last update.
     changed: bool,
+    /// What came before this life of the program, where a journal is kept.
+    before: Option<&'a Before>,
+    /// How long nobody looked before it was told.
+    paused: bool,
+    /// Generation of the secrets that all have tried.
+    tried: u64,
 }
 
 /// A worker is gone: there is no point in going on.
@@ -89,6 +96,7 @@ impl<'a> Player<'a> {
     pub(crate) fn new(
         live: Live<'a>,
         inputs: Vec<InputStats>,
+        before: Option<&'a Before>,
         queues: &'a [Sender<Work>],
         told: &'a Sender<Told>,
         progress: &'a Progress,
@@ -108,7 +116,15 @@ impl<'a> Player<'a> {
             next_update: Nanos(now.0 + UPDATE.0),
             last_update: now,
             changed: false,
+            before,
+            paused: false,
+            tried: 0,
         }
+    }
+
+    /// Whether it was told that, and how long, nobody looked before this life of the program.
+    pub(crate) fn told_pause(&self) -> bool {
+        self.paused
     }
 
     /// Plays everything.
@@ -130,6 +146,10 @@ impl<'a> Player<'a> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.clock.sleep_until(self.next_update);
                     self.update_if_due(dealer, seeker)?;
+                }
+                // What is open now goes on in a later life.
+                Err(RecvTimeoutError::Disconnected) if self.before.is_some() => {
+                    return self.update(dealer, seeker);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -241,6 +261,9 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         self.next_update = Nanos(now.0.saturating_add(UPDATE.0));
+        let generation = dealer.secrets_generation();
+        self.changed |= generation != self.tried;
+        self.tried = generation;
         let idle = !self.changed && now.0.saturating_sub(self.last_update.0) < IDLE_UPDATE.0;
         if idle {
             return Ok(());
@@ -256,6 +279,11 @@ impl<'a> Player<'a> {
             .zip(self.latest)
             .is_some_and(|(reached, latest)| reached.since(latest) <= SETTLE);
         self.last_update = now;
+        self.update(dealer, seeker)
+    }
+
+    /// Has everybody say how things stand.
+    fn update(&mut self, dealer: &Dealer, seeker: &Seeker) -> Result<(), Gone> {
         let queued = self.queues.iter().map(|queue| queue.len() as u64).sum();
         self.progress.queued_batches.store(queued, Ordering::Relaxed);
         self.progress
@@ -265,12 +293,8 @@ impl<'a> Player<'a> {
             seen: self.latest,
             dealt: self.dealt,
         };
+        let workers = ask(self.queues, self.progress, Work::Tell).ok_or(Gone)?;
         let mut totals = WorkerTotals::default();
-        let mut open = Vec::new();
-        for worker in ask(self.queues, Work::Tell).ok_or(Gone)? {
-            totals.add(worker.totals);
-            open.extend(worker.open);
-        }
         totals.searched_bytes = seeker.searched();
         for (name, count) in dealer.limits() {
             *totals.limits.entry((*name).to_owned()).or_default() += count;
@@ -278,12 +302,31 @@ impl<'a> Player<'a> {
         let mut read = dealer.facts();
         read.tcp_packets = self.tcp_packets;
         read.captures = self.captures.clone();
-        let now = Now {
-            read,
-            totals,
-            open,
-            last: false,
+        let (now, noted) = if let Some(before) = self.before {
+            let pause = before.seen.zip(dealer.span()).filter(|_| !self.paused);
+            let pause = pause.map(|(seen, (first, _))| (seen.min(first), first));
+            self.paused |= pause.is_some();
+            let (now, noted) = before.now(workers, totals, read, self.latest, pause);
+            (now, Some(Box::new(noted)))
+        } else {
+            let mut open = Vec::new();
+            for worker in workers {
+                totals.add(worker.totals);
+                open.extend(worker.open);
+            }
+            let last = false;
+            (
+                Now {
+                    read,
+                    totals,
+                    open,
+                    last,
+                },
+                None,
+            )
         };
-        self.told.send(Told::Update(Box::new(now), at)).map_err(|_| Gone)
+        self.told
+            .send(Told::Update(Box::new(now), at, noted))
+            .map_err(|_| Gone)
     }
 }

@@ -33,6 +33,8 @@ pub struct Progress {
     pub queued_observations: AtomicU64,
     /// An update is being made.
     pub(crate) updating: AtomicBool,
+    /// A thread has ended; before the end of all, one that failed.
+    pub(crate) left: AtomicBool,
 }
 
 /// One packet of a batch that was dealt out.
@@ -158,6 +160,11 @@ impl Dealer {
         }
         self.dealt = bytes;
         shards
+    }
+
+    /// Changes when secrets come.
+    pub(crate) fn secrets_generation(&self) -> u64 {
+        self.options.secrets.generation()
     }
 
     /// Captured bytes in the batch that was dealt out last.

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bftap_capture::connection::{CloseReason, ConnectionSummary};
 use bftap_decrypt::{Remembered, RememberedPlace, SecretStore, SessionDecoder};
-use bftap_model::{FlowKey, SeqNumber, Side};
+use bftap_model::{CaptureTime, FlowKey, SeqNumber, Side};
 
 use crate::checkpoint::{Checkpoint, SavedInference, SavedPlace, SavedSession};
 use crate::inferred::Inferred;
+use crate::journal::Part;
 use crate::meanings::Meanings;
 
 /// The checkpoint that a run begins with; shared by all workers.
@@ -53,6 +55,48 @@ impl Earlier {
     /// The session of a flow.
     pub(crate) fn find(&self, flow: &FlowKey) -> Option<usize> {
         self.by_flow.get(flow).copied()
+    }
+}
+
+/// Sessions that were open when the program was killed; shared by all workers. Each goes on, or has ended, once.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    parts: Vec<Arc<Part>>,
+    by_flow: BTreeMap<FlowKey, usize>,
+    claimed: Vec<AtomicBool>,
+}
+
+impl Parts {
+    pub(crate) fn new(parts: Vec<Part>) -> Self {
+        let by_flow = |(index, part): (usize, &Part)| (part.flow, index);
+        Self {
+            by_flow: parts.iter().enumerate().map(by_flow).collect(),
+            claimed: parts.iter().map(|_| AtomicBool::new(false)).collect(),
+            parts: parts.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    /// The part of a flow that has come up again; only the first time.
+    pub(crate) fn claim(&self, flow: &FlowKey) -> Option<Arc<Part>> {
+        let &index = self.by_flow.get(flow)?;
+        let first = !self.claimed[index].swap(true, Ordering::Relaxed);
+        first.then(|| Arc::clone(&self.parts[index]))
+    }
+
+    /// Those of which nothing has come up yet.
+    pub(crate) fn unclaimed(&self) -> impl Iterator<Item = &Arc<Part>> {
+        let all = self.parts.iter().zip(&self.claimed);
+        all.filter(|(_, claimed)| !claimed.load(Ordering::Relaxed))
+            .map(|(part, _)| part)
+    }
+
+    /// What the decoders of their sessions have to know.
+    pub(crate) fn checkpoint(&self, seen: CaptureTime) -> Checkpoint {
+        Checkpoint {
+            seen,
+            sessions: self.parts.iter().filter_map(|part| part.saved.clone()).collect(),
+            payloads: Arc::default(),
+        }
     }
 }
 
@@ -148,7 +192,7 @@ impl Left {
             CloseReason::Fin | CloseReason::Rst | CloseReason::Replaced
         ) {
             self.sessions.remove(&flow);
-        } else if let Some(session) = session(flow, summary, decoder, meanings, returning)
+        } else if let Some(session) = saved(flow, summary, decoder, meanings, returning)
             && self.sessions.len() < Checkpoint::SESSIONS
         {
             self.sessions.insert(flow, session);
@@ -160,7 +204,8 @@ impl Left {
     }
 }
 
-fn session(
+/// What a later run has to know of a session, if it was opened or an earlier run left it open.
+pub(crate) fn saved(
     flow: FlowKey,
     summary: &ConnectionSummary,
     decoder: &SessionDecoder,

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bftap_analysis::facts::{CaptureFact, FactSink, RunFacts};
-use bftap_analysis::{Aggregator, FinishError, Now, Observation, ReadFacts, Update, WorkerTotals};
+use bftap_analysis::{
+    Aggregator, AnalysisOptions, FinishError, Now, Observation, ReadFacts, Update, WorkerTotals,
+};
 use bftap_capture::source::PacketSource;
 use bftap_model::{CaptureTime, Nanos};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::captures::{Captures, fact_of};
 use crate::checkpoint::Checkpoint;
+use crate::journal::{Before, Journal, JournalError};
 use crate::options::PipelineOptions;
 use crate::pacing::{Live, Moment};
 use crate::payload_cache::PayloadCache;
@@ -21,7 +24,7 @@ use crate::playing::{Player, read_ahead};
 use crate::reading::{Dealer, Progress};
 use crate::returning::{Earlier, Left};
 use crate::seek::Seeker;
-use crate::threads::{Told, Work, seek, work};
+use crate::threads::{Leaving, Told, Work, seek, work};
 use crate::worker::Worker;
 
 /// One capture to read.
@@ -50,6 +53,9 @@ pub enum PipelineError<E> {
     /// The temporary file for closed heights failed.
     #[error("cannot use the temporary file for closed heights (is the disk for temporary files full?)")]
     Spill(#[from] io::Error),
+    /// What an earlier life of the program left cannot be taken over.
+    #[error("cannot go on with the state of an earlier run")]
+    Journal(#[source] JournalError),
     /// The taker of the facts failed.
     #[error("cannot hand over results")]
     Sink(#[source] E),
@@ -88,9 +94,10 @@ pub fn analyze<S: FactSink>(
     sink: &mut S,
 ) -> Result<Analysis, PipelineError<S::Error>> {
     let source = files(inputs, &options);
-    let observed = observe::<Infallible>(source, &options, progress, None, &mut |_, _| Ok(()));
+    let observed = observe::<Infallible>(source, &options, progress, None, None, &mut |_, _| Ok(()));
     let observed = observed.map_err(|error| match error {
         PipelineError::Spill(error) => PipelineError::Spill(error),
+        PipelineError::Journal(error) => PipelineError::Journal(error),
         PipelineError::Sink(never) => match never {},
     })?;
     observed.finish(&options, sink)
@@ -112,8 +119,27 @@ where
     S: LiveSink + Send,
     S::Error: Send,
 {
+    analyze_kept(source, options, progress, live, None, sink)
+}
+
+/// As [`analyze_live`], and keeps in a journal what a later life of the program has to know; goes on with what an earlier one left there.
+///
+/// # Errors
+/// See [`PipelineError`].
+pub fn analyze_kept<S>(
+    source: Box<dyn PacketSource>,
+    options: Arc<PipelineOptions>,
+    progress: &Progress,
+    live: Live<'_>,
+    journal: Option<&mut Journal>,
+    sink: &mut S,
+) -> Result<Analysis, PipelineError<S::Error>>
+where
+    S: LiveSink + Send,
+    S::Error: Send,
+{
     let take = &mut |update, at| sink.update(update, at);
-    let mut observed = observe(source, &options, progress, Some(live), take)?;
+    let mut observed = observe(source, &options, progress, Some(live), journal, take)?;
     let now = Now {
         read: observed.read.clone(),
         totals: observed.totals.clone(),
@@ -146,11 +172,12 @@ fn observe<E: Send>(
     options: &Arc<PipelineOptions>,
     progress: &Progress,
     live: Option<Live<'_>>,
+    mut journal: Option<&mut Journal>,
     take: &mut (dyn FnMut(Update, Moment) -> Result<(), E> + Send),
 ) -> Result<Observed, PipelineError<E>> {
     let jobs = options.jobs.max(1);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
-    let earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
+    let mut earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
     let mut analysis = options.analysis.clone();
     if let Some(earlier) = &earlier {
         analysis.known_payloads = Arc::clone(&earlier.checkpoint.payloads);
@@ -159,12 +186,40 @@ fn observe<E: Send>(
     if live.is_some() {
         aggregator.track_changes();
     }
+    let mut before = None;
+    if let Some(journal) = &mut journal {
+        let recalled = journal.recall(&mut aggregator, &options.analysis);
+        let recalled = Before::new(recalled.map_err(PipelineError::Journal)?);
+        if let Some(seen) = recalled.seen {
+            earlier = Some(Arc::new(Earlier::new(Arc::new(recalled.parts.checkpoint(seen)))));
+            let nothing = (WorkerTotals::default(), ReadFacts::default());
+            let (now, noted) = recalled.now(Vec::new(), nothing.0, nothing.1, None, None);
+            let update = aggregator.update(now)?;
+            journal.keep(&mut aggregator, update.number, noted, &options.analysis);
+            let at = Moment {
+                seen: Some(seen),
+                dealt: live.map_or(Nanos(0), |live| live.clock.now()),
+            };
+            take(update, at).map_err(PipelineError::Sink)?;
+        }
+        before = Some(recalled);
+    }
     let mut dealer = Dealer::new(Arc::clone(options), jobs);
     let mut seeker = Seeker::new(Arc::clone(options));
+    let mut paused = false;
 
     let observed = std::thread::scope(|scope| {
         let (told, news) = bounded(QUEUED_OBSERVATIONS);
-        let aggregation = scope.spawn(|| aggregate(&mut aggregator, news, progress, take));
+        let aggregation = scope.spawn(|| {
+            aggregate(
+                &mut aggregator,
+                news,
+                progress,
+                journal.as_deref_mut(),
+                &options.analysis,
+                take,
+            )
+        });
         let mut queues: Vec<Sender<Work>> = Vec::with_capacity(jobs);
         let workers: Vec<_> = (0..jobs)
             .map(|index| {
@@ -176,18 +231,20 @@ fn observe<E: Send>(
                     Arc::clone(&cache),
                     true,
                     earlier.clone(),
+                    before.as_ref().map(|before| Arc::clone(&before.parts)),
                 );
                 let told = told.clone();
-                scope.spawn(move || work(worker, &batches, &told))
+                scope.spawn(move || work(worker, &batches, &told, progress))
             })
             .collect();
 
         let source = if let Some(live) = live {
             let inputs = source.inputs();
             let (batches, reading) = read_ahead(scope, source);
-            let mut player = Player::new(live, inputs, &queues, &told, progress);
+            let mut player = Player::new(live, inputs, before.as_ref(), &queues, &told, progress);
             // A worker is gone only if the aggregation failed; its error is told below.
             let _ = player.play(&batches, &mut dealer, &mut seeker);
+            paused = player.told_pause();
             drop(batches);
             reading
                 .join()
@@ -243,6 +300,19 @@ fn observe<E: Send>(
         *totals.limits.entry(name.to_owned()).or_default() += count;
     }
     read.captures = source.finish().into_iter().map(fact_of).collect();
+    if let Some(before) = &before {
+        before.add_totals(&mut totals);
+        before.add_read(&mut read);
+        for end in before.ends(&mut totals) {
+            aggregator.push(end)?;
+        }
+        if let Some(seen) = before.seen
+            && !paused
+        {
+            aggregator.pause(seen, seen);
+        }
+    }
+    problems.extend(journal.and_then(|journal| journal.problem()));
     Ok(Observed {
         aggregator,
         read,
@@ -309,8 +379,11 @@ fn aggregate<E>(
     aggregator: &mut Aggregator,
     news: Receiver<Told>,
     progress: &Progress,
+    mut journal: Option<&mut Journal>,
+    options: &AnalysisOptions,
     take: &mut dyn FnMut(Update, Moment) -> Result<(), E>,
 ) -> Result<(), PipelineError<E>> {
+    let _leaving = Leaving(progress);
     for told in news {
         match told {
             Told::Observed(batch) => {
@@ -318,8 +391,14 @@ fn aggregate<E>(
                     aggregator.push(observation)?;
                 }
             }
-            Told::Update(now, at) => {
+            Told::Update(now, at, noted) => {
+                if let Some((from, to)) = noted.as_ref().and_then(|noted| noted.pause) {
+                    aggregator.pause(from, to);
+                }
                 let update = aggregator.update(*now)?;
+                if let (Some(journal), Some(noted)) = (&mut journal, noted) {
+                    journal.keep(aggregator, update.number, *noted, options);
+                }
                 take(update, at).map_err(PipelineError::Sink)?;
                 progress.updating.store(false, Ordering::Release);
             }
@@ -349,7 +428,7 @@ pub fn messages(
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
     let mut seeker = Seeker::new(Arc::clone(&options));
     let earlier = options.checkpoint.clone().map(Earlier::new).map(Arc::new);
-    let mut worker = Worker::new(0, options, cache, false, earlier);
+    let mut worker = Worker::new(0, options, cache, false, earlier, None);
     let progress = Progress::default();
     let mut out = Vec::new();
     let mut going = true;

@@ -19,12 +19,14 @@ use bftap_model::{
 };
 
 use crate::breaks::Breaks;
+use crate::checkpoint::SavedSession;
 use crate::covered::{Covered, Place};
 use crate::inferred::Inferred;
+use crate::journal::Part;
 use crate::meanings::Meanings;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
-use crate::returning::{Left, Returning};
+use crate::returning::{self, Left, Returning};
 use crate::seek::SeekState;
 
 /// What a session needs of its worker.
@@ -81,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) announced: bool,
     /// An earlier run left it open.
     pub(crate) returning: Option<Box<Returning>>,
+    /// What came of it before the program was killed.
+    pub(crate) part: Option<Arc<Part>>,
 }
 
 impl Session {
@@ -104,6 +108,7 @@ impl Session {
             seek: SeekState::default(),
             announced: false,
             returning: None,
+            part: None,
         }
     }
 
@@ -210,6 +215,15 @@ impl Session {
         self.stale = false;
         let summary = self.decoder.summary();
         self.covered = summary.secret_id.map(|id| around.covered.place((self.key, id)));
+        if let (Some(place), Some(saved)) = (self.covered, self.saved_before())
+            && Some(saved.secret) == summary.secret_id
+        {
+            for direction in [Direction::FromInitiator, Direction::FromRecipient] {
+                if let Some(before) = saved.places[direction.index()] {
+                    around.covered.note(place, direction, 0, before.block);
+                }
+            }
+        }
         let hello = summary.hellos.iter().flatten().next();
         self.meanings.refresh(hello.map(|hello| match hello.family() {
             HelloFamily::Klaytn => Family::Klaytn,
@@ -391,8 +405,77 @@ impl Session {
         }
     }
 
+    /// Where it was before the program was killed.
+    fn saved_before(&self) -> Option<&SavedSession> {
+        self.part.as_ref()?.saved.as_ref()
+    }
+
+    /// What an earlier life knew of this flow, if it turns out to have been another connection.
+    pub(crate) fn strange_part(&mut self) -> Option<Arc<Part>> {
+        let (_, secret) = self.decoder.opened_by()?;
+        let other = self.saved_before()?.secret != secret;
+        if other { self.part.take() } else { None }
+    }
+
+    /// All of it as a journal keeps it; with its key where its name in the journal is not known.
+    pub(crate) fn as_part(&self, flow: &ConnectionSummary) -> (Option<SessionKey>, Part) {
+        let mut totals = WorkerTotals::default();
+        let end = self.judge(flow, &mut totals);
+        let returning = self.returning.as_deref();
+        let saved = returning::saved(self.key, flow, &self.decoder, &self.meanings, returning);
+        let before = self.part.as_deref();
+        let positions = self.decoder.positions();
+        let mut stream_ends = before.map_or([None; 2], |part| part.stream_ends);
+        let mut accounted = before.map_or([0; 2], |part| part.accounted);
+        for side in Side::BOTH {
+            let at = side.index();
+            let Some(start) = flow.starts[at] else { continue };
+            // Sequence numbers wrap, and so does this.
+            let stream_end = start.add(positions[at] as u32);
+            let hole = stream_ends[at].map_or(0, |end| start.distance_from(end));
+            let place = saved.as_ref().and_then(|saved| saved.place(side));
+            accounted[at] = match place {
+                Some(place) if before.is_none() || self.decoder.joined_at(side).is_some() => {
+                    let behind = stream_end.distance_from(place.sequence);
+                    let incomplete = self.decoder.incomplete_bytes(side);
+                    u64::try_from(behind).unwrap_or(0).saturating_sub(incomplete)
+                }
+                _ => accounted[at].saturating_add(u64::try_from(hole).unwrap_or(0)),
+            };
+            stream_ends[at] = Some(stream_end);
+        }
+        let part = Part {
+            id: before.map_or(0, |part| part.id),
+            flow: self.key,
+            end,
+            totals,
+            saved,
+            stream_ends,
+            accounted,
+            last_seen: flow.last_seen,
+        };
+        (before.is_none().then_some(self.id), part)
+    }
+
+    /// Messages that wait for a second sight.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Occurrence> {
+        self.pending.iter().map(|pending| &pending.occurrence)
+    }
+
     /// What became of it so far; sums go to `totals`. `None` if it is no session.
     pub(crate) fn judge(&self, flow: &ConnectionSummary, totals: &mut WorkerTotals) -> Option<SessionEnd> {
+        let Some(part) = &self.part else {
+            return self.judge_present(flow, totals);
+        };
+        let mut own = WorkerTotals::default();
+        let present = self.judge_present(flow, &mut own);
+        let (end, sums) = part.join(present, own, &self.decoder, flow, &self.breaks);
+        totals.add(sums);
+        end
+    }
+
+    /// The same without what an earlier life knew.
+    fn judge_present(&self, flow: &ConnectionSummary, totals: &mut WorkerTotals) -> Option<SessionEnd> {
         let summary = self.decoder.summary();
         for count in &self.codes {
             // What came before the first message that told what codes mean is told by it, too.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bftap_analysis::{Observation, SessionEnd, SessionKey, WorkerTotals};
+use bftap_analysis::{Observation, Occurrence, SessionEnd, SessionKey, WorkerTotals};
 use bftap_capture::connection::{ConnectionSummary, FlowEvent};
 use bftap_capture::flow_table::{FlowLimits, FlowTable};
 use bftap_decrypt::SessionOptions;
@@ -16,9 +16,10 @@ use hashbrown::HashMap;
 
 use crate::batch::SegmentBatch;
 use crate::covered::Covered;
+use crate::journal::Part;
 use crate::options::PipelineOptions;
 use crate::payload_cache::PayloadCache;
-use crate::returning::{Earlier, Left, Returning};
+use crate::returning::{Earlier, Left, Parts, Returning};
 use crate::seek::{Answers, Known, Next, Reply};
 use crate::session::{Pushed, Session, Surroundings};
 
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     earlier: Option<Arc<Earlier>>,
     /// What the next run has to know.
     left: Left,
+    /// Sessions that were open when the program was killed, where a journal is kept.
+    parts: Option<Arc<Parts>>,
 }
 
 /// How things stand at a worker.
@@ -56,6 +59,10 @@ pub(crate) struct WorkerNow {
     pub(crate) totals: WorkerTotals,
     /// Open sessions, as if they ended now.
     pub(crate) open: Vec<SessionEnd>,
+    /// Open sessions as a journal keeps them. Then they are neither in `open` nor in `totals`.
+    pub(crate) parts: Vec<(Option<SessionKey>, Part)>,
+    /// Messages that wait for a second sight.
+    pub(crate) pending: Vec<Occurrence>,
 }
 
 impl Worker {
@@ -65,6 +72,7 @@ impl Worker {
         cache: Arc<PayloadCache>,
         may_hold: bool,
         earlier: Option<Arc<Earlier>>,
+        parts: Option<Arc<Parts>>,
     ) -> Self {
         Self {
             index,
@@ -82,6 +90,7 @@ impl Worker {
             recognised: Reply::default(),
             earlier,
             left: Left::default(),
+            parts,
             options,
         }
     }
@@ -160,17 +169,15 @@ impl Worker {
             };
             session.decoder.attach(&answer.candidate, answer.places);
             announce(session, &mut self.recognised);
-            session.drain(
-                None,
-                false,
-                &mut Surroundings {
-                    options: &self.options,
-                    cache: &self.cache,
-                    covered: &mut self.covered,
-                    totals: &mut self.totals,
-                    out,
-                },
-            );
+            let mut around = Surroundings {
+                options: &self.options,
+                cache: &self.cache,
+                covered: &mut self.covered,
+                totals: &mut self.totals,
+                out,
+            };
+            end_strange_part(session, &mut around);
+            session.drain(None, false, &mut around);
         }
     }
 
@@ -201,9 +208,13 @@ impl Worker {
     pub(crate) fn now(&self) -> WorkerNow {
         let mut now = WorkerNow {
             totals: self.totals.clone(),
-            open: Vec::new(),
+            ..WorkerNow::default()
         };
         self.add_flow_limits(&mut now.totals);
+        if self.parts.is_some() {
+            self.note_parts(&mut now);
+            return now;
+        }
         for (&id, session) in &self.sessions {
             // Of a connection that has carried nothing yet nobody can say that it is refused.
             if let Some(flow) = self.flows.summary(id, &session.flow())
@@ -216,6 +227,20 @@ impl Worker {
             now.open.extend(session.judge(flow, &mut now.totals));
         }
         now
+    }
+
+    fn note_parts(&self, now: &mut WorkerNow) {
+        for (&id, session) in &self.sessions {
+            if let Some(flow) = self.flows.summary(id, &session.flow())
+                && (flow.payload_bytes != [0; 2] || session.part.is_some())
+            {
+                now.parts.push(session.as_part(&flow));
+                now.pending.extend(session.pending().cloned());
+            }
+        }
+        for (session, flow) in self.lingering.values() {
+            now.parts.push(session.as_part(flow));
+        }
     }
 
     /// What was counted, and what the next run has to know.
@@ -239,7 +264,7 @@ impl Worker {
     }
 
     /// Sessions that wait for a secret look again when new ones have come.
-    fn retry(&mut self, out: &mut Vec<Observation>) {
+    pub(crate) fn retry(&mut self, out: &mut Vec<Observation>) {
         let generation = self.options.secrets.generation();
         if generation == self.tried {
             return;
@@ -309,6 +334,15 @@ impl Worker {
                         session.returning = Some(Box::new(Returning::new(earlier, index)));
                     }
                 }
+                if let Some(parts) = &self.parts
+                    && let Some(part) = parts.claim(&connection.key)
+                {
+                    if connection.syn_from.is_none() {
+                        session.part = Some(part);
+                    } else {
+                        end_part(&part, connection.seen, &mut around);
+                    }
+                }
                 self.sessions.insert(id, session);
             }
             FlowEvent::Syn { id, from } => {
@@ -347,6 +381,7 @@ impl Worker {
                     session.drain(pushed, self.hold, &mut around);
                 }
                 announce(session, &mut self.recognised);
+                end_strange_part(session, &mut around);
                 if session.is_unsettled() {
                     self.unsettled.insert(id);
                 }
@@ -359,6 +394,7 @@ impl Worker {
                 session.decoder.finish(&self.options.secrets);
                 session.drain(None, false, &mut around);
                 announce(&mut session, &mut self.recognised);
+                end_strange_part(&mut session, &mut around);
                 if session.decoder.sought().is_some() {
                     self.lingering.insert(id, (session, summary));
                 } else {
@@ -396,6 +432,24 @@ fn announce(session: &mut Session, recognised: &mut Reply) {
         session.announced = true;
         recognised.ports.push(port);
         recognised.used.push((secret, session.flow()));
+    }
+}
+
+/// Tells that a session of an earlier life has ended, if its flow is that of another one now.
+#[inline]
+fn end_strange_part(session: &mut Session, around: &mut Surroundings<'_>) {
+    if session.part.is_some()
+        && let Some(part) = session.strange_part()
+    {
+        end_part(&part, part.last_seen, around);
+    }
+}
+
+/// Tells that a session of an earlier life ended before `seen`, while nobody looked.
+fn end_part(part: &Part, seen: CaptureTime, around: &mut Surroundings<'_>) {
+    around.totals.add(part.totals.clone());
+    if let Some(end) = part.ended(seen) {
+        around.out.push(Observation::End(part.key(), Box::new(end)));
     }
 }
 

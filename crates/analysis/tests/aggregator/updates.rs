@@ -12,7 +12,7 @@ use crate::network::{Collect, Network, Tap, ip, judge, read_facts};
 
 /// Rows as a store has them: by key, the latest one counts.
 #[derive(Debug, Default, PartialEq)]
-struct Rows(BTreeMap<String, String>);
+pub(crate) struct Rows(BTreeMap<String, String>);
 
 impl Rows {
     fn height(&mut self, height: &HeightFacts, replace: bool) {
@@ -54,7 +54,7 @@ impl Rows {
         }
     }
 
-    fn update(&mut self, update: &Update) {
+    pub(crate) fn update(&mut self, update: &Update) {
         for (chain, sequence) in &update.gone {
             self.forget(&format!("{chain} {sequence} "));
         }
@@ -68,7 +68,7 @@ impl Rows {
         self.0.retain(|key, _| !key.starts_with(prefix));
     }
 
-    fn of(heights: &[HeightFacts], links: &[LinkCountFact]) -> Self {
+    pub(crate) fn of(heights: &[HeightFacts], links: &[LinkCountFact]) -> Self {
         let mut rows = Self::default();
         for height in heights {
             rows.height(height, false);
@@ -147,7 +147,7 @@ fn play(observations: Vec<Observation>, options: &AnalysisOptions, every: usize,
 }
 
 /// Sessions stay first and ends last.
-fn shuffled(observations: &[Observation], seed: u64) -> Vec<Observation> {
+pub(crate) fn shuffled(observations: &[Observation], seed: u64) -> Vec<Observation> {
     let mut shuffled = observations.to_vec();
     let is_end = |observation: &Observation| matches!(observation, Observation::End(..));
     let is_session = |observation: &Observation| matches!(observation, Observation::Session(..));
@@ -166,7 +166,7 @@ fn shuffled(observations: &[Observation], seed: u64) -> Vec<Observation> {
     shuffled
 }
 
-fn text(facts: &RunFacts) -> String {
+pub(crate) fn text(facts: &RunFacts) -> String {
     format!("{facts:#?}")
 }
 

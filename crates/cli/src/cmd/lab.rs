@@ -341,6 +341,7 @@ impl Monitor {
             }
         }
         command.args(&args.live).stdin(Stdio::inherit());
+        lab.mark_monitor(&mut command);
         let child = command.spawn().context("cannot start the monitor")?;
         Ok(Self { child })
     }

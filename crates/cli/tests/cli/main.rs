@@ -7,6 +7,8 @@ mod crash;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
 mod live;
 mod messages;
 mod other_commands;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bftap_model::StreamOffset;
 
+use super::resync::Place;
 use super::{FrameReader, MacCheck, State};
 use crate::keystream::Keystream;
 
@@ -43,6 +44,16 @@ impl FrameReader {
         self.arrivals.forget(self.offset);
         self.keystream.seek_block(block);
         self.state = State::Header;
+        self.joined.get_or_insert(Place {
+            offset: offset.0,
+            block,
+        });
+    }
+
+    /// Where a reader that was [told](Self::attach) its place began to read: offset of the first frame in the stream, and block of its
+    /// header in the key stream.
+    pub fn joined_at(&self) -> Option<(StreamOffset, u64)> {
+        self.joined.map(|place| (StreamOffset(place.offset), place.block))
     }
 
     /// Forgets what an unplaced reader holds before `offset`: no frame starts there.

@@ -144,6 +144,22 @@ impl SessionDecoder {
         })
     }
 
+    /// Where reading of a side began that was joined in its middle: offset of the first frame in the stream, and block of its header.
+    pub fn joined_at(&self, side: Side) -> Option<(StreamOffset, u64)> {
+        let Phase::Open(open) = &self.phase else {
+            return None;
+        };
+        open.messages.readers()[open.direction(side).index()].joined_at()
+    }
+
+    /// Bytes of a side that have come and complete no frame yet.
+    pub fn incomplete_bytes(&self, side: Side) -> u64 {
+        let Phase::Open(open) = &self.phase else {
+            return 0;
+        };
+        open.messages.readers()[open.direction(side).index()].incomplete_bytes()
+    }
+
     /// Looks whether the bytes of this side confirm a remembered place by now.
     pub(super) fn try_remembered(&mut self, side: Side) {
         let Some(mut resuming) = self.resuming.take() else {

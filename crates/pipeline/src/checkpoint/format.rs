@@ -137,6 +137,25 @@ impl Document {
     }
 }
 
+impl SavedSession {
+    /// What hardly ever changes of it, as JSON: all but its places and its latest packet.
+    pub(crate) fn fixed_json(&self) -> Vec<u8> {
+        let fixed = Session {
+            places: [None, None],
+            last_seen_ns: 0,
+            ..Session::of(self)
+        };
+        // Numbers, texts and lists of them: nothing that JSON has not.
+        serde_json::to_vec(&fixed).unwrap_or_default()
+    }
+
+    /// Reads what [`fixed_json`](Self::fixed_json) wrote; `None` if it cannot be.
+    pub(crate) fn from_fixed_json(json: &[u8]) -> Option<Self> {
+        let session: Session = serde_json::from_slice(json).ok()?;
+        session.read().ok()
+    }
+}
+
 impl Session {
     fn of(session: &SavedSession) -> Self {
         let end = |end: Endpoint| SocketAddr::new(end.ip, end.port);
