@@ -11,8 +11,8 @@ use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, NodeIpRow, NodeRow, RunRow,
-    SessionRow,
+    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, LinkCountRow, NodeIpRow,
+    NodeRow, RunRow, SessionRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
@@ -74,6 +74,9 @@ pub trait Store: Send {
 
     /// The lists of a run that are small enough to hold.
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails>;
+
+    /// Messages by link in the latest minute of a run in which there was any, and in the minute before it.
+    fn latest_links(&mut self, run: RunId) -> Answer<'_, Vec<LinkCountRow>>;
 
     /// Looks whether what the store holds agrees with itself. Reads everything: takes its time on large stores.
     fn check(&mut self) -> Answer<'_, StoreCheck>;

@@ -11,9 +11,11 @@ use bftap_model::Nanos;
 use bftap_pipeline::{Live, Progress};
 use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 
-use crate::args::LiveArgs;
+use crate::admin::AdminSocket;
+use crate::args::{GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
+use crate::guarding::Guarding;
 use crate::interrupt;
 use crate::json_out::JsonOut;
 use crate::live_keys::{LiveKeyOptions, LiveKeys};
@@ -83,6 +85,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     if let (Some(metrics), Some(store)) = (&metrics, &store) {
         metrics.watch_store(store.status());
     }
+    let _admin = admin(args, &url)?;
     if let Some(duration) = args.duration {
         end.after(duration)?;
     }
@@ -152,6 +155,29 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
     results::report(&mut sinks, &analysis.facts, &asked)?;
     Ok(status)
+}
+
+/// Takes orders for the switch, if that was asked for.
+fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>> {
+    let Some(path) = &args.admin_socket else {
+        return Ok(None);
+    };
+    let switch = GuardSwitchArgs {
+        bridge: args.guard_bridge.clone(),
+        db: args.guard_db.clone(),
+        ofp: args.guard_ofp.clone(),
+        nodes: args.read.nodes.clone(),
+    };
+    let guarding = Guarding::new(&switch, None)?;
+    let socket = AdminSocket::start(path, guarding, url.clone())?;
+    tell(
+        Level::Note,
+        &format!(
+            "taking orders for the switch at {}",
+            safe(&path.to_string_lossy())
+        ),
+    );
+    Ok(Some(socket))
 }
 
 /// Opens the interfaces, as far as they are there.

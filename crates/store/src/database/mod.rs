@@ -22,7 +22,7 @@ use crate::StoreError;
 use crate::facts_to_rows as to_rows;
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::names::Names;
-use crate::rows::{CountRow, RunRow, TableRow, Value};
+use crate::rows::{CountRow, LinkCountRow, RunRow, TableRow, Value};
 use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
 
 pub(crate) use chunks::Chunks;
@@ -401,6 +401,20 @@ impl<D: Driver> Store for SqlStore<D> {
 
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails> {
         Box::pin(self.details(run))
+    }
+
+    fn latest_links(&mut self, run: RunId) -> Answer<'_, Vec<LinkCountRow>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT {} FROM link_count WHERE run_id = ? AND minute_ns >= \
+                 (SELECT MAX(minute_ns) FROM link_count WHERE run_id = ?) - 60000000000 \
+                 ORDER BY minute_ns, chain_id, receiver_ip, sender, kind",
+                LinkCountRow::COLUMNS.join(", ")
+            );
+            let values = [Value::int(run.0), Value::int(run.0)];
+            let rows = self.driver.select(&sql, &values).await;
+            rows.map_err(|error| self.driver.refusal("reading links", error))
+        })
     }
 
     fn check(&mut self) -> Answer<'_, StoreCheck> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bftap_analysis::Update;
 use bftap_analysis::facts::{HeightFacts, RunFacts};
-use bftap_store::rows::{CountRow, RunRow};
+use bftap_store::rows::{CountRow, LinkCountRow, RunRow};
 use bftap_store::{
     Answer, Batch, NewRun, Opener, Opening, Prune, Pruned, RunDetails, RunId, Store, StoreCheck, StoreError,
     StoreWriter, WriterOptions,
@@ -244,6 +244,10 @@ impl Store for Fake {
     }
 
     fn details(&mut self, _: RunId) -> Answer<'_, RunDetails> {
+        no()
+    }
+
+    fn latest_links(&mut self, _: RunId) -> Answer<'_, Vec<LinkCountRow>> {
         no()
     }
 

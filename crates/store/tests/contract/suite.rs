@@ -629,6 +629,13 @@ pub(crate) async fn a_row_that_comes_again_replaces_itself(backend: &impl Backen
     ] {
         assert_eq!(value(backend, &query).await, expected, "{query}");
     }
+    let links = store.latest_links(run).await.unwrap();
+    let minutes: Vec<_> = links.iter().map(|link| (link.minute_ns, link.messages)).collect();
+    assert_eq!(
+        minutes,
+        [(300_000_000_000, 361), (360_000_000_000, links[1].messages)]
+    );
+    assert!(store.latest_links(RunId(run.0 + 1)).await.unwrap().is_empty());
 }
 
 pub(crate) async fn a_run_can_be_taken_over(backend: &impl Backend) {
