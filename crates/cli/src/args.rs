@@ -1,5 +1,12 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+mod keys;
+#[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
+mod lab_node;
+#[cfg(target_os = "linux")]
+mod live;
 mod parse;
 mod simulate;
 mod store;
@@ -13,6 +20,18 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use keys::{
+    IdentityArgs, KeysCheckArgs, KeysCommand, KeysInitArgs, KeysReceiveArgs, KeysShipArgs, LiveKeyArgs,
+};
+#[cfg(target_os = "linux")]
+pub(crate) use lab::{
+    DatapathWord as LabDatapath, LabCommand, LabNetArgs, LabRunArgs, LabStatusArgs, LabUpArgs,
+    PortWord as LabPort,
+};
+#[cfg(target_os = "linux")]
+pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
+#[cfg(target_os = "linux")]
+pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
 pub(crate) use store::{OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
@@ -34,9 +53,18 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
-    /// Look into session secrets
+    /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
+    #[cfg(target_os = "linux")]
+    Live(LiveArgs),
+    #[cfg(target_os = "linux")]
+    /// A whole lab on an Open vSwitch: namespaces, validators, a mirror
+    #[command(subcommand)]
+    Lab(LabCommand),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    LabNode(LabNodeArgs),
     Simulate(SimulateArgs),
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
@@ -58,11 +86,7 @@ pub(crate) struct AnalyzeArgs {
     pub(crate) input: InputArgs,
 
     #[command(flatten)]
-    pub(crate) store: StoreArgs,
-
-    /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) results: ResultArgs,
 
     /// Go on where the run before this one ended, and leave here what the next one has to know; made if it is not there
     ///
@@ -71,24 +95,12 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Part of the capture")]
     pub(crate) checkpoint: Option<PathBuf>,
 
-    /// Worker threads; the answer is the same for any number [default: processors]
-    #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
-    pub(crate) jobs: Option<NonZeroUsize>,
-
     /// Play the captures at X times their own speed, and store and show while they play; `--pace 1` is as it was
     ///
     /// What is stored meanwhile is of what was played so far; the report, the JSON and the rows at the end are those of an analysis
     /// without it. Ctrl-C ends it at once.
     #[arg(long, value_name = "X", value_parser = parse::pace, help_heading = "Work")]
     pub(crate) pace: Option<Pace>,
-
-    /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
-    #[arg(long, value_name = "ADDR", help_heading = "Output")]
-    pub(crate) metrics: Option<SocketAddr>,
-
-    /// These nodes' own ports are captured: their coverage is full [default: inferred from the captures]
-    #[arg(long, value_name = "IP", help_heading = "Meaning")]
-    pub(crate) tapped: Vec<IpAddr>,
 }
 
 /// Print one line per consensus message
@@ -128,7 +140,30 @@ pub(crate) struct MessagesArgs {
     pub(crate) round: Option<Span>,
 }
 
-/// What to read, and how to understand it; shared by the commands that read captures.
+/// What comes out and how the work is done; shared by the commands that count.
+#[derive(Args, Debug)]
+pub(crate) struct ResultArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
+    #[arg(long, value_name = "ADDR", help_heading = "Output")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// Worker threads; the answer is the same for any number [default: processors]
+    #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// These nodes' own ports are captured: their coverage is full [default: inferred from the packets]
+    #[arg(long, value_name = "IP", help_heading = "Meaning")]
+    pub(crate) tapped: Vec<IpAddr>,
+}
+
+/// Captures, and how to understand them; shared by the commands that read captures.
 #[derive(Args, Debug)]
 pub(crate) struct InputArgs {
     /// Capture to read: pcap or pcapng, plain, gzip or zstd; `-` is standard input
@@ -138,6 +173,13 @@ pub(crate) struct InputArgs {
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
 
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+}
+
+/// How to understand packets, wherever they come from.
+#[derive(Args, Debug)]
+pub(crate) struct ReadArgs {
     /// Names of nodes, as JSON: a list of {"name", "ip", "port", "node_id", "address"}, all but the name optional
     #[arg(long, value_name = "FILE", help_heading = "Meaning")]
     pub(crate) nodes: Option<PathBuf>,
@@ -210,7 +252,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub(crate) store_file: Option<PathBuf>,
 
-    /// Name of the run in the store; a run of the same name is replaced [default: hash of the captures' content, and of the part that was asked for]
+    /// Name of the run in the store; a run of the same name is replaced [default: hash of the captures' content, and of the part that was asked for; live: time of the start]
     #[arg(long, value_name = "NAME", value_parser = parse::run_name, help_heading = "Output")]
     pub(crate) run: Option<String>,
 }
@@ -229,31 +271,6 @@ pub(crate) struct DecodeArgs {
     /// Take it as a message of this dialect: klaytn or quorum-ibft [default: found by trying]
     #[arg(long, value_name = "D", value_parser = parse::dialect)]
     pub(crate) dialect: Option<&'static str>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    Check(KeysCheckArgs),
-}
-
-/// Say what is in key sources, and with captures which sessions they open
-///
-/// No secret is ever printed. Sessions that were joined in the middle are found here if they had carried at most 1 GiB in
-/// each direction by then, with a minute of processor time for all searches; `bftap analyze` looks further.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: bftap keys check sessions.keylog --capture tap1.pcap")]
-pub(crate) struct KeysCheckArgs {
-    /// Key log, or a directory of key logs or of files in the original tool's layout
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-
-    /// Capture whose sessions to try; repeatable
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub(crate) capture: Vec<PathBuf>,
-
-    /// Only TCP connections with such a port at either end [default: every connection that looks like RLPx]
-    #[arg(long = "port", value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) ports: Vec<u16>,
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 when everything was read to the end, 1 when something could not be read \
@@ -288,7 +305,9 @@ mod tests {
         let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
         assert_eq!(
             names,
-            ["analyze", "messages", "decode", "keys", "simulate", "store"]
+            [
+                "analyze", "messages", "decode", "keys", "live", "lab", "lab-node", "simulate", "store"
+            ]
         );
     }
 
@@ -320,17 +339,23 @@ mod tests {
         );
         assert_eq!(args.input.captures.len(), 2);
         assert_eq!(args.input.keys.keylog.len(), 2);
-        assert_eq!(args.input.ports, [32323, 32324]);
-        assert_eq!(args.input.sequence, Some(Span { first: 10, last: 20 }));
-        assert_eq!(args.input.dialect, Some("quorum-ibft"));
-        assert_eq!(args.tapped.len(), 2);
+        assert_eq!(args.input.read.ports, [32323, 32324]);
+        assert_eq!(args.input.read.sequence, Some(Span { first: 10, last: 20 }));
+        assert_eq!(args.input.read.dialect, Some("quorum-ibft"));
+        assert_eq!(args.results.tapped.len(), 2);
         assert_eq!(args.pace.map(Pace::milli), Some(500));
-        assert_eq!(args.metrics.map(|address| address.port()), Some(9464));
-        assert_eq!(args.store.run.as_deref(), Some("night"));
-        assert!(args.input.no_mac && args.input.no_signatures);
-        assert_eq!((args.input.attach_search, args.input.attach_budget), (128, 60));
+        assert_eq!(args.results.metrics.map(|address| address.port()), Some(9464));
+        assert_eq!(args.results.store.run.as_deref(), Some("night"));
+        assert!(args.input.read.no_mac && args.input.read.no_signatures);
+        assert_eq!(
+            (args.input.read.attach_search, args.input.read.attach_budget),
+            (128, 60)
+        );
         let args = analyze("bftap analyze a.pcap");
-        assert_eq!((args.input.attach_search, args.input.attach_budget), (64, 600));
+        assert_eq!(
+            (args.input.read.attach_search, args.input.read.attach_budget),
+            (64, 600)
+        );
     }
 
     #[test]
@@ -348,6 +373,14 @@ mod tests {
             "bftap analyze a.pcap --attach-budget -1",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
+            "bftap keys init",
+            "bftap keys ship k",
+            "bftap keys ship k --to a:1",
+            "bftap keys ship --to a:1 --dir d",
+            "bftap keys ship k --to a:1 --dir d --cert c --key k --ca a",
+            "bftap keys ship k --to a:1 --cert c --key k",
+            "bftap keys receive --out o --dir d",
+            "bftap keys receive --out o --dir d --listen 9465",
             "bftap simulate",
             // Options of later versions are not taken and then ignored.
             "bftap analyze a.pcap --html x.html",
@@ -357,6 +390,10 @@ mod tests {
             "bftap analyze a.pcap --pace NaN",
             "bftap analyze a.pcap --metrics 9464",
             "bftap analyze a.pcap --metrics localhost:http",
+            "bftap live",
+            "bftap live -i eth0 --duration soon",
+            "bftap live -i eth0 --snaplen 10",
+            "bftap live -i eth0 --buffer 0",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

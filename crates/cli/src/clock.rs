@@ -1,8 +1,8 @@
-//! The machine's clock, for captures that are played at a pace.
+//! The machine's clock, for captures that are played at a pace, and for what a person is told when.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use bftap_model::Nanos;
+use bftap_model::{CaptureTime, Nanos};
 use bftap_pipeline::Clock;
 
 /// Time since it was made.
@@ -22,6 +22,18 @@ impl WallClock {
     pub(crate) fn age(&self, of: Nanos) -> Duration {
         Duration::from_nanos(self.now().0.saturating_sub(of.0).max(0).unsigned_abs())
     }
+}
+
+/// The time of day, for log lines and certificates: no fact depends on it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command is at the edge: people ask when something happened"
+)]
+pub(crate) fn time_of_day() -> CaptureTime {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    CaptureTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Clock for WallClock {

@@ -13,6 +13,9 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// What is to be done when the program is interrupted.
 static LAST_WORDS: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
 
+/// What a first signal does instead of ending the program; a second one ends it.
+static GENTLE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
 /// The program ends because it was told to.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -27,6 +30,16 @@ pub(crate) fn then(last: impl FnOnce() + Send + 'static) -> io::Result<()> {
         .unwrap_or_else(PoisonError::into_inner)
         .push(Box::new(last));
     Ok(())
+}
+
+/// From now on the first signal only does this, so that the program can come to its end by itself.
+///
+/// # Errors
+/// Signals cannot be watched.
+#[cfg(target_os = "linux")]
+pub(crate) fn gently(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    *GENTLE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
+    watch()
 }
 
 /// Whether the program ends because it was told to: what fails from now on is no news.
@@ -79,7 +92,12 @@ fn watch() -> io::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if let Some(signal) = signals.forever().next() {
+            for signal in signals.forever() {
+                let gentle = GENTLE.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(stop) = gentle {
+                    stop();
+                    continue;
+                }
                 INTERRUPTED.store(true, Ordering::Relaxed);
                 let last = std::mem::take(&mut *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner));
                 for last in last {

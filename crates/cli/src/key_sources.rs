@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bftap_decrypt::keylog::{KeyLog, LastLine, parse_key_log};
-use bftap_decrypt::legacy::{LegacyError, legacy_label, parse_legacy};
 use bftap_decrypt::secret_store::{AddReport, SecretStore};
+use bftap_keyship::recognise::{FileKind, lines_of};
 use zeroize::Zeroizing;
 
 use labels::{Labels, is_nearly_ours};
@@ -257,7 +257,7 @@ fn load_file(path: &Path, store: &SecretStore) -> io::Result<Option<KeyFile>> {
         labels: Labels::default(),
         open_to_others,
     };
-    if kind == Kind::Legacy {
+    if kind == FileKind::Legacy {
         found.shown = shown_legacy(path).into();
         match store.add_legacy(&buffer[..filled], &found.shown) {
             Ok(added) => found.added.count(added),
@@ -318,36 +318,10 @@ fn take_problems(found: &mut KeyFile, log: &KeyLog) {
         .extend(log.problems.iter().take(room).map(ToString::to_string));
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    KeyLog,
-    Legacy,
-}
-
-/// What a file is, by its first bytes.
-fn recognise(head: &[u8]) -> Option<Kind> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let mut lines = head
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty());
-    let Some(first) = lines.next() else {
-        // A log that no session was written to yet.
-        return Some(Kind::KeyLog);
-    };
-    let is_log_line = |line: &[u8]| line.starts_with(b"#") || line.starts_with(b"RLPX");
-    if is_log_line(first) {
-        return Some(Kind::KeyLog);
-    }
-    match parse_legacy(first) {
-        Ok(_) => Some(Kind::Legacy),
-        // A damaged key is worth a word, a short word of hex digits is not.
-        Err(LegacyError::Length { digits }) if digits >= 32 => Some(Kind::Legacy),
-        Err(_) => std::iter::once(first)
-            .chain(lines)
-            .any(|line| line.starts_with(b"RLPX") || is_nearly_ours(line))
-            .then_some(Kind::KeyLog),
-    }
+/// What a file is, by its first bytes; lines whose label is nearly ours make it a log too, for they are worth a word.
+fn recognise(head: &[u8]) -> Option<FileKind> {
+    bftap_keyship::recognise::recognise(head)
+        .or_else(|| lines_of(head).any(is_nearly_ours).then_some(FileKind::KeyLog))
 }
 
 fn fill(file: &mut File, space: &mut [u8]) -> io::Result<usize> {
@@ -375,33 +349,14 @@ fn open_to_others(_: &File) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// A path as it may be shown: runs of hexadecimal digits that might be part of a key are left out.
+/// A path as it may be printed: runs of hexadecimal digits that might be part of a key are left out.
 pub(crate) fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let mut out = String::with_capacity(text.len());
-    let mut rest = &*text;
-    while !rest.is_empty() {
-        let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-        if run >= KEY_LIKE {
-            out.push('…');
-        } else {
-            out.push_str(&rest[..run]);
-        }
-        rest = &rest[run..];
-        let other = rest.find(|c: char| c.is_ascii_hexdigit()).unwrap_or(rest.len());
-        out.push_str(&rest[..other]);
-        rest = &rest[other..];
-    }
-    safe(&out).into_owned()
+    safe(&bftap_keyship::recognise::shown(path)).into_owned()
 }
 
 /// The path of a file in the original tool's layout, of whose name only the nodes may be shown.
 fn shown_legacy(path: &Path) -> String {
-    let label = legacy_label(&path.file_name().unwrap_or_default().to_string_lossy());
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => format!("{}/{label}", shown(directory)),
-        _ => label,
-    }
+    safe(&bftap_keyship::recognise::shown_legacy(path)).into_owned()
 }
 
 /// Words for what a file holds.
@@ -432,9 +387,6 @@ pub(crate) fn describe(file: &KeyFile) -> String {
 
 /// Bytes read at a time; a line of a key log is at most 4 KiB.
 const CHUNK: usize = 1 << 20;
-
-/// A run of so many hexadecimal digits in a path may be a key: 64 bits.
-const KEY_LIKE: usize = 16;
 
 /// Problems kept of one file.
 const KEPT_PROBLEMS: usize = 100;

@@ -12,17 +12,26 @@ mod interrupt;
 mod json;
 mod json_out;
 mod key_sources;
+mod live_keys;
+#[cfg(target_os = "linux")]
+mod live_view;
 mod metrics;
 mod nearest;
 mod nodes;
+#[cfg(target_os = "linux")]
+mod privileges;
 mod progress;
+#[cfg(target_os = "linux")]
+mod raw_out;
 mod report;
+mod results;
 mod run_name;
 mod selection;
 mod settings;
 mod store_url;
 mod store_watch;
 mod term;
+mod until_told;
 
 use std::process::ExitCode;
 
@@ -53,7 +62,16 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Analyze(args) => cmd::analyze::run(&args),
         Command::Messages(args) => cmd::messages::run(&args),
         Command::Decode(args) => cmd::decode::run(&args),
+        Command::Keys(KeysCommand::Init(args)) => cmd::keys_init::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
+        #[cfg(target_os = "linux")]
+        Command::Lab(command) => cmd::lab::run(&command),
+        #[cfg(target_os = "linux")]
+        Command::LabNode(args) => cmd::lab_node::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Live(args) => cmd::live::run(&args),
+        Command::Keys(KeysCommand::Ship(args)) => cmd::keys_ship::run(&args),
+        Command::Keys(KeysCommand::Receive(args)) => cmd::keys_receive::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Store(command) => cmd::store::run(&command),
     }

@@ -28,11 +28,17 @@ pub(crate) fn of_captures(paths: &[PathBuf], part: Option<&Part>) -> io::Result<
     Ok(name)
 }
 
+/// Names a run over interfaces.
+#[cfg(target_os = "linux")]
+pub(crate) fn of_interfaces() -> String {
+    by_time("live")
+}
+
 fn of_whole(paths: &[PathBuf]) -> io::Result<String> {
     let mut hashes = Vec::with_capacity(paths.len());
     for path in paths {
         if path == Path::new("-") {
-            return Ok(by_time());
+            return Ok(by_time("stdin"));
         }
         let file = File::open(path)
             .and_then(|file| Ok((file.metadata()?.file_type(), file)))
@@ -40,7 +46,7 @@ fn of_whole(paths: &[PathBuf]) -> io::Result<String> {
             .filter(|(kind, _)| !kind.is_dir());
         // That it cannot be read is told when it is to be analysed.
         let hash = match file {
-            Some((kind, _)) if !kind.is_file() => return Ok(by_time()),
+            Some((kind, _)) if !kind.is_file() => return Ok(by_time("stdin")),
             Some((_, file)) => content_hash(file).ok(),
             None => None,
         };
@@ -64,12 +70,12 @@ fn content_hash<R: io::Read>(read: R) -> io::Result<[u8; 32]> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the contract names runs over standard input by the time of the start"
+    reason = "the contract names runs over standard input and interfaces by the time of the start"
 )]
-fn by_time() -> String {
+fn by_time(what: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = CaptureTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
-    format!("stdin-{now}")
+    format!("{what}-{now}")
 }
 
 /// 64 bits tell runs of one store apart.

@@ -3,7 +3,7 @@
 use bftap_model::CaptureTime;
 use serde::Serialize;
 
-use crate::args::InputArgs;
+use crate::args::ReadArgs;
 
 /// What was given; not what it came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// `None` for everything.
-    pub(crate) fn of(args: &InputArgs) -> Option<Self> {
+    pub(crate) fn of(args: &ReadArgs) -> Option<Self> {
         let mut ports = args.ports.clone();
         ports.sort_unstable();
         ports.dedup();

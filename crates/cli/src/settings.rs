@@ -1,5 +1,6 @@
 //! From what was typed and configured to the settings of the pipeline; shared by the commands that read captures.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bftap_analysis::KnownNode;
@@ -9,7 +10,7 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::{AttachOptions, PipelineOptions, Selection};
 use bftap_store::WriterOptions;
 
-use crate::args::{InputArgs, Span};
+use crate::args::{ReadArgs, Span};
 use crate::config::Config;
 use crate::exit::Usage;
 use crate::key_sources;
@@ -26,11 +27,11 @@ pub(crate) struct Settings {
     pub(crate) writer: WriterOptions,
 }
 
-/// Reads configuration, names and secrets, and tells what is odd about them.
+/// Reads configuration, names and secrets that are there already, and tells what is odd about them.
 ///
 /// # Errors
 /// When a file that was named cannot be used: wrong usage, found before any capture is read.
-pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
+pub(crate) fn gather(args: &ReadArgs, keylog: &[PathBuf]) -> anyhow::Result<Settings> {
     let config = match &args.config {
         Some(path) => Config::read(path).map_err(|error| Usage(error.to_string()))?,
         None => Config::default(),
@@ -43,7 +44,7 @@ pub(crate) fn gather(args: &InputArgs) -> anyhow::Result<Settings> {
         tell(Level::Warning, &format!("nodes file: {problem}"));
     }
     let secrets = SecretStore::with_limits(config.secret_limits());
-    let sources = key_sources::load(&args.keys.keylog, &secrets).map_err(|error| Usage(error.to_string()))?;
+    let sources = key_sources::load(keylog, &secrets).map_err(|error| Usage(error.to_string()))?;
     sources.tell();
     if args.from.zip(args.to).is_some_and(|(from, to)| from > to) {
         return Err(Usage("--from is later than --to: nothing lies between".to_owned()).into());

@@ -1,10 +1,12 @@
 //! The terminal as a sink: what may be printed, how wide it is, and whether it shows colours.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
-use bftap_model::is_harmless;
+use bftap_model::{CaptureTime, is_harmless};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Width of the report where standard output is not a terminal, in columns.
@@ -130,13 +132,76 @@ impl Ink {
     }
 }
 
+/// What was said while the terminal shows a screen; `None` when it does not.
+static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+/// Words that wait until they can be printed.
+#[derive(Debug, Default)]
+struct Kept {
+    words: VecDeque<(Level, String)>,
+    /// Older ones that were given up.
+    given_up: u64,
+}
+
+/// Words that are kept at most.
+const MOST_KEPT: usize = 500;
+
+/// From now on what is told is kept, because a screen stands where it would be printed.
+#[cfg(target_os = "linux")]
+pub(crate) fn keep_told() {
+    KEPT.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert_default();
+}
+
+/// What was told since, oldest first.
+#[cfg(target_os = "linux")]
+pub(crate) fn kept() -> Vec<(Level, String)> {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.iter().flat_map(|kept| kept.words.iter().cloned()).collect()
+}
+
+/// From now on it is printed again. What was kept comes back, for whoever prints it.
+#[cfg(target_os = "linux")]
+pub(crate) fn stop_keeping() -> Vec<(Level, String)> {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(kept) = kept else { return Vec::new() };
+    let given_up = (kept.given_up > 0).then(|| {
+        let text = format!(
+            "{} earlier notes and warnings were shown on the screen only",
+            kept.given_up
+        );
+        (Level::Note, text)
+    });
+    given_up.into_iter().chain(kept.words).collect()
+}
+
 /// Prints a problem to standard error: `bftap: warning: ...`. A closed standard error is nobody's problem.
 pub(crate) fn tell(level: Level, text: &str) {
+    tell_behind("bftap: ", level, text);
+}
+
+/// The same with the time, to the millisecond, for commands that run for long.
+pub(crate) fn tell_at(time: CaptureTime, level: Level, text: &str) {
+    let time = time.to_string();
+    let millis = time.get(..23).unwrap_or(&time);
+    tell_behind(&format!("{millis}Z bftap: "), level, text);
+}
+
+fn tell_behind(before: &str, level: Level, text: &str) {
+    if let Some(kept) = &mut *KEPT.lock().unwrap_or_else(PoisonError::into_inner) {
+        if kept.words.len() == MOST_KEPT {
+            kept.words.pop_front();
+            kept.given_up += 1;
+        }
+        kept.words.push_back((level, text.to_owned()));
+        return;
+    }
     let mut stderr = io::stderr().lock();
     for (number, line) in text.lines().enumerate() {
         let line = safe(line);
         let written = if number == 0 {
-            writeln!(stderr, "bftap: {}{line}", level.prefix())
+            writeln!(stderr, "{before}{}{line}", level.prefix())
         } else if line.is_empty() {
             writeln!(stderr)
         } else {

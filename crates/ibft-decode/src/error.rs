@@ -119,7 +119,7 @@ impl DecodeErrorKind {
     }
 
     /// Puts the reason at its place.
-    pub(crate) const fn at(self, offset: usize, field: &'static str) -> DecodeError {
+    pub const fn at(self, offset: usize, field: &'static str) -> DecodeError {
         DecodeError {
             offset,
             field,

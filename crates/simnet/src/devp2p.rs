@@ -28,10 +28,16 @@ pub const PING_INTERVAL_SECS: u64 = 15;
 pub enum DisconnectReason {
     /// Asked for.
     Requested = 0x00,
+    /// Something that the protocol does not allow.
+    Breach = 0x02,
+    /// Nothing in common, or not on this node's list.
+    UselessPeer = 0x03,
     /// There is a connection to this node already.
     AlreadyConnected = 0x05,
     /// The client stops.
     Quitting = 0x08,
+    /// Not the node that was dialled.
+    UnexpectedIdentity = 0x09,
     /// Nothing came for too long.
     ReadTimeout = 0x0b,
     /// The capability's own handshake failed: another chain.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`rlpx`] | handshakes and frames of one session | keys |
 //! | [`devp2p`], [`client`] | payloads beside consensus; what tells client versions apart | |
+//! | [`transaction`] | made-up transactions | |
 //! | [`consensus`] | one validator: votes, rounds, gossip caches | keys, the encoders of `bftap-ibft-decode` |
 //! | [`simulate`] | many of them in virtual time, their packets, captures and truth | all of these |
 //!
@@ -18,6 +19,7 @@ mod network;
 mod options;
 pub mod prng;
 pub mod rlpx;
+pub mod transaction;
 
 pub use capture::{CaptureFormat, SecretsPlace};
 pub use network::{

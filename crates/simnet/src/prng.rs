@@ -18,6 +18,21 @@ impl Prng {
         }
     }
 
+    /// A source that starts from 32 bytes of the system's randomness.
+    ///
+    /// For lab nodes' handshakes, with fresh bytes for each: not a generator for keys that protect something.
+    pub fn from_entropy(entropy: &[u8; 32]) -> Self {
+        let mut state = [0; 4];
+        for (word, bytes) in state.iter_mut().zip(entropy.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        // The one state that the generator never leaves.
+        if state == [0; 4] {
+            return Self::new(0);
+        }
+        Self { state }
+    }
+
     /// A source of its own for one purpose, so that drawing more numbers in one place changes nothing elsewhere.
     pub fn derive(seed: u64, purpose: &str, index: u64) -> Self {
         let mut mix = seed;

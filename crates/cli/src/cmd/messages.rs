@@ -20,7 +20,7 @@ use crate::term::{Ink, Level, Style, safe, tell, width_of};
 
 /// Runs the command.
 pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
-    let settings = settings::gather(&args.input)?;
+    let settings = settings::gather(&args.input.read, &args.input.keys.keylog)?;
     let names = Names::new(&settings.nodes);
     for filter in args.sender.iter().chain(&args.receiver).chain(&args.signer) {
         if let NodeFilter::Name(name) = filter
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
             "the time for finding sessions without a handshake was used up after {} of key stream: there may be more \
              messages; --attach-budget allows more (now {} s)",
             binary(totals.searched_bytes),
-            args.input.attach_budget
+            args.input.read.attach_budget
         );
         tell(Level::Warning, &text);
     }

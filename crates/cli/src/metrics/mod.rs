@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bftap_analysis::Update;
+#[cfg(target_os = "linux")]
+use bftap_capture::source::live::LiveWatch;
 use bftap_pipeline::Progress;
 use bftap_store::WriterStatus;
 
 use sheet::Sheet;
+pub(crate) use sheet::resident_bytes;
 
 /// Metrics that are served until this is dropped.
 #[derive(Debug)]
@@ -43,6 +46,13 @@ impl Metrics {
     /// Shows how writing goes, too.
     pub(crate) fn watch_store(&self, status: Arc<WriterStatus>) {
         self.sheet().watch_store(status);
+    }
+
+    /// Shows what is known of interfaces, too.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn watch_interfaces(&self, interfaces: LiveWatch) {
+        self.sheet()
+            .watch_interfaces(Box::new(move || (interfaces.inputs(), interfaces.late())));
     }
 
     /// Takes what changed. `lag`: age of the newest packet in it.

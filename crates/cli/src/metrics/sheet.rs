@@ -1,12 +1,14 @@
 //! All metrics, and where their values come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bftap_analysis::Update;
 use bftap_analysis::facts::SessionState;
+use bftap_capture::source::InputStats;
 use bftap_pipeline::Progress;
 use bftap_store::WriterStatus;
 use prometheus_client::encoding::text::encode;
@@ -27,6 +29,7 @@ pub(super) struct Sheet {
     registry: Registry,
     progress: Arc<Progress>,
     store: Option<Arc<WriterStatus>>,
+    interfaces: Option<Interfaces>,
     started: Instant,
     receivers: Bounded,
     chains: Bounded,
@@ -103,6 +106,7 @@ impl Sheet {
             registry: Registry::with_prefix("bftap"),
             progress,
             store: None,
+            interfaces: None,
             started: Instant::now(),
             receivers: Bounded::new(RECEIVERS),
             chains: Bounded::new(CHAINS),
@@ -249,6 +253,46 @@ impl Sheet {
         self.store = Some(status);
     }
 
+    /// Interfaces are the user's own choice, so each has a label.
+    pub(super) fn watch_interfaces(&mut self, watch: Watch) {
+        let interfaces = Interfaces {
+            watch,
+            packets: Counters::default(),
+            bytes: Counters::default(),
+            lost: Counters::default(),
+            up: Gauges::default(),
+            late: Counter::default(),
+        };
+        let registry = &mut self.registry;
+        registry.register(
+            "interface_packets",
+            "Packets of an interface that were read",
+            interfaces.packets.clone(),
+        );
+        registry.register_with_unit(
+            "interface",
+            "Captured bytes of an interface that were read",
+            Unit::Bytes,
+            interfaces.bytes.clone(),
+        );
+        registry.register(
+            "interface_lost_packets",
+            "Packets lost before they could be read, by who lost them",
+            interfaces.lost.clone(),
+        );
+        registry.register(
+            "interface_up",
+            "1 while the interface is read, 0 while it is waited for",
+            interfaces.up.clone(),
+        );
+        registry.register(
+            "out_of_order_packets",
+            "Packets that came too late to be put in order with those of other interfaces",
+            interfaces.late.clone(),
+        );
+        self.interfaces = Some(interfaces);
+    }
+
     pub(super) fn update(&mut self, update: &Update, lag: Duration) {
         self.updates.inc();
         self.lag.set(lag.as_secs_f64());
@@ -341,10 +385,55 @@ impl Sheet {
                 self.commit_age.get_or_create(&Vec::new()).set(age);
             }
         }
+        if let Some(interfaces) = &self.interfaces {
+            interfaces.refresh();
+        }
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// Gives what is known of each interface now, and how many packets were out of order.
+pub(super) type Watch = Box<dyn Fn() -> (Vec<InputStats>, u64) + Send>;
+
+/// What is counted of interfaces.
+struct Interfaces {
+    watch: Watch,
+    packets: Counters,
+    bytes: Counters,
+    lost: Counters,
+    up: Gauges,
+    late: Counter,
+}
+
+impl fmt::Debug for Interfaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interfaces").finish_non_exhaustive()
+    }
+}
+
+impl Interfaces {
+    fn refresh(&self) {
+        let (interfaces, late) = (self.watch)();
+        for stats in interfaces {
+            let name = ("interface", stats.name.clone());
+            let labels = vec![name.clone()];
+            raise(&self.packets.get_or_create(&labels), stats.packets);
+            raise(&self.bytes.get_or_create(&labels), stats.bytes);
+            self.up
+                .get_or_create(&labels)
+                .set(i64::from(stats.problem.is_none()));
+            for (by, lost) in [
+                ("kernel", stats.kernel_drops),
+                ("interface", stats.interface_drops),
+            ] {
+                let labels = vec![name.clone(), ("by", by.to_owned())];
+                raise(&self.lost.get_or_create(&labels), lost.unwrap_or(0));
+            }
+        }
+        raise(&self.late, late);
     }
 }
 
@@ -358,7 +447,7 @@ fn gauge(value: u64) -> i64 {
 }
 
 /// Resident memory, as Linux tells it.
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line

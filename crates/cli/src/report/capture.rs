@@ -12,28 +12,46 @@ pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     let facts = report.facts;
     let totals = &facts.totals;
     page.heading("CAPTURE", "");
+    // Interfaces have no content to take a hash of, and files seldom say what was lost.
+    let live = facts.captures.iter().any(|capture| capture.times_down.is_some());
     let mut table = Table::new()
-        .long_words("file")
+        .long_words(if live { "interface" } else { "file" })
         .numbers("packets")
         .numbers("bytes")
-        .words("sha-256")
+        .words(if live { "lost" } else { "sha-256" })
         .words("");
     for capture in facts.captures.iter().take(MOST_FILES) {
         table.row([
             capture.path.as_str().into(),
             capture.packets.into(),
             bytes(capture.bytes).into(),
-            // Not taken where nothing that is kept names the capture by it.
-            capture.sha256.get(..12).unwrap_or("-").into(),
+            if live {
+                let lost = capture.kernel_drops.unwrap_or(0) + capture.interface_drops.unwrap_or(0);
+                Cell::from(count(lost)).ink(if lost > 0 { Ink::Bad } else { Ink::Good })
+            } else {
+                // Not taken where nothing that is kept names the capture by it.
+                capture.sha256.get(..12).unwrap_or("-").into()
+            },
             match &capture.problem {
                 Some(problem) if problem.starts_with(NOT_OPENED) => Cell::from("not opened").ink(Ink::Bad),
+                Some(_) if live => Cell::from("away at the end").ink(Ink::Bad),
                 Some(_) => Cell::from("not read to the end").ink(Ink::Bad),
-                None => Cell::default(),
+                None => match capture.times_down {
+                    Some(times) if times > 0 => {
+                        Cell::from(format!("away {}", counted(times, "time", "times"))).ink(Ink::Warning)
+                    }
+                    _ => Cell::default(),
+                },
             },
         ]);
     }
     page.table(&table);
-    left_out(page, facts.captures.len(), MOST_FILES, "files");
+    left_out(
+        page,
+        facts.captures.len(),
+        MOST_FILES,
+        if live { "interfaces" } else { "files" },
+    );
     if let Some((first, last)) = span(report) {
         page.line(&format!(
             "sessions from {} to {} UTC ({})",
@@ -182,7 +200,7 @@ pub(super) fn clock(time: CaptureTime) -> String {
 }
 
 /// `1000/0x1234…cdef`.
-pub(super) fn chain_name(chain: &str) -> String {
+pub(crate) fn chain_name(chain: &str) -> String {
     match chain.split_once("/0x") {
         Some((network, genesis)) if genesis.len() == 64 && genesis.is_ascii() => {
             format!("{network}/0x{}…{}", &genesis[..8], &genesis[60..])

@@ -24,8 +24,9 @@ use bftap_analysis::facts::{Coverage, NodeFact, RunFacts};
 use crate::term::{Ink, Style};
 
 pub(crate) use advice::{ATTACH_BUDGET, unread_sessions};
+pub(crate) use capture::chain_name;
 pub(crate) use loss::binary;
-pub(crate) use page::{Page, Table, bytes, count, counted, duration};
+pub(crate) use page::{Page, Table, bytes, count, counted, duration, factor};
 pub(crate) use sessions::began_unseen;
 pub(crate) use summary::Summary;
 

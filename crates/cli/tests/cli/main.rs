@@ -4,6 +4,9 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+mod keys;
+#[cfg(target_os = "linux")]
+mod live;
 mod messages;
 mod other_commands;
 mod paced;

@@ -6,9 +6,11 @@
 mod core;
 mod message;
 mod proposal;
+mod received;
 mod relay;
 
 pub use self::core::{Action, Committed, Config, Core, Head, Phase, Rejection, TimerToken};
 pub use message::{Dialect, Forgery, SignedMessage};
 pub use proposal::{BlockPlan, HeaderForm, Proposal};
+pub use received::ReceivedBlock;
 pub use relay::{MAX_VALIDATORS, NodeSet, Relay};

@@ -6,6 +6,7 @@ use bftap_ibft_decode::{IstanbulExtra, SIGNATURE_LEN, VANITY_LEN, klaytn, quorum
 use bftap_model::{Address, Hash256, keccak256};
 
 use super::Dialect;
+use super::received::ReadHeader;
 use crate::key::NodeKey;
 
 /// Which fields a header has.
@@ -63,9 +64,11 @@ pub struct Proposal {
 }
 
 #[derive(Clone, Debug)]
-enum Header {
+pub(super) enum Header {
     Klaytn(KlaytnHeader),
     Eth(EthHeader),
+    /// Someone else's.
+    Read(ReadHeader),
 }
 
 impl Proposal {
@@ -126,21 +129,30 @@ impl Proposal {
                 nonce: [0; 8],
             }),
         };
-        let seal_hash = match &header {
-            Header::Klaytn(header) => header.proposer_seal_hash(),
-            Header::Eth(header) => header.proposer_seal_hash(),
-        };
-        header.extra_mut().seal = key.sign(&seal_hash).to_vec();
-        let hash = match &header {
-            Header::Klaytn(header) => header.hash(),
-            Header::Eth(header) => header.hash(),
-        };
+        header.extra_mut().seal = key.sign(&header.seal_hash()).to_vec();
+        let hash = header.hash();
         Self {
             header,
             hash,
             proposer,
             transactions: plan.transactions,
             transaction_count: plan.transaction_count,
+        }
+    }
+
+    pub(super) const fn from_header(
+        header: Header,
+        hash: Hash256,
+        proposer: Address,
+        transactions: Vec<u8>,
+        transaction_count: usize,
+    ) -> Self {
+        Self {
+            header,
+            hash,
+            proposer,
+            transactions,
+            transaction_count,
         }
     }
 
@@ -154,6 +166,7 @@ impl Proposal {
         match &self.header {
             Header::Klaytn(header) => header.number,
             Header::Eth(header) => header.number,
+            Header::Read(header) => header.number,
         }
     }
 
@@ -162,6 +175,16 @@ impl Proposal {
         match &self.header {
             Header::Klaytn(header) => header.parent_hash,
             Header::Eth(header) => header.parent_hash,
+            Header::Read(header) => header.parent,
+        }
+    }
+
+    /// Time in the header, in hundredths of seconds since the epoch; GoQuorum's has whole seconds.
+    pub const fn centis(&self) -> u64 {
+        match &self.header {
+            Header::Klaytn(header) => header.time * 100 + header.time_fos as u64,
+            Header::Eth(header) => header.time * 100,
+            Header::Read(header) => header.centis(),
         }
     }
 
@@ -195,6 +218,10 @@ impl Proposal {
                 header.rlp()
             }
             Header::Eth(header) => header.rlp(),
+            Header::Read(mut header) => {
+                header.set_round(round);
+                header.rlp()
+            }
         }
     }
 
@@ -204,9 +231,9 @@ impl Proposal {
     }
 
     fn block_with(&self, header: Vec<u8>) -> Vec<u8> {
-        match self.header {
-            Header::Klaytn(_) => klaytn::block(&header, &self.transactions),
-            Header::Eth(_) => quorum_ibft::block(&header, &self.transactions),
+        match self.header.dialect() {
+            Dialect::Klaytn => klaytn::block(&header, &self.transactions),
+            Dialect::QuorumIbft => quorum_ibft::block(&header, &self.transactions),
         }
     }
 }
@@ -216,6 +243,31 @@ impl Header {
         match self {
             Self::Klaytn(header) => &mut header.extra,
             Self::Eth(header) => &mut header.extra,
+            Self::Read(header) => &mut header.extra,
+        }
+    }
+
+    fn seal_hash(&self) -> Hash256 {
+        match self {
+            Self::Klaytn(header) => header.proposer_seal_hash(),
+            Self::Eth(header) => header.proposer_seal_hash(),
+            Self::Read(header) => header.seal_hash(),
+        }
+    }
+
+    fn hash(&self) -> Hash256 {
+        match self {
+            Self::Klaytn(header) => header.hash(),
+            Self::Eth(header) => header.hash(),
+            Self::Read(header) => header.hash(),
+        }
+    }
+
+    const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Klaytn(_) => Dialect::Klaytn,
+            Self::Eth(_) => Dialect::QuorumIbft,
+            Self::Read(header) => header.dialect,
         }
     }
 }

@@ -1,17 +1,13 @@
-//! Made-up transactions: rightly encoded, signed by nobody.
+//! Transactions on their way between nodes.
 
 use std::rc::Rc;
-
-use bftap_ibft_decode::encode::List;
-use bftap_ibft_decode::klaytn::{self, TransactionKind};
 
 use super::Network;
 use super::event::{Event, Time};
 use super::messages::Message;
-use crate::consensus::Dialect;
 use crate::devp2p;
-use crate::prng::Prng;
 use crate::rlpx::frame::compress;
+use crate::transaction::made_up;
 
 impl Network<'_> {
     /// Sends transactions from a node to all its peers.
@@ -27,7 +23,7 @@ impl Network<'_> {
             return;
         }
         let dialect = self.nodes[index].client.dialect();
-        let made: Vec<Vec<u8>> = (0..count).map(|_| transaction(dialect, &mut self.prng)).collect();
+        let made: Vec<Vec<u8>> = (0..count).map(|_| made_up(dialect, &mut self.prng)).collect();
         let payload = devp2p::items(made.iter().map(Vec::as_slice));
         let Ok(compressed) = compress(&payload) else {
             return;
@@ -51,34 +47,4 @@ impl Network<'_> {
     }
 }
 
-/// A transaction as it stands in a block's list.
-pub(super) fn transaction(dialect: Dialect, prng: &mut Prng) -> Vec<u8> {
-    let address: [u8; 20] = prng.bytes();
-    let to: [u8; 20] = prng.bytes();
-    let [r, s]: [[u8; 32]; 2] = [prng.bytes(), prng.bytes()].map(|mut half: [u8; 32]| {
-        // An integer without a leading zero.
-        half[0] |= 0x40;
-        half
-    });
-    let head = List::new()
-        .uint(prng.below(100_000))
-        .uint(25_000_000_000)
-        .uint(21_000)
-        .bytes(&to)
-        .uint(prng.below(1 << 60));
-    let typed = dialect == Dialect::Klaytn && prng.below(2) == 0;
-    if typed {
-        let signature = List::new().uint(2_035 + prng.below(2)).bytes(&r).bytes(&s);
-        let fields = head.bytes(&address).list(&List::new().list(&signature));
-        klaytn::transaction(TransactionKind::Klaytn(VALUE_TRANSFER), &fields)
-    } else {
-        let mut data = vec![0; prng.below(68) as usize];
-        prng.fill(&mut data);
-        let fields = head.bytes(&data).uint(37 + prng.below(2)).bytes(&r).bytes(&s);
-        klaytn::transaction(TransactionKind::Legacy, &fields)
-    }
-}
-
-/// Klaytn's transaction type of a value transfer.
-const VALUE_TRANSFER: u8 = 0x08;
 const TRANSACTION_TICK: Time = 100_000_000;

@@ -327,7 +327,7 @@ impl Network<'_> {
         let mut transactions: Vec<Vec<u8>> = self.mempool.drain(..wanted.min(self.mempool.len())).collect();
         if !self.options.background {
             transactions = (0..wanted)
-                .map(|_| super::traffic::transaction(dialect, &mut self.prng))
+                .map(|_| crate::transaction::made_up(dialect, &mut self.prng))
                 .collect();
         }
         let node = &self.nodes[index];

@@ -259,7 +259,7 @@ pub(super) fn now() -> Instant {
     clippy::disallowed_methods,
     reason = "an interface that gives nothing has no packets to tell the time by"
 )]
-fn wall() -> CaptureTime {
+pub(super) fn wall() -> CaptureTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     CaptureTime::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -15,7 +15,8 @@ mod follow;
 mod join;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
@@ -134,6 +135,7 @@ impl Interfaces {
             join: Join::new(counters.len(), arrivals),
             counters,
             stop,
+            delay: Arc::default(),
         })
     }
 }
@@ -146,6 +148,8 @@ pub struct LiveCapture {
     join: Join,
     counters: Vec<Arc<Counters>>,
     stop: Arc<AtomicBool>,
+    /// Age of the newest packet of the last batch when it was given, in nanoseconds.
+    delay: Arc<AtomicU64>,
 }
 
 impl LiveCapture {
@@ -159,13 +163,19 @@ impl LiveCapture {
         LiveWatch {
             counters: self.counters.clone(),
             late: self.join.late(),
+            delay: Arc::clone(&self.delay),
         }
     }
 }
 
 impl PacketSource for LiveCapture {
     fn next_batch(&mut self) -> Option<Batch> {
-        self.join.next_batch()
+        let batch = self.join.next_batch()?;
+        if let Some(last) = batch.records.last() {
+            let delay = follow::wall().since(last.seen).0.max(0);
+            self.delay.store(delay.unsigned_abs(), Ordering::Relaxed);
+        }
+        Some(batch)
     }
 
     fn inputs_of_taps(&self) -> Vec<usize> {
@@ -198,13 +208,19 @@ impl Stopper {
 #[derive(Clone, Debug)]
 pub struct LiveWatch {
     counters: Vec<Arc<Counters>>,
-    late: Arc<std::sync::atomic::AtomicU64>,
+    late: Arc<AtomicU64>,
+    delay: Arc<AtomicU64>,
 }
 
 impl LiveWatch {
     /// What is known of each interface now.
     pub fn inputs(&self) -> Vec<InputStats> {
         self.counters.iter().map(|counters| counters.stats()).collect()
+    }
+
+    /// How old the newest packet was when it was given last.
+    pub fn delay(&self) -> Duration {
+        Duration::from_nanos(self.delay.load(Ordering::Relaxed))
     }
 
     /// Packets that came too late to be put in order with those of other interfaces.

@@ -27,6 +27,13 @@ fn full_sheet() -> Sheet {
     let status = WriterStatus::default();
     status.committed_ns.store(1, Ordering::Relaxed);
     sheet.watch_store(Arc::new(status));
+    let interface = InputStats {
+        name: "mon0".to_owned(),
+        packets: 9,
+        kernel_drops: Some(4),
+        ..InputStats::default()
+    };
+    sheet.watch_interfaces(Box::new(move || (vec![interface.clone()], 2)));
     let mut facts = RunFacts::default();
     facts.totals.gaps = 3;
     facts.totals.limits_reached.insert("flows".to_owned(), 2);

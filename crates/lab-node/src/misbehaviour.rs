@@ -1,0 +1,244 @@
+//! What a node sends of consensus, and what faults make of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftap_ibft_decode::{Kind, View};
+use bftap_model::{Hash256, keccak256};
+use bftap_simnet::Gossip;
+use bftap_simnet::consensus::{BlockPlan, Dialect, Forgery, NodeSet, Proposal, SignedMessage};
+
+use crate::clock;
+use crate::connection::Outgoing;
+use crate::faults::{FaultKind, FloodOf};
+use crate::node::Node;
+use crate::record::Entry;
+
+impl Node {
+    /// The faults that are on.
+    pub(crate) fn faults(&self) -> Vec<FaultKind> {
+        let age = self.started.elapsed();
+        let faults = self.shared.options.faults.iter();
+        faults
+            .filter(|fault| fault.is_active(age))
+            .map(|fault| fault.kind)
+            .collect()
+    }
+
+    pub(crate) fn has_fault(&self, kind: FaultKind) -> bool {
+        self.faults().contains(&kind)
+    }
+
+    /// How much longer each message takes.
+    pub(crate) fn delay(&self) -> Duration {
+        self.faults()
+            .into_iter()
+            .filter_map(|fault| match fault {
+                FaultKind::Slow(by) => Some(by),
+                _ => None,
+            })
+            .sum()
+    }
+
+    /// A message of its own: sends it, if it is to leave at once, and hands it to its own consensus.
+    pub(crate) fn send_own(&mut self, message: Arc<SignedMessage>) {
+        let faults = self.faults();
+        if message.kind == Kind::RoundChange {
+            self.shared.record.tell(Entry::RoundChange {
+                sequence: message.view.sequence,
+                round: message.view.round,
+            });
+        }
+        let everyone = NodeSet::first(self.peers.len());
+        if faults.contains(&FaultKind::Silent) {
+            self.relay.forward(&message.payload_hash, everyone);
+        } else if message.kind == Kind::Preprepare {
+            // The half that got another proposal does not get this one.
+            let half = std::mem::take(&mut self.second_proposal);
+            self.relay.forward(&message.payload_hash, half);
+        } else {
+            self.send_forged(&message, &faults);
+            self.last_vote = Some(Arc::clone(&message));
+        }
+        // Klaytn's own messages leave once its own consensus has accepted them.
+        let at_once = self.shared.options.gossip == Gossip::Direct
+            || self.shared.options.client.dialect() == Dialect::QuorumIbft;
+        if at_once {
+            let targets = self.relay.forward(&message.payload_hash, self.connected);
+            self.send_to(targets, &message);
+        }
+        self.inbox.push_back(message);
+    }
+
+    /// What goes out instead of an honest vote, or besides it.
+    fn send_forged(&mut self, message: &SignedMessage, faults: &[FaultKind]) {
+        let forgery = faults.iter().find_map(|fault| match fault {
+            FaultKind::WrongSignatures => {
+                let mut signature = self.prng.bytes();
+                // A v that is none: nobody recovers a key.
+                signature[64] = 2;
+                Some(Forgery::RandomSignature(signature))
+            }
+            FaultKind::WrongAddresses => {
+                let other = (self.shared.ours + 1) % self.peers.len();
+                Some(Forgery::ClaimedAddress(self.shared.validator(other).address))
+            }
+            _ => None,
+        });
+        if let Some(forgery) = forgery {
+            let forged = self.vote(
+                message.kind,
+                message.view,
+                message.digest,
+                message.parent,
+                Some(forgery),
+            );
+            // Nobody gets the honest one.
+            self.relay
+                .forward(&message.payload_hash, NodeSet::first(self.peers.len()));
+            self.send_to(self.connected, &forged);
+        }
+        if faults.contains(&FaultKind::Equivocation) && message.kind != Kind::RoundChange {
+            let other = keccak256(&message.digest.0);
+            let forged = self.vote(message.kind, message.view, other, message.parent, None);
+            let half = NodeSet(self.connected.0 & EVERY_OTHER);
+            self.relay.forward(&message.payload_hash, half);
+            self.send_to(half, &forged);
+        }
+        if faults.contains(&FaultKind::StaleRounds) && message.view.sequence > 1 {
+            let view = View {
+                sequence: message.view.sequence - 1,
+                round: message.view.round,
+            };
+            let stale = self.vote(message.kind, view, message.parent, message.parent, None);
+            self.send_to(self.connected, &stale);
+        }
+    }
+
+    fn vote(
+        &self,
+        kind: Kind,
+        view: View,
+        digest: Hash256,
+        parent: Hash256,
+        forgery: Option<Forgery>,
+    ) -> Arc<SignedMessage> {
+        let (dialect, key) = (self.shared.dialect(), &self.shared.options.key);
+        Arc::new(SignedMessage::vote(
+            dialect, key, kind, view, digest, parent, forgery,
+        ))
+    }
+
+    /// Passes a message on to all who are not known to have it.
+    pub(crate) fn gossip(&mut self, message: &Arc<SignedMessage>) {
+        if !self.has_fault(FaultKind::Silent) {
+            let targets = self.relay.forward(&message.payload_hash, self.connected);
+            self.send_to(targets, message);
+        }
+    }
+
+    /// Queues a message for peers, whatever they are known to have.
+    pub(crate) fn send_to(&mut self, targets: NodeSet, message: &Arc<SignedMessage>) {
+        let allowed = self.allowed();
+        let targets = NodeSet(targets.0 & allowed.0);
+        // Go walks its peers in no order.
+        let turn = self.prng.below(targets.len().max(1) as u64) as usize;
+        for peer in targets.iter().cycle().skip(turn).take(targets.len()) {
+            self.send(peer, 0, Outgoing::Consensus(Arc::clone(message)));
+        }
+    }
+
+    /// To whom consensus messages may go: `partial` leaves so many behind the node itself.
+    fn allowed(&self) -> NodeSet {
+        let count = self.peers.len();
+        let most = self.faults().into_iter().filter_map(|fault| match fault {
+            FaultKind::Partial(peers) => Some(peers as usize),
+            _ => None,
+        });
+        let Some(most) = most.min().filter(|&most| most < count) else {
+            return NodeSet::first(count);
+        };
+        let mut allowed = NodeSet::default();
+        for step in 1..=most {
+            allowed.insert((self.shared.ours + step) % count);
+        }
+        allowed
+    }
+
+    /// Builds a block and proposes it.
+    pub(crate) fn propose(&mut self, view: View) {
+        if self.has_fault(FaultKind::NoProposals) {
+            return;
+        }
+        let block = self.build_block();
+        if self.has_fault(FaultKind::Equivocation) {
+            let other = self.build_block();
+            let (dialect, key) = (self.shared.dialect(), &self.shared.options.key);
+            let other = Arc::new(SignedMessage::preprepare(dialect, key, view, other));
+            let half = NodeSet(self.connected.0 & EVERY_OTHER);
+            self.second_proposal = half;
+            self.send_to(half, &other);
+        }
+        self.core.propose(block);
+    }
+
+    fn build_block(&mut self) -> Arc<Proposal> {
+        let head = self.chain.head();
+        let wanted = self.shared.options.transactions.min(self.mempool.len());
+        let transactions: Vec<Vec<u8>> = self.mempool.drain(..wanted).collect();
+        let plan = BlockPlan {
+            form: self.shared.options.client.header_form(),
+            parent: head.hash,
+            number: head.number + 1,
+            centis: clock::now_centis().max(self.chain.head_centis() + 1),
+            validators: &self.addresses,
+            transaction_count: transactions.len(),
+            transactions: transactions.concat(),
+            entropy: self.prng.bytes(),
+        };
+        Arc::new(Proposal::seal(plan, &self.shared.options.key))
+    }
+
+    /// Sends what a flood has to send since the last time.
+    pub(crate) fn flood(&mut self, since: Duration) {
+        for fault in self.faults() {
+            let FaultKind::Flood(rate, of) = fault else {
+                continue;
+            };
+            self.flood_due += f64::from(rate) * since.as_secs_f64();
+            let count = self.flood_due as u32;
+            self.flood_due -= f64::from(count);
+            for _ in 0..count {
+                let Some(message) = self.flood_message(of) else {
+                    return;
+                };
+                for peer in self.connected.iter() {
+                    // A peer that cannot keep up is not dropped for it: the flood is to go on.
+                    let room = self.peers[peer].outboxes[0]
+                        .as_ref()
+                        .is_some_and(|(_, outbox)| outbox.queue.capacity() > FLOOD_ROOM);
+                    if room {
+                        self.send(peer, 0, Outgoing::Consensus(Arc::clone(&message)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn flood_message(&mut self, of: FloodOf) -> Option<Arc<SignedMessage>> {
+        let head = self.chain.head();
+        let sequence = match of {
+            FloodOf::Same => return self.last_vote.clone(),
+            FloodOf::Future => head.number + 2 + self.prng.below(100),
+            FloodOf::Stale => head.number.saturating_sub(self.prng.below(10)).max(1),
+        };
+        let view = View { sequence, round: 0 };
+        let digest = Hash256(self.prng.bytes());
+        Some(self.vote(Kind::Prepare, view, digest, head.hash, None))
+    }
+}
+
+/// Validators with an odd place.
+const EVERY_OTHER: u128 = u128::MAX / 3 * 2;
+/// What a flood leaves of a peer's queue for the rest.
+const FLOOD_ROOM: usize = 1024;
