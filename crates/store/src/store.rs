@@ -35,6 +35,12 @@ pub trait Store: Send {
     /// `started_ns`: now, in nanoseconds since the epoch.
     fn begin_run<'a>(&'a mut self, run: &'a NewRun, started_ns: i64) -> Answer<'a, RunId>;
 
+    /// Goes on with the run of this name that is written as it is seen, whether it was left running or completed: its rows stay, and it is
+    /// running from now on. Gives its id and the number of its last transaction; `None` if there is none.
+    ///
+    /// Whoever calls this makes sure that nobody else writes it.
+    fn resume_run<'a>(&'a mut self, run: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>>;
+
     /// Writes rows. All of them are stored, or none.
     ///
     /// `number`: 1 more than that of the transaction before. One that is committed already is left as it is.

@@ -48,6 +48,13 @@ pub(crate) struct LiveArgs {
           value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Capture")]
     pub(crate) buffer: u32,
 
+    /// Keep in this folder what a restarted monitor has to know: it goes on with its run, its sessions and its counts
+    ///
+    /// Made if it is not there, readable by its owner alone. What passes while no monitor runs is missing, and shown as a gap. Without
+    /// --run the run whose state it is goes on.
+    #[arg(long, value_name = "DIR", help_heading = "Restart")]
+    pub(crate) state: Option<PathBuf>,
+
     /// Keep the packets as they came in this pcapng file, which must not be there yet
     ///
     /// With --write-size or --write-every in files FILE-00001.pcapng and so on, going on behind those that are there.

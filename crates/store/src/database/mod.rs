@@ -98,6 +98,36 @@ impl<D: Driver> SqlStore<D> {
         Ok(RunId(id))
     }
 
+    async fn resume_run(&mut self, run: &NewRun) -> Result<Option<(RunId, i64)>, StoreError> {
+        run.check()?;
+        self.names = None;
+        self.begin().await?;
+        let resumed = self.take_up(run).await;
+        self.end(resumed, "going on with a run").await
+    }
+
+    async fn take_up(&mut self, run: &NewRun) -> Result<Option<(RunId, i64)>, Failure> {
+        let found: Vec<(i64, i64)> = self
+            .driver
+            .select(
+                "SELECT run_id, batches FROM run WHERE name = ? AND source = ? AND live = 1 \
+                 AND state IN ('running', 'complete') ORDER BY run_id DESC",
+                &[Value::text(&run.name), Value::text(run.source.as_str())],
+            )
+            .await?;
+        let Some((id, batches)) = found.into_iter().next() else {
+            return Ok(None);
+        };
+        let version = to_rows::key_text(&run.program_version);
+        self.driver
+            .execute(
+                "UPDATE run SET state = 'running', finished_ns = NULL, program_version = ? WHERE run_id = ?",
+                &[Value::text(&version), Value::int(id)],
+            )
+            .await?;
+        Ok(Some((RunId(id), batches)))
+    }
+
     async fn write(&mut self, run: RunId, number: i64, batch: &Batch) -> Result<(), StoreError> {
         // Taken out, and only put back once committed: ids of a transaction that fails must not be remembered.
         let mut names = self.take_names(run);
@@ -361,6 +391,10 @@ impl<D: Driver> SqlStore<D> {
 impl<D: Driver> Store for SqlStore<D> {
     fn begin_run<'a>(&'a mut self, run: &'a NewRun, started_ns: i64) -> Answer<'a, RunId> {
         Box::pin(self.begin_run(run, started_ns))
+    }
+
+    fn resume_run<'a>(&'a mut self, run: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>> {
+        Box::pin(self.resume_run(run))
     }
 
     fn write<'a>(&'a mut self, run: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()> {

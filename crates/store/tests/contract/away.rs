@@ -209,6 +209,10 @@ impl Store for Fake {
         Box::pin(async { Ok(RunId(1)) })
     }
 
+    fn resume_run<'a>(&'a mut self, _: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>> {
+        no()
+    }
+
     fn write<'a>(&'a mut self, _: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()> {
         let done = self.with(|world| world.commit(number, |world| world.put(batch)));
         self.answer(done)

@@ -35,6 +35,7 @@ macro_rules! contract_tests {
             details_read_what_was_written, unknown_runs_are_named, long_batches_are_stored_whole
         }
         $crate::suite::contract_tests! { $backend; suite_live:
+            a_live_run_is_gone_on_with,
             any_verb_may_be_repeated, live_batches_show_how_things_stand, minutes_are_sums_of_their_rows,
             times_are_whole_seconds_too, readers_and_writers_do_not_disturb_each_other,
             a_check_finds_what_does_not_agree, old_runs_are_pruned, old_detail_is_thinned_to_sums,
