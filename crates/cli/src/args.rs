@@ -67,7 +67,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Guard(GuardCommand),
     #[cfg(target_os = "linux")]
-    Live(LiveArgs),
+    Live(Box<LiveArgs>),
     #[cfg(target_os = "linux")]
     /// A whole lab on an Open vSwitch: namespaces, validators, a mirror
     #[command(subcommand)]

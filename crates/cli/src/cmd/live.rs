@@ -238,12 +238,15 @@ fn open(args: &LiveArgs) -> anyhow::Result<Interfaces> {
     Ok(interfaces)
 }
 
+/// How keeping raw packets goes; `None` where they are not kept.
+type Kept = Option<Arc<WriteStatus>>;
+
 /// The interfaces as they are analysed, and kept if that was asked for.
 fn source(
     args: &LiveArgs,
     capture: LiveCapture,
     secrets: &Arc<SecretStore>,
-) -> anyhow::Result<(Box<dyn PacketSource>, Option<Arc<WriteStatus>>)> {
+) -> anyhow::Result<(Box<dyn PacketSource>, Kept)> {
     let capture = Box::new(capture);
     let Some(path) = &args.write else {
         return Ok((capture, None));

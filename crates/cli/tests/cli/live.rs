@@ -105,6 +105,10 @@ impl Drop for Monitor {
 }
 
 /// Waits for a condition; long enough for any machine.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a test waits at most is about this machine"
+)]
 pub(crate) fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let start = Instant::now();
     while !met() {
