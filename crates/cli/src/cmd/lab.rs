@@ -311,6 +311,8 @@ fn lab_node_words(
 /// `bftap live` on the mirror.
 struct Monitor {
     child: Child,
+    /// Only some ports' packets are taken.
+    filtered: bool,
 }
 
 impl Monitor {
@@ -343,15 +345,23 @@ impl Monitor {
         command.args(&args.live).stdin(Stdio::inherit());
         lab.mark_monitor(&mut command);
         let child = command.spawn().context("cannot start the monitor")?;
-        Ok(Self { child })
+        Ok(Self {
+            child,
+            filtered: args.net.node_cmd.is_none(),
+        })
     }
 
     /// Waits until a packet socket listens at the mirror: what nodes say first is the handshake.
     fn wait_until_it_reads(&mut self, lab: &Lab, signals: &Signals) -> anyhow::Result<()> {
         let mirror = lab.plan().names().mirror();
-        let index = interface_index(&mirror)?;
         for _ in 0..READY_STEPS {
-            if signals.count() > 0 || listens_at(index) {
+            if signals.count() > 0 {
+                return Ok(());
+            }
+            if listens_at(&mirror, self.filtered) {
+                if !self.filtered {
+                    std::thread::sleep(SETTLE);
+                }
                 return Ok(());
             }
             if self.is_over()? {
@@ -439,27 +449,29 @@ impl Signals {
     }
 }
 
-/// The number of an interface.
-fn interface_index(name: &str) -> anyhow::Result<u32> {
-    let output = Command::new("ip")
-        .args(["-o", "link", "show", "dev", name])
-        .output()?;
+/// Whether a packet socket takes packets at an interface.
+///
+/// With a filter, libpcap throws away what came before the filter was set: until then the socket has none, or one of a single
+/// instruction that takes nothing.
+fn listens_at(interface: &str, filtered: bool) -> bool {
+    let Ok(output) = Command::new("ss").args(["-0", "-n", "-b"]).output() else {
+        return false;
+    };
     let text = String::from_utf8_lossy(&output.stdout);
-    text.split(':')
-        .next()
-        .and_then(|index| index.trim().parse().ok())
-        .ok_or_else(|| anyhow!("there is no interface {name}"))
-}
-
-/// Whether a packet socket is bound to an interface.
-fn listens_at(index: u32) -> bool {
-    let table = fs::read_to_string("/proc/net/packet").unwrap_or_default();
-    // sk RefCnt Type Proto Iface R ...
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().nth(4))
-        .any(|interface| interface.parse() == Ok(index))
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let bound = line
+            .split_whitespace()
+            .any(|word| word.rsplit_once(':').is_some_and(|(_, name)| name == interface));
+        let filter = lines
+            .peek()
+            .and_then(|line| line.trim().strip_prefix("bpf filter ("))
+            .and_then(|rest| rest.split_once(')')?.0.parse::<u32>().ok());
+        if bound && (!filtered || filter.is_some_and(|instructions| instructions > 1)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Copies key logs and names to where they outlive the lab.

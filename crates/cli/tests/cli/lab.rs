@@ -126,7 +126,7 @@ impl Machine {
         let lines: Vec<_> = text
             .lines()
             .filter(own)
-            .filter(|line| !line.starts_with("tr "))
+            .filter(|line| !line.starts_with("tr ") && !line.starts_with("sort"))
             .collect();
         lines.join("\n")
     }
