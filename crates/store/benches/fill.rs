@@ -100,6 +100,8 @@ async fn fill(url: &StoreUrl, heights: u64, end_ns: i64, step_ns: i64) -> Result
             lag_ns: SECOND_NS / 5,
             spooled_batches: 0,
             spooled_bytes: 0,
+            thinned_rows: 0,
+            thinned_copies: 0,
         }));
         number += 1;
         store.write(run, number, &batch).await?;

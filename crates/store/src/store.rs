@@ -255,6 +255,10 @@ pub struct LiveState {
     pub spooled_batches: i64,
     /// Bytes that wait in the spool.
     pub spooled_bytes: i64,
+    /// Rows of deliveries that a full spool gave up since the batch before.
+    pub thinned_rows: i64,
+    /// Copies in those.
+    pub thinned_copies: i64,
 }
 
 impl Batch {

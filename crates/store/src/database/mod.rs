@@ -38,6 +38,8 @@ pub(crate) struct SqlStore<D> {
     in_transaction: bool,
     /// Ids of the run that is being written; `None` before its first batch and after a failed transaction.
     names: Option<(RunId, Names)>,
+    /// Its lists as they were committed last; nobody knows once `names` is `None`.
+    lists: lists::Written,
 }
 
 impl<D: Driver> SqlStore<D> {
@@ -46,6 +48,7 @@ impl<D: Driver> SqlStore<D> {
             driver,
             in_transaction: false,
             names: None,
+            lists: lists::Written::default(),
         }
     }
 
@@ -130,12 +133,13 @@ impl<D: Driver> SqlStore<D> {
 
     async fn write(&mut self, run: RunId, number: i64, batch: &Batch) -> Result<(), StoreError> {
         // Taken out, and only put back once committed: ids of a transaction that fails must not be remembered.
-        let mut names = self.take_names(run);
+        let (mut names, mut lists) = self.take_names(run);
         names.trim();
         self.begin().await?;
-        let written = self.write_rows(run, number, batch, &mut names).await;
+        let written = self.write_rows(run, number, batch, &mut names, &mut lists).await;
         if self.end(written, "writing rows").await? == Turn::Taken {
             self.names = Some((run, names));
+            self.lists = lists;
         }
         Ok(())
     }
@@ -146,6 +150,7 @@ impl<D: Driver> SqlStore<D> {
         number: i64,
         batch: &Batch,
         names: &mut Names,
+        lists: &mut lists::Written,
     ) -> Result<Turn, Failure> {
         if claim(&mut self.driver, run, number).await? == Turn::DoneBefore {
             return Ok(Turn::DoneBefore);
@@ -171,7 +176,8 @@ impl<D: Driver> SqlStore<D> {
             .put(links.map(|fact| to_rows::link_count_row(run, names, fact)))
             .await?;
         if let Some(live) = &batch.live {
-            lists::replace(driver, run, names, &live.facts).await?;
+            lists::replace(driver, run, names, lists, &live.facts).await?;
+            lists::add_given_up(driver, run, live).await?;
             lists::set_totals(driver, run, &live.facts).await?;
             lists::set_progress(driver, run, number, batch.len(), live).await?;
             minutes::remake_around(driver, run, batch).await?;
@@ -186,10 +192,10 @@ impl<D: Driver> SqlStore<D> {
         facts: &RunFacts,
         finished_ns: i64,
     ) -> Result<(), StoreError> {
-        let mut names = self.take_names(run);
+        let (mut names, mut lists) = self.take_names(run);
         self.begin().await?;
         let finished = self
-            .finish_rows(run, number, facts, finished_ns, &mut names)
+            .finish_rows(run, number, facts, finished_ns, &mut names, &mut lists)
             .await;
         self.end(finished, "finishing a run").await?;
         self.remove_leftovers().await;
@@ -203,6 +209,7 @@ impl<D: Driver> SqlStore<D> {
         facts: &RunFacts,
         finished_ns: i64,
         names: &mut Names,
+        lists: &mut lists::Written,
     ) -> Result<(), Failure> {
         if claim(&mut self.driver, run, number).await? == Turn::DoneBefore {
             // The number alone could be that of rows, too.
@@ -214,7 +221,8 @@ impl<D: Driver> SqlStore<D> {
                 Err(Failure::TakenOver(run))
             };
         }
-        lists::replace(&mut self.driver, run, names, facts).await?;
+        lists::replace(&mut self.driver, run, names, lists, facts).await?;
+        lists::forget_given_up(&mut self.driver, run).await?;
         lists::set_totals(&mut self.driver, run, facts).await?;
         minutes::remake_all(&mut self.driver, run).await?;
         let replaced: Vec<(i64,)> = self
@@ -379,11 +387,12 @@ impl<D: Driver> SqlStore<D> {
         self.driver.select(&sql, &[Value::int(run.0)]).await
     }
 
-    /// What is remembered of this run's ids.
-    fn take_names(&mut self, run: RunId) -> Names {
+    /// What is remembered of this run's ids and lists.
+    fn take_names(&mut self, run: RunId) -> (Names, lists::Written) {
+        let lists = std::mem::take(&mut self.lists);
         match self.names.take() {
-            Some((of, names)) if of == run => names,
-            _ => Names::default(),
+            Some((of, names)) if of == run => (names, lists),
+            _ => Default::default(),
         }
     }
 }

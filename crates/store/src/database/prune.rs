@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::StoreError;
 use crate::maintenance::{Prune, Pruned};
-use crate::rows::{CounterRow, RunRow, Value};
+use crate::rows::{RunRow, Value};
 use crate::store::{RunId, RunSource};
 
 use super::minutes::minute_of;
 use super::transaction::Failure;
-use super::{Driver, SqlStore};
+use super::{Driver, SqlStore, lists};
 
 /// Heights whose deliveries go in one transaction: some hundred thousand rows of a gossiping network.
 const HEIGHTS_PER_PIECE: i64 = 200;
@@ -217,23 +217,7 @@ impl<D: Driver> SqlStore<D> {
         if !table.is_empty() {
             *removed.entry(table).or_default() += count;
         }
-        let before: Vec<(i64,)> = self
-            .driver
-            .select(
-                "SELECT value FROM counter WHERE run_id = ? AND list = 'thinned' AND name = ?",
-                &[Value::int(run.0), Value::text(name)],
-            )
-            .await?;
-        let row = CounterRow {
-            run_id: run.0,
-            list: "thinned".to_owned(),
-            name: name.to_owned(),
-            value: before
-                .first()
-                .map_or(0, |(before,)| *before)
-                .saturating_add(count),
-        };
-        self.driver.put(std::iter::once(row)).await?;
+        lists::add_thinned(&mut self.driver, run, name, count).await?;
         Ok(())
     }
 }

@@ -73,6 +73,8 @@ impl Server {
 
     fn work_off(&mut self) -> Result<(), (StoreError, &'static str)> {
         let mut number = self.number;
+        // What was told of what a full spool gave up: rows, and copies.
+        let mut told_thinned = [0; 2];
         loop {
             // Numbers are given here: what is repeated keeps its own, and what became one batch while it waited has one.
             number += 1;
@@ -84,7 +86,11 @@ impl Server {
             };
             let done = match order {
                 (Order::Write(mut batch, told), lists) => {
-                    batch.live = told.map(|told| live_state(&queue, told, lists.unwrap_or_default()));
+                    // Made once: what is repeated tells the same, and is counted once.
+                    batch.live = told.map(|told| {
+                        let facts = lists.unwrap_or_default();
+                        live_state(&queue, told, facts, &mut told_thinned)
+                    });
                     self.until_done(Verb::Write(number, &batch))
                         .map_err(|undone| (undone, WRITING))
                 }
@@ -188,9 +194,11 @@ impl Server {
 
 const WRITING: &str = "the store could not be written";
 
-fn live_state(queue: &Queue, told: Told, facts: RunFacts) -> Box<LiveState> {
+fn live_state(queue: &Queue, told: Told, facts: RunFacts, told_thinned: &mut [i64; 2]) -> Box<LiveState> {
     let status = &queue.status;
     let count = |value: &AtomicU64| i64::try_from(value.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+    let thinned = [count(&status.thinned_rows), count(&status.thinned_copies)];
+    let before = std::mem::replace(told_thinned, thinned);
     let waited = elapsed_ns(queue.begun).saturating_sub(told.handed_ns);
     Box::new(LiveState {
         facts,
@@ -199,6 +207,8 @@ fn live_state(queue: &Queue, told: Told, facts: RunFacts) -> Box<LiveState> {
         lag_ns: told.lag_ns.saturating_add(waited),
         spooled_batches: count(&status.spooled_batches),
         spooled_bytes: count(&status.spooled_bytes),
+        thinned_rows: thinned[0] - before[0],
+        thinned_copies: thinned[1] - before[1],
     })
 }
 

@@ -39,7 +39,8 @@ macro_rules! contract_tests {
             any_verb_may_be_repeated, live_batches_show_how_things_stand, minutes_are_sums_of_their_rows,
             times_are_whole_seconds_too, readers_and_writers_do_not_disturb_each_other,
             a_check_finds_what_does_not_agree, old_runs_are_pruned, old_detail_is_thinned_to_sums,
-            the_originals_views_answer_its_queries
+            the_originals_views_answer_its_queries, lists_are_written_when_they_changed,
+            what_a_full_spool_gave_up_is_told
         }
     };
     ($backend:expr; $suite:ident: $($test:ident),*) => {$(

@@ -26,6 +26,7 @@ fn live_state(facts: RunFacts, now: i64) -> Option<Box<LiveState>> {
         lag_ns: 7,
         spooled_batches: 3,
         spooled_bytes: 4,
+        ..LiveState::default()
     }))
 }
 
@@ -698,4 +699,57 @@ fn height_of(sequence: u64) -> Batch {
     let mut batch = Batch::default();
     batch.push_height(height(sequence));
     batch
+}
+
+/// A list that did not change is not written again; after a new connection, when nobody knows, it is.
+pub(crate) async fn lists_are_written_when_they_changed(backend: &impl Backend) {
+    let mut writer = store(backend).await;
+    let run = writer.begin_run(&live_run("live"), 1).await.unwrap();
+    let mut batch = counted(1, MINUTE);
+    batch.live = live_state(run_facts(), 10);
+    writer.write(run, 1, &batch).await.unwrap();
+    // A mark that stays as long as nobody writes the list.
+    let mark = "UPDATE session SET state = 'mark'";
+    let marked = "SELECT COUNT(*) FROM session WHERE state = 'mark'";
+    let sessions = run_facts().sessions.len().to_string();
+    backend.execute(mark).await;
+    writer.write(run, 2, &batch).await.unwrap();
+    assert_eq!(value(backend, marked).await, sessions);
+    let mut facts = run_facts();
+    facts.sessions[0].gaps += 1;
+    batch.live = live_state(facts, 11);
+    writer.write(run, 3, &batch).await.unwrap();
+    assert_eq!(value(backend, marked).await, "0");
+    backend.execute(mark).await;
+    writer.close().await.unwrap();
+    let mut writer = store(backend).await;
+    writer.write(run, 4, &batch).await.unwrap();
+    assert_eq!(value(backend, marked).await, "0");
+    writer.close().await.unwrap();
+}
+
+/// What a full spool gave up is added up while the run goes on, and gone when the end has written all once more.
+pub(crate) async fn what_a_full_spool_gave_up_is_told(backend: &impl Backend) {
+    let mut writer = store(backend).await;
+    let run = writer.begin_run(&live_run("live"), 1).await.unwrap();
+    let thinned = "SELECT name, value FROM counter WHERE list = 'thinned' ORDER BY name";
+    for number in 1..=3 {
+        let mut batch = counted(number, MINUTE);
+        batch.live = live_state(run_facts(), 10);
+        if let Some(live) = &mut batch.live {
+            (live.thinned_rows, live.thinned_copies) = [(0, 0), (5, 9), (2, 3)][number as usize - 1];
+        }
+        writer.write(run, number as i64, &batch).await.unwrap();
+        // Repeated, as after an answer that was lost: counted once.
+        writer.write(run, number as i64, &batch).await.unwrap();
+        let expected: [Vec<[&str; 2]>; 3] = [
+            vec![],
+            vec![["spooled_delivery_copies", "9"], ["spooled_delivery_rows", "5"]],
+            vec![["spooled_delivery_copies", "12"], ["spooled_delivery_rows", "7"]],
+        ];
+        assert_eq!(backend.sql(thinned).await, expected[number as usize - 1]);
+    }
+    writer.finish_run(run, 4, &run_facts(), 2).await.unwrap();
+    assert!(backend.sql(thinned).await.is_empty());
+    writer.close().await.unwrap();
 }
