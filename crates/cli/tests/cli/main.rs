@@ -10,6 +10,8 @@ mod keys;
 mod lab;
 #[cfg(target_os = "linux")]
 mod live;
+#[cfg(target_os = "linux")]
+mod live_restart;
 mod messages;
 mod other_commands;
 mod paced;
