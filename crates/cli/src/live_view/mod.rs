@@ -41,7 +41,7 @@ impl View {
     pub(crate) fn start(sources: Sources, every: u32) -> io::Result<Self> {
         let done = Arc::new(AtomicBool::new(false));
         let judged = Arc::new(Mutex::new(Judged::default()));
-        let gatherer = Gatherer::new(sources, Arc::clone(&judged));
+        let mut gatherer = Gatherer::new(sources, Arc::clone(&judged));
         let on_screen = io::stdout().is_terminal()
             && io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -51,12 +51,10 @@ impl View {
             .spawn(move || {
                 if on_screen {
                     // A terminal that cannot be drawn on gets lines.
-                    match draw(gatherer, &watch) {
-                        Ok(()) => {}
-                        Err((gatherer, error)) => {
-                            tell(Level::Warning, &format!("cannot draw on this terminal: {error}"));
-                            write_lines(gatherer, every, &watch);
-                        }
+                    if let Err(error) = draw(&mut gatherer, &watch) {
+                        let text = format!("cannot draw on this terminal: {error}");
+                        tell(Level::Warning, &text);
+                        write_lines(gatherer, every, &watch);
                     }
                 } else {
                     write_lines(gatherer, every, &watch);
@@ -117,11 +115,8 @@ impl Drop for Restored {
     }
 }
 
-fn draw(mut gatherer: Gatherer, done: &AtomicBool) -> Result<(), (Gatherer, io::Error)> {
-    let mut terminal = match ratatui::try_init() {
-        Ok(terminal) => terminal,
-        Err(error) => return Err((gatherer, error)),
-    };
+fn draw(gatherer: &mut Gatherer, done: &AtomicBool) -> io::Result<()> {
+    let mut terminal = ratatui::try_init()?;
     term::keep_told();
     let _restored = Restored;
     // A second signal ends the program where it is.

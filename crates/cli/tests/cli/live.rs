@@ -105,6 +105,10 @@ impl Drop for Monitor {
 }
 
 /// Waits for a condition; long enough for any machine.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a test waits at most is about this machine"
+)]
 pub(crate) fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let start = Instant::now();
     while !met() {
@@ -341,7 +345,7 @@ fn what_cannot_be_is_said_before_anything_is_done() {
     };
     let folder = scratch();
     for (line, code, why) in [
-        ("-i nothere0", 1, "no such interface: nothere0"),
+        ("-i nothere0", 1, "no such interface is there and up: nothere0"),
         ("-i lo lo", 1, "named twice"),
         ("-i x/y.pcap", 2, "bftap analyze"),
         ("-i waytoolongforaname", 1, "no name of an interface"),
@@ -446,4 +450,45 @@ fn it_ends_by_itself() {
     assert!(report.contains("CAPTURE"), "{report}");
     let listed = run(folder.path(), "store check --store sqlite://x.db").ok();
     assert!(listed.contains('r') && listed.contains("complete"), "{listed}");
+}
+
+/// On a terminal there is a screen, and behind it the terminal is as it was, with what was said meanwhile.
+#[test]
+fn the_screen_leaves_the_terminal_as_it_was() {
+    let Some(namespace) = Namespace::new(&["script"]) else {
+        return;
+    };
+    let folder = scratch();
+    for key in [b"q", b"\x03"] {
+        let bftap = env!("CARGO_BIN_EXE_bftap");
+        let mut child = namespace
+            .command("script")
+            .args([
+                "-qefc",
+                &format!("stty rows 40 cols 120; exec '{bftap}' live -i lo --store none --duration 60s"),
+                "shown",
+            ])
+            .current_dir(folder.path())
+            .env("TERM", "xterm")
+            .env_remove("SUDO_UID")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let shown = || {
+            String::from_utf8_lossy(&fs::read(folder.path().join("shown")).unwrap_or_default()).into_owned()
+        };
+        wait_until("the screen is there", || shown().contains("INTERFACES"));
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, key).unwrap();
+        std::io::Write::flush(&mut stdin).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{}", shown());
+        let shown = shown();
+        let (_, screen) = shown.split_once("\x1b[?1049h").expect("another screen");
+        let (_, behind) = screen.split_once("\x1b[?1049l").expect("and back");
+        assert!(behind.contains("\x1b[?25h"), "the cursor is there: {behind:?}");
+        assert!(behind.contains("CAPTURE"), "{behind:?}");
+        fs::remove_file(folder.path().join("shown")).unwrap();
+    }
 }

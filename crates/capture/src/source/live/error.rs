@@ -15,7 +15,7 @@ pub enum LiveError {
         interface: String,
     },
     /// Not one of them is there.
-    #[error("there is no such interface: {interfaces}; `ip link` lists those of this machine")]
+    #[error("no such interface is there and up: {interfaces}; `ip link` lists those of this machine")]
     NoneThere {
         /// Their names.
         interfaces: String,
