@@ -1,5 +1,7 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+#[cfg(target_os = "linux")]
+mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
 mod lab;
@@ -20,6 +22,10 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(target_os = "linux")]
+pub(crate) use guard::{
+    GuardBlockArgs, GuardCommand, GuardListArgs, GuardQuorumArgs, GuardSwitchArgs, GuardUnblockArgs,
+};
 pub(crate) use keys::{
     IdentityArgs, KeysCheckArgs, KeysCommand, KeysInitArgs, KeysReceiveArgs, KeysShipArgs, LiveKeyArgs,
 };
@@ -56,6 +62,10 @@ pub(crate) enum Command {
     /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Block nodes and pairs on an Open vSwitch bridge, or limit them, for a time
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Guard(GuardCommand),
     #[cfg(target_os = "linux")]
     Live(Box<LiveArgs>),
     #[cfg(target_os = "linux")]
@@ -306,7 +316,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "analyze", "messages", "decode", "keys", "live", "lab", "lab-node", "simulate", "store"
+                "analyze", "messages", "decode", "keys", "guard", "live", "lab", "lab-node", "simulate",
+                "store"
             ]
         );
     }

@@ -1,5 +1,7 @@
 //! The `bftap` command: arguments, configuration, and one file a subcommand around the crates that do the work.
 
+#[cfg(target_os = "linux")]
+mod admin;
 mod args;
 mod clock;
 mod cmd;
@@ -7,6 +9,8 @@ mod config;
 mod exit;
 #[cfg(test)]
 mod golden;
+#[cfg(target_os = "linux")]
+mod guarding;
 mod inputs;
 mod interrupt;
 mod json;
@@ -64,6 +68,8 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Decode(args) => cmd::decode::run(&args),
         Command::Keys(KeysCommand::Init(args)) => cmd::keys_init::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
+        #[cfg(target_os = "linux")]
+        Command::Guard(command) => cmd::guard::run(&command),
         #[cfg(target_os = "linux")]
         Command::Lab(command) => cmd::lab::run(&command),
         #[cfg(target_os = "linux")]

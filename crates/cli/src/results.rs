@@ -127,16 +127,22 @@ fn store_failure(error: StoreError) {
     );
 }
 
-/// The store, ready to be written; `None` if nothing is to be stored.
+/// The store, ready to be written; `None` if nothing is to be stored. `kept`: the state of the run is kept elsewhere, and whether it is one to go
+/// on with.
 pub(crate) fn open_store(
     url: &StoreUrl,
     run: &NewRun,
     options: &WriterOptions,
+    kept: Option<bool>,
 ) -> anyhow::Result<Option<StoreWriter>> {
     if *url == StoreUrl::None {
         return Ok(None);
     }
-    let writer = StoreWriter::open(url, run, options).with_context(|| {
+    let writer = match kept {
+        None => StoreWriter::open(url, run, options),
+        Some(resume) => StoreWriter::open_kept(url, run, options, resume),
+    };
+    let writer = writer.with_context(|| {
         format!("cannot store into {url}; choose another place with --store sqlite://FILE, or --store none")
     })?;
     let stopper = writer.stopper();

@@ -227,7 +227,7 @@ fn random(state: &AtomicU64, below: u64) -> u64 {
 #[test]
 fn lines_arrive_as_they_are_written_each_under_its_shippers_name() {
     let lab = Lab::new();
-    let seen: Arc<Mutex<Vec<(String, [u8; 32])>>> = Arc::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let on_secret: OnSecret = {
         let seen = Arc::clone(&seen);
         Arc::new(move |shipper, entry| {
@@ -248,7 +248,12 @@ fn lines_arrive_as_they_are_written_each_under_its_shippers_name() {
     lab.expect("cn2", 5);
     assert_eq!(receiver.connected(), ["cn1", "cn2"]);
     let seen = seen.lock().unwrap();
-    assert_eq!(seen.iter().filter(|(name, _)| name == "cn1").count(), 20);
+    assert_eq!(
+        seen.iter()
+            .filter(|(name, _): &&(String, _)| name == "cn1")
+            .count(),
+        20
+    );
     assert_eq!(seen.iter().filter(|(name, _)| name == "cn2").count(), 5);
     for name in ["out/cn1.keylog", "one.places"] {
         wait_for(|| lab.path(name).exists(), || name.to_owned());

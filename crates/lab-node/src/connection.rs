@@ -529,7 +529,7 @@ fn places(agreed: &Agreed) -> Option<(u64, u32, u64)> {
     let consensus = capabilities
         .iter()
         .find(|capability| capability.name == "istanbul")?;
-    let placed = |offset: u64| offset >= FIRST_OFFSET && offset < 1 << 32;
+    let placed = |offset: u64| (FIRST_OFFSET..1 << 32).contains(&offset);
     (placed(chain.offset) && placed(consensus.offset)).then_some((
         chain.offset,
         chain.version,

@@ -54,7 +54,7 @@ pub enum StartError {
     #[error("the key is none of the network's validators: its address is {0}")]
     NotListed(Address),
     /// Nobody can reach it.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -62,7 +62,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// Its record cannot be written.
-    #[error("cannot write the record {path}: {source}")]
+    #[error("cannot write the record {path}")]
     Record {
         /// Which file.
         path: String,

@@ -41,7 +41,7 @@ pub struct Network {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// Not a list of nodes.
-    #[error("not a JSON list of nodes: {0}")]
+    #[error("not a JSON list of nodes")]
     Json(#[from] serde_json::Error),
     /// A validator without what others need to reach it.
     #[error("{name} has no {what}: a validator needs ip, port and node_id")]

@@ -183,7 +183,7 @@ impl Node {
             syncing.headers.push(header.raw().to_vec());
         }
         if hashes.is_empty() {
-            self.syncing = None;
+            // It has not what its messages promise. It is not asked again at once: a flood would make us flood it.
             return Ok(());
         }
         let codes = ChainCodes::of(dialect);

@@ -439,7 +439,7 @@ async fn floods_arrive_and_the_chain_goes_on() {
             let payloads: Vec<_> = received_from(&records[1..2], peer)
                 .map(|entry| &entry["payload"])
                 .collect();
-            let kinds: BTreeSet<_> = payloads.iter().map(|payload| payload.to_string()).collect();
+            let kinds: BTreeSet<_> = payloads.iter().map(ToString::to_string).collect();
             (payloads.len(), kinds.len())
         };
         let ((flooder, payloads), (other, _)) = (from("cn1"), from("cn3"));

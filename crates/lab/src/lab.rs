@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::identities;
-use crate::plan::{Controller, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
+use crate::plan::{Controller, Datapath, MARK, Names, NodeProgram, Plan, PlanError, PortKind, ROLE, Subnet};
 use crate::processes;
 use crate::state::{Made, State, StateError, io_error};
 use crate::switch::{Switch, USERSPACE_DEVICE};
@@ -58,6 +58,12 @@ pub enum LabError {
         /// What the lab wants.
         subnet: Subnet,
     },
+    /// Two of them would want the same device.
+    #[error(
+        "another Open vSwitch in user space runs here, perhaps another lab's, and a network namespace has room for one: take it \
+         down, or use it (--use-running-ovs), or the kernel's datapath (--datapath system)"
+    )]
+    OtherSwitch,
     /// There is none.
     #[error("there is no lab in {0}")]
     None(String),
@@ -98,12 +104,16 @@ impl Lab {
         }
         Switch::new(&plan).require()?;
         let names = plan.names();
-        // The state file first: whoever has one is told so, and not of what it made.
-        if !State::path(&plan.dir).exists()
-            && let Some(name) = links(&names)?.into_iter().chain(namespaces(&names)?).next()
-        {
-            let dir = plan.dir.display().to_string();
-            return Err(LabError::Clash { name, dir });
+        // Whoever has a state file is told so by `begin`, and not of what it made.
+        if !State::path(&plan.dir).exists() {
+            if let Some(name) = links(&names)?.into_iter().chain(namespaces(&names)?).next() {
+                let dir = plan.dir.display().to_string();
+                return Err(LabError::Clash { name, dir });
+            }
+            let userspace = !plan.use_running && plan.datapath == Datapath::Netdev;
+            if userspace && processes::hold_tap(USERSPACE_DEVICE) {
+                return Err(LabError::OtherSwitch);
+            }
         }
         if plan.host_address {
             check_subnet(plan.subnet)?;
@@ -268,7 +278,11 @@ impl Lab {
                         }
                     }
                     Made::Sysctl { name, was } => {
-                        if let Err(error) = fs::write(format!("/proc/sys/{name}"), was) {
+                        let path = format!("/proc/sys/{name}");
+                        let is = fs::read_to_string(&path).unwrap_or_default();
+                        if is.trim() != was
+                            && let Err(error) = fs::write(&path, was)
+                        {
                             left.push(format!("{name} could not be set back to {was}: {error}"));
                         }
                     }
@@ -367,7 +381,7 @@ impl Lab {
             run("ip", &["link", "set", name, "up"])?;
         }
         if plan.host_address {
-            let address = format!("{}/{}", plan.subnet.last(), plan.subnet.len());
+            let address = format!("{}/{}", plan.subnet.last(), plan.subnet.prefix_len());
             run("ip", &["addr", "add", &address, "dev", &bridge])?;
         }
         switch.set_controller()?;
@@ -437,7 +451,7 @@ fn address_node(plan: &Plan, node: usize) -> Result<(), LabError> {
             &name
         }
     };
-    let address = format!("{}/{}", plan.subnet.address(node), plan.subnet.len());
+    let address = format!("{}/{}", plan.subnet.address(node), plan.subnet.prefix_len());
     run("ip", &["-n", &name, "addr", "add", &address, "dev", device])?;
     run("ip", &["-n", &name, "link", "set", device, "up"])?;
     Ok(())

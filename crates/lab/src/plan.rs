@@ -228,7 +228,7 @@ impl Subnet {
     }
 
     /// Bits of the network.
-    pub const fn len(self) -> u8 {
+    pub const fn prefix_len(self) -> u8 {
         self.len
     }
 

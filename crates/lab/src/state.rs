@@ -56,7 +56,7 @@ pub enum StateError {
     )]
     Exists(String),
     /// It cannot be written or read.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used")]
     Io {
         /// Which file.
         path: String,
@@ -64,7 +64,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// It is not one.
-    #[error("{path} is not the state of a lab: {source}")]
+    #[error("{path} is not the state of a lab")]
     Shape {
         /// Which file.
         path: String,

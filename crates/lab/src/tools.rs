@@ -19,7 +19,7 @@ pub enum ToolError {
         package: &'static str,
     },
     /// It could not be started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}")]
     Start {
         /// The program.
         program: String,

@@ -294,8 +294,10 @@ impl<'a> Player<'a> {
             dealt: self.dealt,
         };
         let workers = ask(self.queues, self.progress, Work::Tell).ok_or(Gone)?;
-        let mut totals = WorkerTotals::default();
-        totals.searched_bytes = seeker.searched();
+        let mut totals = WorkerTotals {
+            searched_bytes: seeker.searched(),
+            ..WorkerTotals::default()
+        };
         for (name, count) in dealer.limits() {
             *totals.limits.entry((*name).to_owned()).or_default() += count;
         }

@@ -11,8 +11,8 @@ use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, NodeIpRow, NodeRow, RunRow,
-    SessionRow,
+    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, LinkCountRow, NodeIpRow,
+    NodeRow, RunRow, SessionRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
@@ -34,6 +34,12 @@ pub trait Store: Send {
     ///
     /// `started_ns`: now, in nanoseconds since the epoch.
     fn begin_run<'a>(&'a mut self, run: &'a NewRun, started_ns: i64) -> Answer<'a, RunId>;
+
+    /// Goes on with the run of this name that is written as it is seen, whether it was left running or completed: its rows stay, and it is
+    /// running from now on. Gives its id and the number of its last transaction; `None` if there is none.
+    ///
+    /// Whoever calls this makes sure that nobody else writes it.
+    fn resume_run<'a>(&'a mut self, run: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>>;
 
     /// Writes rows. All of them are stored, or none.
     ///
@@ -74,6 +80,9 @@ pub trait Store: Send {
 
     /// The lists of a run that are small enough to hold.
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails>;
+
+    /// Messages by link in the latest minute of a run in which there was any, and in the minute before it.
+    fn latest_links(&mut self, run: RunId) -> Answer<'_, Vec<LinkCountRow>>;
 
     /// Looks whether what the store holds agrees with itself. Reads everything: takes its time on large stores.
     fn check(&mut self) -> Answer<'_, StoreCheck>;

@@ -101,6 +101,8 @@ impl Opener for StoreUrl {
 #[derive(Debug)]
 pub struct StoreWriter {
     run: RunId,
+    /// It goes on with a run that was there.
+    resumed: bool,
     batch: Batch,
     /// Rows of a height or a minute replace all that were written of it.
     renamed: bool,
@@ -124,11 +126,35 @@ impl StoreWriter {
         Self::with(Box::new(url.clone()), run, options)
     }
 
+    /// As [`open`](Self::open), for a run whose state is kept elsewhere: if `resume`, goes on with the live run of that name if there is one
+    /// ([`resumed`](Self::resumed) tells), and whatever goes wrong later leaves the run as it is, so that it can be gone on with.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_kept(
+        url: &StoreUrl,
+        run: &NewRun,
+        options: &WriterOptions,
+        resume: bool,
+    ) -> Result<Self, StoreError> {
+        Self::begin(Box::new(url.clone()), run, options, Some(resume))
+    }
+
     /// As [`open`](Self::open), with any store.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn with(opener: Box<dyn Opener>, run: &NewRun, options: &WriterOptions) -> Result<Self, StoreError> {
+        Self::begin(opener, run, options, None)
+    }
+
+    /// `kept`: the run's state is kept elsewhere; whether it is one to go on with.
+    fn begin(
+        opener: Box<dyn Opener>,
+        run: &NewRun,
+        options: &WriterOptions,
+        kept: Option<bool>,
+    ) -> Result<Self, StoreError> {
         let (ready, begun) = sync_channel(1);
         let spool = Spool::create(&options.spool_folder, options.spool_bytes)?;
         let queue = Arc::new(Queue::new(spool, run.live, clock()));
@@ -140,13 +166,20 @@ impl StoreWriter {
                 .enable_all()
                 .build()
                 .map_err(StoreError::Thread)?;
-            let (store, id) = runtime.block_on(async {
+            let (store, id, resumed) = runtime.block_on(async {
                 let mut store = within(answer * OPENING_TAKES, opener.open()).await?;
-                let id = within(answer * END_TAKES, store.begin_run(&run, now_ns())).await?;
-                Ok::<_, StoreError>((store, id))
+                let mut resumed = None;
+                if kept == Some(true) {
+                    resumed = within(answer * END_TAKES, store.resume_run(&run)).await?;
+                }
+                let id = match resumed {
+                    Some((id, _)) => id,
+                    None => within(answer * END_TAKES, store.begin_run(&run, now_ns())).await?,
+                };
+                Ok::<_, StoreError>((store, id, resumed.map(|(_, number)| number)))
             })?;
             // If nobody waits for the answer, the run is abandoned below.
-            let _ = ready.send(id);
+            let _ = ready.send((id, resumed.is_some()));
             let server = Server {
                 runtime,
                 opener,
@@ -155,6 +188,8 @@ impl StoreWriter {
                 queue: of_thread,
                 patience,
                 answer,
+                number: resumed.unwrap_or(0),
+                kept: kept.is_some(),
             };
             server.serve()
         };
@@ -163,8 +198,9 @@ impl StoreWriter {
             .spawn(work)
             .map_err(StoreError::Thread)?;
         match begun.recv() {
-            Ok(run) => Ok(Self {
+            Ok((run, resumed)) => Ok(Self {
                 run,
+                resumed,
                 batch: Batch::default(),
                 renamed: false,
                 queue,
@@ -177,6 +213,11 @@ impl StoreWriter {
     /// Id of the run in the store.
     pub fn run(&self) -> RunId {
         self.run
+    }
+
+    /// Whether it goes on with a run that was there.
+    pub fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// How writing goes.
@@ -192,6 +233,8 @@ impl StoreWriter {
     pub fn update(&mut self, update: Update, seen_ns: Option<i64>, age: Duration) -> Result<(), StoreError> {
         self.renamed |= update.renamed;
         let told = Told {
+            // Only the last part makes it whole.
+            update: update.number.saturating_sub(1),
             seen_ns,
             lag_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
             handed_ns: elapsed_ns(self.queue.begun),
@@ -209,6 +252,10 @@ impl StoreWriter {
             self.add_minute(minute);
         }
         let rest = mem::take(&mut self.batch);
+        let told = Told {
+            update: update.number,
+            ..told
+        };
         self.push(rest, Some((facts, told)))
     }
 

@@ -176,7 +176,7 @@ fn missing() -> Option<String> {
             .iter()
             .any(|folder| Path::new(folder).join(program).is_file())
     })
-    .map(|program| format!("{program} is not installed (scripts/setup --lab)"))
+    .map(|program| format!("{program} is not installed (scripts/setup --test)"))
 }
 
 /// Makes everything, says so, waits until nobody holds its standard input, and takes all down.

@@ -48,6 +48,13 @@ pub(crate) struct LiveArgs {
           value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Capture")]
     pub(crate) buffer: u32,
 
+    /// Keep in this folder what a restarted monitor has to know: it goes on with its run, its sessions and its counts
+    ///
+    /// Made if it is not there, readable by its owner alone. What passes while no monitor runs is missing, and shown as a gap. Without
+    /// --run the run whose state it is goes on.
+    #[arg(long, value_name = "DIR", help_heading = "Restart")]
+    pub(crate) state: Option<PathBuf>,
+
     /// Keep the packets as they came in this pcapng file, which must not be there yet
     ///
     /// With --write-size or --write-every in files FILE-00001.pcapng and so on, going on behind those that are there.
@@ -80,4 +87,31 @@ pub(crate) struct LiveArgs {
     /// Between two lines on standard error that say how it goes, where that is no terminal; 0 for none
     #[arg(long, value_name = "SECONDS", default_value_t = 10, help_heading = "Output")]
     pub(crate) log_every: u32,
+
+    /// Take orders for the switch on this Unix socket, which only this user can use (docs/cli.md); as with `bftap guard`
+    #[arg(long, value_name = "PATH", requires = "nodes", help_heading = "Switch")]
+    pub(crate) admin_socket: Option<PathBuf>,
+
+    /// For --admin-socket: bridge of Open vSwitch that the nodes are on
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "br0",
+        requires = "admin_socket",
+        help_heading = "Switch"
+    )]
+    pub(crate) guard_bridge: String,
+
+    /// For --admin-socket: database of the switch, as for ovs-vsctl
+    #[arg(long, value_name = "DB", requires = "admin_socket", help_heading = "Switch")]
+    pub(crate) guard_db: Option<String>,
+
+    /// For --admin-socket: OpenFlow socket of the bridge, as for ovs-ofctl
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        requires = "admin_socket",
+        help_heading = "Switch"
+    )]
+    pub(crate) guard_ofp: Option<String>,
 }

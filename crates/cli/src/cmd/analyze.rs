@@ -209,5 +209,5 @@ fn open_store(
         live: args.pace.is_some(),
         pace_milli: args.pace.map(Pace::milli),
     };
-    Ok((results::open_store(url, &run, options)?, name))
+    Ok((results::open_store(url, &run, options, None)?, name))
 }

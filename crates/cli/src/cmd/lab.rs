@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -311,6 +311,8 @@ fn lab_node_words(
 /// `bftap live` on the mirror.
 struct Monitor {
     child: Child,
+    /// Only some ports' packets are taken.
+    filtered: bool,
 }
 
 impl Monitor {
@@ -343,15 +345,23 @@ impl Monitor {
         command.args(&args.live).stdin(Stdio::inherit());
         lab.mark_monitor(&mut command);
         let child = command.spawn().context("cannot start the monitor")?;
-        Ok(Self { child })
+        Ok(Self {
+            child,
+            filtered: args.net.node_cmd.is_none(),
+        })
     }
 
     /// Waits until a packet socket listens at the mirror: what nodes say first is the handshake.
     fn wait_until_it_reads(&mut self, lab: &Lab, signals: &Signals) -> anyhow::Result<()> {
         let mirror = lab.plan().names().mirror();
-        let index = interface_index(&mirror)?;
         for _ in 0..READY_STEPS {
-            if signals.count() > 0 || listens_at(index) {
+            if signals.count() > 0 {
+                return Ok(());
+            }
+            if listens_at(&mirror, self.filtered) {
+                if !self.filtered {
+                    std::thread::sleep(SETTLE);
+                }
                 return Ok(());
             }
             if self.is_over()? {
@@ -368,8 +378,8 @@ impl Monitor {
 
     /// Tells it to report, and waits; another signal ends it at once.
     fn finish(&mut self, signals: &Signals) -> anyhow::Result<Status> {
-        // On a terminal, Ctrl-C has told it already; a second one would end it without a report.
-        if signals.count() == 0 || !signals.from_terminal {
+        // On a terminal, Ctrl-C has told it already; a second signal would end it without a report.
+        if !signals.ctrl_c_on_terminal() {
             self.signal(Signal::INT);
         }
         let told = signals.count();
@@ -405,7 +415,7 @@ impl Monitor {
 /// Signals that came; the first one asks for an orderly end.
 struct Signals {
     count: Arc<AtomicUsize>,
-    from_terminal: bool,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -413,19 +423,25 @@ impl Signals {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
             .context("cannot watch for Ctrl-C")?;
         let count = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&count);
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (counter, interrupts) = (Arc::clone(&count), Arc::clone(&interrupted));
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for _ in signals.forever() {
+                for signal in signals.forever() {
+                    if signal == SIGINT {
+                        interrupts.store(true, Ordering::Relaxed);
+                    }
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .context("cannot watch for Ctrl-C")?;
-        Ok(Self {
-            count,
-            from_terminal: io::IsTerminal::is_terminal(&io::stdin()),
-        })
+        Ok(Self { count, interrupted })
+    }
+
+    /// A terminal sends Ctrl-C to all processes in its foreground.
+    fn ctrl_c_on_terminal(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) && io::IsTerminal::is_terminal(&io::stdin())
     }
 
     fn count(&self) -> usize {
@@ -433,27 +449,29 @@ impl Signals {
     }
 }
 
-/// The number of an interface.
-fn interface_index(name: &str) -> anyhow::Result<u32> {
-    let output = Command::new("ip")
-        .args(["-o", "link", "show", "dev", name])
-        .output()?;
+/// Whether a packet socket takes packets at an interface.
+///
+/// With a filter, libpcap throws away what came before the filter was set: until then the socket has none, or one of a single
+/// instruction that takes nothing.
+fn listens_at(interface: &str, filtered: bool) -> bool {
+    let Ok(output) = Command::new("ss").args(["-0", "-n", "-b"]).output() else {
+        return false;
+    };
     let text = String::from_utf8_lossy(&output.stdout);
-    text.split(':')
-        .next()
-        .and_then(|index| index.trim().parse().ok())
-        .ok_or_else(|| anyhow!("there is no interface {name}"))
-}
-
-/// Whether a packet socket is bound to an interface.
-fn listens_at(index: u32) -> bool {
-    let table = fs::read_to_string("/proc/net/packet").unwrap_or_default();
-    // sk RefCnt Type Proto Iface R ...
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().nth(4))
-        .any(|interface| interface.parse() == Ok(index))
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let bound = line
+            .split_whitespace()
+            .any(|word| word.rsplit_once(':').is_some_and(|(_, name)| name == interface));
+        let filter = lines
+            .peek()
+            .and_then(|line| line.trim().strip_prefix("bpf filter ("))
+            .and_then(|rest| rest.split_once(')')?.0.parse::<u32>().ok());
+        if bound && (!filtered || filter.is_some_and(|instructions| instructions > 1)) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Copies key logs and names to where they outlive the lab.

@@ -1,5 +1,6 @@
 //! `bftap live`: interfaces in; rows, figures and JSON out, until it is told to stop.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use bftap_capture::source::PacketSource;
 use bftap_capture::source::live::{InterfaceNews, Interfaces, LiveCapture, LiveOptions, Stopper, Teller};
 use bftap_decrypt::SecretStore;
 use bftap_model::Nanos;
-use bftap_pipeline::{Live, Progress};
+use bftap_pipeline::{Journal, Live, Progress};
 use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 
-use crate::args::LiveArgs;
+use crate::admin::AdminSocket;
+use crate::args::{GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
+use crate::guarding::Guarding;
 use crate::interrupt;
 use crate::json_out::JsonOut;
 use crate::live_keys::{LiveKeyOptions, LiveKeys};
@@ -28,7 +31,7 @@ use crate::selection::Part;
 use crate::settings;
 use crate::store_url;
 use crate::store_watch::StoreWatch;
-use crate::term::{Level, safe, tell};
+use crate::term::{Level, safe, safe_display, tell};
 
 /// Runs the command.
 pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
@@ -77,12 +80,25 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         metrics.watch_interfaces(interfaces.clone());
     }
     let (source, written) = source(args, capture, &settings.pipeline.secrets)?;
-    let new_run = new_run(args, part.as_ref());
-    let store = results::open_store(&url, &new_run, &settings.writer)?;
+    let mut new_run = new_run(args, part.as_ref());
+    let mut journal = open_journal(args, &new_run.name)?;
+    if let Some(journal) = &journal {
+        journal.run().clone_into(&mut new_run.name);
+    }
+    let kept = journal.as_ref().map(Journal::resumes);
+    let store = results::open_store(&url, &new_run, &settings.writer, kept)?;
+    if let (Some(journal), Some(store)) = (&mut journal, &store) {
+        if !store.resumed() {
+            journal.nothing_arrived();
+        }
+        let status = store.status();
+        journal.set_arrived(Box::new(move || status.committed_update.load(Ordering::Acquire)));
+    }
     let watch = store.as_ref().map(|store| StoreWatch::start(store.status()));
     if let (Some(metrics), Some(store)) = (&metrics, &store) {
         metrics.watch_store(store.status());
     }
+    let _admin = admin(args, &url)?;
     if let Some(duration) = args.duration {
         end.after(duration)?;
     }
@@ -121,7 +137,8 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         pace: None,
     };
     let options = settings.into_pipeline();
-    let analysis = bftap_pipeline::analyze_live(source, options, &progress, live, &mut sinks);
+    let analysis =
+        bftap_pipeline::analyze_kept(source, options, &progress, live, journal.as_mut(), &mut sinks);
     drop(view);
     let analysis = analysis?;
 
@@ -152,6 +169,46 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
     results::report(&mut sinks, &analysis.facts, &asked)?;
     Ok(status)
+}
+
+/// Takes orders for the switch, if that was asked for.
+fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>> {
+    let Some(path) = &args.admin_socket else {
+        return Ok(None);
+    };
+    let switch = GuardSwitchArgs {
+        bridge: args.guard_bridge.clone(),
+        db: args.guard_db.clone(),
+        ofp: args.guard_ofp.clone(),
+        nodes: args.read.nodes.clone(),
+    };
+    let guarding = Guarding::new(&switch, None)?;
+    let socket = AdminSocket::start(path, guarding, url.clone())?;
+    tell(
+        Level::Note,
+        &format!(
+            "taking orders for the switch at {}",
+            safe(&path.to_string_lossy())
+        ),
+    );
+    Ok(Some(socket))
+}
+
+/// The state of the monitor, if it is kept.
+fn open_journal(args: &LiveArgs, new_run: &str) -> anyhow::Result<Option<Journal>> {
+    let Some(folder) = &args.state else {
+        return Ok(None);
+    };
+    let run = args.results.store.run.as_deref();
+    let journal = Journal::open(folder, run, new_run)
+        .map_err(|error| Usage(format!("--state {}: {error}", safe_display(folder.display()))))?;
+    if journal.resumes() {
+        tell(
+            Level::Note,
+            &format!("going on with the run {}", safe(journal.run())),
+        );
+    }
+    Ok(Some(journal))
 }
 
 /// Opens the interfaces, as far as they are there.

@@ -2,6 +2,8 @@
 
 pub(crate) mod analyze;
 pub(crate) mod decode;
+#[cfg(target_os = "linux")]
+pub(crate) mod guard;
 pub(crate) mod keys;
 pub(crate) mod keys_init;
 pub(crate) mod keys_receive;

@@ -167,6 +167,9 @@ pub(crate) struct Noted {
     pub(crate) pause: Option<(CaptureTime, CaptureTime)>,
 }
 
+/// The halves of a part's record, as far as they changed.
+type Halves = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// The first record of a state file.
 struct Head {
     run: String,
@@ -182,7 +185,7 @@ struct Entry {
     read: ReadFacts,
     rest: Vec<u8>,
     /// Id, and the halves that changed.
-    parts: Vec<(u64, (Option<Vec<u8>>, Option<Vec<u8>>))>,
+    parts: Vec<(u64, Halves)>,
     gone: Vec<u64>,
 }
 
@@ -452,11 +455,7 @@ impl Journal {
     }
 
     /// Parts that changed since they were written last, and ids of those that are open no more.
-    #[expect(clippy::type_complexity, reason = "it is a part of an entry")]
-    fn changed_parts(
-        &mut self,
-        parts: Vec<(Option<SessionKey>, Part)>,
-    ) -> (Vec<(u64, (Option<Vec<u8>>, Option<Vec<u8>>))>, Vec<u64>) {
+    fn changed_parts(&mut self, parts: Vec<(Option<SessionKey>, Part)>) -> (Vec<(u64, Halves)>, Vec<u64>) {
         let mut changed = Vec::new();
         let mut before = std::mem::take(&mut self.written);
         let mut ids = HashMap::new();

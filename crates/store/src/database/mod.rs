@@ -22,7 +22,7 @@ use crate::StoreError;
 use crate::facts_to_rows as to_rows;
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::names::Names;
-use crate::rows::{CountRow, RunRow, TableRow, Value};
+use crate::rows::{CountRow, LinkCountRow, RunRow, TableRow, Value};
 use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
 
 pub(crate) use chunks::Chunks;
@@ -96,6 +96,36 @@ impl<D: Driver> SqlStore<D> {
         };
         let (id,) = id.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
         Ok(RunId(id))
+    }
+
+    async fn resume_run(&mut self, run: &NewRun) -> Result<Option<(RunId, i64)>, StoreError> {
+        run.check()?;
+        self.names = None;
+        self.begin().await?;
+        let resumed = self.take_up(run).await;
+        self.end(resumed, "going on with a run").await
+    }
+
+    async fn take_up(&mut self, run: &NewRun) -> Result<Option<(RunId, i64)>, Failure> {
+        let found: Vec<(i64, i64)> = self
+            .driver
+            .select(
+                "SELECT run_id, batches FROM run WHERE name = ? AND source = ? AND live = 1 \
+                 AND state IN ('running', 'complete') ORDER BY run_id DESC",
+                &[Value::text(&run.name), Value::text(run.source.as_str())],
+            )
+            .await?;
+        let Some((id, batches)) = found.into_iter().next() else {
+            return Ok(None);
+        };
+        let version = to_rows::key_text(&run.program_version);
+        self.driver
+            .execute(
+                "UPDATE run SET state = 'running', finished_ns = NULL, program_version = ? WHERE run_id = ?",
+                &[Value::text(&version), Value::int(id)],
+            )
+            .await?;
+        Ok(Some((RunId(id), batches)))
     }
 
     async fn write(&mut self, run: RunId, number: i64, batch: &Batch) -> Result<(), StoreError> {
@@ -363,6 +393,10 @@ impl<D: Driver> Store for SqlStore<D> {
         Box::pin(self.begin_run(run, started_ns))
     }
 
+    fn resume_run<'a>(&'a mut self, run: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>> {
+        Box::pin(self.resume_run(run))
+    }
+
     fn write<'a>(&'a mut self, run: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()> {
         Box::pin(self.write(run, number, batch))
     }
@@ -401,6 +435,20 @@ impl<D: Driver> Store for SqlStore<D> {
 
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails> {
         Box::pin(self.details(run))
+    }
+
+    fn latest_links(&mut self, run: RunId) -> Answer<'_, Vec<LinkCountRow>> {
+        Box::pin(async move {
+            let sql = format!(
+                "SELECT {} FROM link_count WHERE run_id = ? AND minute_ns >= \
+                 (SELECT MAX(minute_ns) FROM link_count WHERE run_id = ?) - 60000000000 \
+                 ORDER BY minute_ns, chain_id, receiver_ip, sender, kind",
+                LinkCountRow::COLUMNS.join(", ")
+            );
+            let values = [Value::int(run.0), Value::int(run.0)];
+            let rows = self.driver.select(&sql, &values).await;
+            rows.map_err(|error| self.driver.refusal("reading links", error))
+        })
     }
 
     fn check(&mut self) -> Answer<'_, StoreCheck> {

@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) lag_ns: i64,
     /// When that was, since the writer began.
     pub(crate) handed_ns: i64,
+    /// Everything up to this update is in it or before it.
+    pub(crate) update: u64,
 }
 
 /// See the module's documentation.

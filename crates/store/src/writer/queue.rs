@@ -31,6 +31,8 @@ pub(super) enum Order {
 pub struct WriterStatus {
     /// Batches that were committed.
     pub commits: AtomicU64,
+    /// Number of the last update that was committed as a whole; see `Update::number`.
+    pub committed_update: AtomicU64,
     /// When the last one was, in nanoseconds since the epoch by the machine's clock; 0 before the first.
     pub committed_ns: AtomicI64,
     /// Times the database did not answer, or could not at that moment.

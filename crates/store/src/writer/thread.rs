@@ -28,6 +28,10 @@ pub(super) struct Server {
     pub(super) patience: Duration,
     /// How long a batch may go without an answer.
     pub(super) answer: Duration,
+    /// Number of the run's last transaction.
+    pub(super) number: i64,
+    /// The run can be gone on with, so it is left as it is rather than given up.
+    pub(super) kept: bool,
 }
 
 /// What is to be done, with its number.
@@ -56,7 +60,9 @@ impl Server {
             Err((error, problem)) => {
                 // The first error is the one to report. Where marking fails too, the run stays `running`, which no reader
                 // takes for complete.
-                if let Some(store) = &mut self.store {
+                if let Some(store) = &mut self.store
+                    && !self.kept
+                {
                     let failed = store.fail_run(self.run, problem, now_ns());
                     let _ = self.runtime.block_on(within(self.answer * END_TAKES, failed));
                 }
@@ -66,12 +72,16 @@ impl Server {
     }
 
     fn work_off(&mut self) -> Result<(), (StoreError, &'static str)> {
-        let mut number = 0;
+        let mut number = self.number;
         loop {
             // Numbers are given here: what is repeated keeps its own, and what became one batch while it waited has one.
             number += 1;
             let queue = Arc::clone(&self.queue);
             let order = queue.next().map_err(|error| (error, WRITING))?;
+            let update = match &order.0 {
+                Order::Write(_, Some(told)) => told.update,
+                _ => 0,
+            };
             let done = match order {
                 (Order::Write(mut batch, told), lists) => {
                     batch.live = told.map(|told| live_state(&queue, told, lists.unwrap_or_default()));
@@ -90,6 +100,7 @@ impl Server {
             match done {
                 Ok(()) => {
                     queue.status.commits.fetch_add(1, Ordering::Relaxed);
+                    queue.status.committed_update.fetch_max(update, Ordering::Release);
                     queue.status.committed_ns.store(now_ns(), Ordering::Relaxed);
                 }
                 Err((Undone::Failed(error), problem)) => return Err((error, problem)),
@@ -166,7 +177,7 @@ impl Server {
 
     /// Marks the run failed, if the database is there.
     fn give_up(&mut self, problem: &str) -> Result<(), (StoreError, &'static str)> {
-        let Some(store) = &mut self.store else {
+        let Some(store) = self.store.as_mut().filter(|_| !self.kept) else {
             return Ok(());
         };
         let failed = store.fail_run(self.run, problem, now_ns());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bftap_analysis::Update;
 use bftap_analysis::facts::{HeightFacts, RunFacts};
-use bftap_store::rows::{CountRow, RunRow};
+use bftap_store::rows::{CountRow, LinkCountRow, RunRow};
 use bftap_store::{
     Answer, Batch, NewRun, Opener, Opening, Prune, Pruned, RunDetails, RunId, Store, StoreCheck, StoreError,
     StoreWriter, WriterOptions,
@@ -209,6 +209,10 @@ impl Store for Fake {
         Box::pin(async { Ok(RunId(1)) })
     }
 
+    fn resume_run<'a>(&'a mut self, _: &'a NewRun) -> Answer<'a, Option<(RunId, i64)>> {
+        no()
+    }
+
     fn write<'a>(&'a mut self, _: RunId, number: i64, batch: &'a Batch) -> Answer<'a, ()> {
         let done = self.with(|world| world.commit(number, |world| world.put(batch)));
         self.answer(done)
@@ -244,6 +248,10 @@ impl Store for Fake {
     }
 
     fn details(&mut self, _: RunId) -> Answer<'_, RunDetails> {
+        no()
+    }
+
+    fn latest_links(&mut self, _: RunId) -> Answer<'_, Vec<LinkCountRow>> {
         no()
     }
 

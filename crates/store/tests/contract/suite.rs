@@ -35,6 +35,7 @@ macro_rules! contract_tests {
             details_read_what_was_written, unknown_runs_are_named, long_batches_are_stored_whole
         }
         $crate::suite::contract_tests! { $backend; suite_live:
+            a_live_run_is_gone_on_with,
             any_verb_may_be_repeated, live_batches_show_how_things_stand, minutes_are_sums_of_their_rows,
             times_are_whole_seconds_too, readers_and_writers_do_not_disturb_each_other,
             a_check_finds_what_does_not_agree, old_runs_are_pruned, old_detail_is_thinned_to_sums,
@@ -629,6 +630,13 @@ pub(crate) async fn a_row_that_comes_again_replaces_itself(backend: &impl Backen
     ] {
         assert_eq!(value(backend, &query).await, expected, "{query}");
     }
+    let links = store.latest_links(run).await.unwrap();
+    let minutes: Vec<_> = links.iter().map(|link| (link.minute_ns, link.messages)).collect();
+    assert_eq!(
+        minutes,
+        [(300_000_000_000, 361), (360_000_000_000, links[1].messages)]
+    );
+    assert!(store.latest_links(RunId(run.0 + 1)).await.unwrap().is_empty());
 }
 
 pub(crate) async fn a_run_can_be_taken_over(backend: &impl Backend) {

@@ -77,6 +77,59 @@ async fn summed(backend: &impl Backend) -> Vec<Vec<String>> {
         .collect()
 }
 
+pub(crate) async fn a_live_run_is_gone_on_with(backend: &impl Backend) {
+    let run = NewRun {
+        source: RunSource::Live,
+        ..live_run("monitor")
+    };
+    let mut first = store(backend).await;
+    assert_eq!(first.resume_run(&run).await.unwrap(), None, "there is none yet");
+    let id = first.begin_run(&run, 1).await.unwrap();
+    first.write(id, 1, &counted(1, MINUTE)).await.unwrap();
+    first.write(id, 2, &counted(2, MINUTE)).await.unwrap();
+    drop(first);
+
+    // Killed, and started again: no row is gone, and the numbers go on.
+    let mut second = store(backend).await;
+    assert_eq!(second.resume_run(&run).await.unwrap(), Some((id, 2)));
+    second.write(id, 3, &counted(3, 2 * MINUTE)).await.unwrap();
+    let facts = run_facts();
+    second.finish_run(id, 4, &facts, 5).await.unwrap();
+    let counted_rows = "SELECT COUNT(*) FROM message_count";
+    assert_eq!(value(backend, counted_rows).await, "6");
+
+    // Completed, and started again: it is running, with all it had.
+    let mut third = store(backend).await;
+    assert_eq!(third.resume_run(&run).await.unwrap(), Some((id, 4)));
+    assert_eq!(value(backend, "SELECT state FROM run").await, "running");
+    third.write(id, 5, &counted(4, 2 * MINUTE)).await.unwrap();
+    third.finish_run(id, 6, &facts, 6).await.unwrap();
+    assert_eq!(value(backend, counted_rows).await, "8");
+    assert_eq!(value(backend, "SELECT COUNT(*) FROM run").await, "1");
+
+    // Another name, or another source, is another run; one that was given up has nothing to go on with.
+    let named = |name: &str, source| NewRun {
+        source,
+        ..live_run(name)
+    };
+    let mut other = store(backend).await;
+    assert_eq!(
+        other.resume_run(&named("other", RunSource::Live)).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        other
+            .resume_run(&named("monitor", RunSource::Analyze))
+            .await
+            .unwrap(),
+        None
+    );
+    let failed = named("failed", RunSource::Live);
+    let id = other.begin_run(&failed, 1).await.unwrap();
+    other.fail_run(id, "why", 2).await.unwrap();
+    assert_eq!(other.resume_run(&failed).await.unwrap(), None);
+}
+
 pub(crate) async fn any_verb_may_be_repeated(backend: &impl Backend) {
     // Once, undisturbed.
     write_run(backend, "first", &[batch(5), batch(6)], &run_facts()).await;
