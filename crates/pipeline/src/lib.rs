@@ -19,6 +19,7 @@ mod reading;
 mod returning;
 mod run;
 mod seek;
+mod seek_live;
 mod session;
 mod taps;
 mod threads;

@@ -22,6 +22,7 @@ use crate::journal::Before;
 use crate::pacing::{Clock, Live, Moment, Schedule};
 use crate::reading::{Dealer, Dealt, Progress};
 use crate::seek::Seeker;
+use crate::seek_live::LiveSeeker;
 use crate::threads::{Told, Work, ask, seek};
 
 /// Between two updates. With what it takes to judge and to write, rows are there half a second after the packet.
@@ -86,6 +87,8 @@ pub(crate) struct Player<'a> {
     paused: bool,
     /// Generation of the secrets that all have tried.
     tried: u64,
+    /// Looks for places on a thread of its own, where packets come as they are sent.
+    aside: Option<LiveSeeker>,
 }
 
 /// A worker is gone: there is no point in going on.
@@ -119,6 +122,7 @@ impl<'a> Player<'a> {
             before,
             paused: false,
             tried: 0,
+            aside: live.pace.is_none().then(|| LiveSeeker::new(now)),
         }
     }
 
@@ -139,21 +143,37 @@ impl<'a> Player<'a> {
             match batches.recv_timeout(Duration::from_nanos(wait.unsigned_abs())) {
                 Ok(ahead) => {
                     self.play_batch(&ahead, dealer, seeker)?;
-                    if seeker.is_due(dealer.dealt()) {
+                    if self.aside.is_none() && seeker.is_due(dealer.dealt()) {
                         seek(seeker, self.queues, self.progress, false).ok_or(Gone)?;
                     }
+                    self.seek_aside(seeker)?;
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.clock.sleep_until(self.next_update);
+                    self.seek_aside(seeker)?;
                     self.update_if_due(dealer, seeker)?;
                 }
-                // What is open now goes on in a later life.
-                Err(RecvTimeoutError::Disconnected) if self.before.is_some() => {
-                    return self.update(dealer, seeker);
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Some(aside) = &mut self.aside {
+                        aside.end(seeker, self.queues, self.progress).ok_or(Gone)?;
+                    }
+                    // What is open now goes on in a later life.
+                    return match self.before {
+                        Some(_) => self.update(dealer, seeker),
+                        None => Ok(()),
+                    };
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    fn seek_aside(&mut self, seeker: &mut Seeker) -> Result<(), Gone> {
+        let Some(aside) = &mut self.aside else {
+            return Ok(());
+        };
+        aside
+            .go_on(self.clock.now(), seeker, self.queues, self.progress)
+            .ok_or(Gone)
     }
 
     fn play_batch(&mut self, ahead: &Ahead, dealer: &mut Dealer, seeker: &Seeker) -> Result<(), Gone> {

@@ -3,6 +3,8 @@
 //! At fixed points of the capture every worker shows which of its sessions have no place in their key stream; one search serves all of
 //! them, with all threads, and the workers go on with the answers. The points depend on nothing but the input, and so does what is found.
 //!
+//! Live it is otherwise: see [`crate::seek_live`].
+//!
 //! Searching is cheap near the start of a key stream and dear far from it, so it goes by levels: at first a few bytes of each session
 //! and [`SHALLOW`] blocks, then all its bytes, and only when its bytes cannot be kept any longer (the connection or the capture
 //! ends, or memory is short) as far as the user allows.
@@ -19,7 +21,7 @@ use crate::options::PipelineOptions;
 use crate::session::Session;
 
 /// Blocks that are searched for every session: 256 MiB of key stream, a tenth of a second for each secret.
-const SHALLOW: u64 = 1 << 24;
+pub(crate) const SHALLOW: u64 = 1 << 24;
 
 /// Bytes of each side that are looked at first: frames of consensus are small, so some of them begin there.
 const FIRST_BYTES: usize = 8 << 10;
@@ -41,7 +43,13 @@ pub(crate) struct Known {
     pub(crate) pressed: bool,
     /// Ports on which sessions were recognised.
     pub(crate) ports: BTreeSet<u16>,
+    /// Packets come as they are sent: bytes are few, and an answer is wanted soon.
+    pub(crate) live: bool,
 }
+
+/// Bytes of a session that came since it was looked for, before it is looked for again, where packets come as they are sent: a frame of
+/// consensus, or a few.
+const FIRST_LIVE_BYTES: usize = 512;
 
 /// How far the search for a session's place has come.
 #[derive(Debug, Default)]
@@ -52,6 +60,8 @@ pub(crate) struct SeekState {
     done: [u64; 2],
     /// How many bytes that were.
     bytes: u64,
+    /// An answer is still to come.
+    asked: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +76,9 @@ enum Level {
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) connection: ConnId,
-    flow: FlowKey,
-    request: SearchRequest,
-    deep: bool,
+    pub(crate) flow: FlowKey,
+    pub(crate) request: SearchRequest,
+    pub(crate) deep: bool,
 }
 
 /// What a worker says at a point.
@@ -113,12 +123,14 @@ impl SeekState {
         if self.generation != generation {
             *self = Self {
                 generation,
+                asked: self.asked,
                 ..Self::default()
             };
         }
         if options.secrets.counts().is_empty() {
             return Next::Nothing;
         }
+        let first = if known.live { FIRST_LIVE_BYTES } else { FIRST_BYTES };
         let total: u64 = sought
             .runs
             .iter()
@@ -144,7 +156,7 @@ impl SeekState {
             self.level = Level::Deep;
             self.done = [0; 2];
             self.bytes = 0;
-        } else if !urgent && total < 2 * self.bytes.max(FIRST_BYTES as u64) {
+        } else if !urgent && total < 2 * self.bytes.max(first as u64) {
             return Next::Wait;
         }
         let most = match self.bytes {
@@ -174,12 +186,23 @@ impl SeekState {
             }
         }
         self.bytes = if most == usize::MAX { total } else { bytes };
+        self.asked = true;
         Next::Search(Wanted {
             connection,
             flow,
             request,
             deep: self.level == Level::Deep,
         })
+    }
+
+    /// Whether an answer is still to come.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// The answer has come.
+    pub(crate) fn answered(&mut self) {
+        self.asked = false;
     }
 
     /// Windows up to these offsets were looked at in vain.
@@ -230,12 +253,13 @@ impl Seeker {
         Known {
             pressed: self.options.sessions.waiting.is_pressed(),
             ports: self.ports.clone(),
+            live: false,
         }
     }
 
-    /// Takes what all workers say, in any order; their answers come in the same order, `None` if there was nothing to look for.
-    pub(crate) fn answer(&mut self, mut replies: Vec<Reply>) -> Option<Vec<Answers>> {
-        for reply in &mut replies {
+    /// Notes ports and secrets of sessions that were recognised.
+    pub(crate) fn note(&mut self, replies: &mut [Reply]) {
+        for reply in replies {
             self.ports.extend(reply.ports.drain(..));
             for (secret, flow) in reply.used.drain(..) {
                 self.used
@@ -244,6 +268,39 @@ impl Seeker {
                     .or_insert(Some(flow));
             }
         }
+    }
+
+    /// Secrets that any of these flows may have: one that opened another connection is not theirs.
+    pub(crate) fn free(&self, candidates: &[Candidate], flows: &BTreeSet<FlowKey>) -> Vec<Candidate> {
+        let free = |candidate: &&Candidate| {
+            let used = self.used.get(&candidate.id()).copied().flatten();
+            used.is_none_or(|flow| flows.contains(&flow))
+        };
+        candidates.iter().filter(free).cloned().collect()
+    }
+
+    pub(crate) fn options(&self) -> &Arc<PipelineOptions> {
+        &self.options
+    }
+
+    /// Counts what a search cost that somebody else made.
+    pub(crate) fn spend(&mut self, blocks: u64) {
+        self.spent = self.spent.saturating_add(blocks);
+    }
+
+    /// Whether more was spent than `earned` and the budget allow.
+    pub(crate) fn is_poor(&self, earned: u64) -> bool {
+        self.spent >= self.budget.saturating_add(earned)
+    }
+
+    /// From now on no more than `blocks` may be spent.
+    pub(crate) fn allow_at_most(&mut self, blocks: u64) {
+        self.budget = self.budget.max(self.spent).min(self.spent.saturating_add(blocks));
+    }
+
+    /// Takes what all workers say, in any order; their answers come in the same order, `None` if there was nothing to look for.
+    pub(crate) fn answer(&mut self, mut replies: Vec<Reply>) -> Option<Vec<Answers>> {
+        self.note(&mut replies);
         if replies.iter().all(|reply| reply.wanted.is_empty()) {
             return None;
         }
@@ -272,16 +329,8 @@ impl Seeker {
                 continue;
             }
             let outcome = if deep {
-                // A secret that opened another connection is not this one's.
                 let flows: BTreeSet<FlowKey> = owners.iter().map(|(_, _, flow)| *flow).collect();
-                let free: Vec<Candidate> = candidates
-                    .iter()
-                    .filter(|candidate| {
-                        let used = self.used.get(&candidate.id()).copied().flatten();
-                        used.is_none_or(|flow| flows.contains(&flow))
-                    })
-                    .cloned()
-                    .collect();
+                let free = self.free(&candidates, &flows);
                 search(&requests, &free, SHALLOW..self.options.attach.reach, limits)
             } else {
                 let blocks = 0..SHALLOW.min(self.options.attach.reach);

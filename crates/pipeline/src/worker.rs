@@ -137,6 +137,9 @@ impl Worker {
             let Some((session, _)) = self.lingering.get_mut(&id) else {
                 continue;
             };
+            if session.seek.is_asked() {
+                continue;
+            }
             match next_of(id, session, true, known, &self.options) {
                 Next::Search(wanted) => reply.wanted.push(wanted),
                 Next::Wait | Next::Nothing => self.end_lingering(id, out),
@@ -145,6 +148,9 @@ impl Worker {
         let mut open: Vec<(&ConnId, &mut Session)> = self.sessions.iter_mut().collect();
         open.sort_unstable_by_key(|(id, _)| **id);
         for (&id, session) in open {
+            if session.seek.is_asked() {
+                continue;
+            }
             let flow = session.flow();
             session.resume(|| self.flows.starts(id, &flow), &self.options.secrets);
             match next_of(id, session, known.pressed, known, &self.options) {
@@ -162,11 +168,12 @@ impl Worker {
     /// Takes what was found.
     pub(crate) fn attach(&mut self, answers: Answers, out: &mut Vec<Observation>) {
         for (id, answer) in answers {
-            let Some(answer) = answer else { continue };
             let lingering = self.lingering.get_mut(&id).map(|(session, _)| session);
             let Some(session) = lingering.or_else(|| self.sessions.get_mut(&id)) else {
                 continue;
             };
+            session.seek.answered();
+            let Some(answer) = answer else { continue };
             session.decoder.attach(&answer.candidate, answer.places);
             announce(session, &mut self.recognised);
             let mut around = Surroundings {

@@ -92,7 +92,8 @@ impl SessionDecoder {
 
     /// Tells at which places frames start under this secret; by [`Side::index`].
     ///
-    /// Bytes before the places are lost. A side without a place is held until it has one.
+    /// Bytes before the places are lost. A side without a place is held until it has one. Without effect on a session that another secret
+    /// has opened meanwhile.
     pub fn attach(&mut self, candidate: &Candidate, places: [Option<FoundPlace>; 2]) {
         if let Phase::Seeking(seeking) = &mut self.phase {
             let backlogs = std::mem::take(&mut seeking.backlogs);
@@ -102,6 +103,9 @@ impl SessionDecoder {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
+        if open.candidate.id() != candidate.id() {
+            return;
+        }
         for side in Side::BOTH {
             if let Some(place) = places[side.index()] {
                 let direction = open.direction(side);
