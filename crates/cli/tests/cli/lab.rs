@@ -189,7 +189,7 @@ fn misbehaviour_shows_in_the_numbers() {
         &machine,
         folder.path(),
         7,
-        "--for 25 --round-timeout 1s --fault 2:equivocation --fault 3:silent --fault 5:flood=300",
+        "--for 25 --round-timeout 2s --fault 2:equivocation --fault 3:silent --fault 5:flood=300",
     );
     let messages = bftap(folder.path())
         .args([

@@ -119,11 +119,10 @@ impl Machine {
             .unwrap()
     }
 
-    /// Sends a signal to the processes whose words have this in them; there are some.
+    /// Sends a signal to the `bftap` processes whose arguments begin like this, as a pattern; there are some.
     pub(crate) fn signal(&self, signal: &str, words: &str) {
-        // A pattern that does not match the shell it stands in.
-        let (first, rest) = words.split_at(1);
-        let sent = self.shell(&format!("pkill -{signal} -f '[{first}]{rest}' && echo yes"));
+        // From the start, so that shells with such words in their scripts are not meant.
+        let sent = self.shell(&format!("pkill -{signal} -f '^[^ ]*bftap {words}' && echo yes"));
         assert!(sent.contains("yes"), "{words} does not run: {}", self.traces());
     }
 
