@@ -56,6 +56,7 @@ fn up(args: &LabUpArgs) -> anyhow::Result<Status> {
     }
     println!("key logs {}", safe_display(plan.key_logs().display()));
     println!("names    {}", safe_display(plan.nodes_file().display()));
+    println!("guard    {}", guard_words(&lab));
     println!("\nbftap lab status --dir {dir}\nbftap lab down --dir {dir}");
     Ok(Status::Complete)
 }
@@ -186,6 +187,7 @@ fn status(args: &LabStatusArgs) -> anyhow::Result<Status> {
         if let Some(database) = lab.database() {
             println!("database {}", safe_display(database));
         }
+        println!("guard    {}", guard_words(&lab));
         for node in &nodes {
             let ip = plan.subnet.address(node.node);
             let runs = match node.pids.as_slice() {
@@ -206,6 +208,17 @@ fn status(args: &LabStatusArgs) -> anyhow::Result<Status> {
     } else {
         Status::Incomplete
     })
+}
+
+/// How to act on this lab's switch.
+fn guard_words(lab: &Lab) -> String {
+    let plan = lab.plan();
+    let mut words = format!("bftap guard list --bridge {}", plan.names().bridge());
+    if let Some(database) = lab.database() {
+        words.push_str(&format!(" --db {}", safe_display(database)));
+    }
+    words.push_str(&format!(" --nodes {}", safe_display(plan.nodes_file().display())));
+    words
 }
 
 /// Checks what is wanted, and brings up all but the nodes.

@@ -61,7 +61,14 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
 
     let part = Part::of(&args.read);
     let create = |path| JsonOut::create(path, part.as_ref());
-    let keys = LiveKeyOptions::from_args(&args.keys, None)?;
+    // The state first: it is one monitor's, and so is what shippers sent.
+    let mut new_run = new_run(args, part.as_ref());
+    let mut journal = open_journal(args, &new_run.name)?;
+    if let Some(journal) = &journal {
+        journal.run().clone_into(&mut new_run.name);
+    }
+    let kept_keys = args.state.as_ref().map(|folder| folder.join("keys"));
+    let keys = LiveKeyOptions::from_args(&args.keys, kept_keys)?;
     let key_sources = !args.keys.keylog.is_empty() || args.keys.keys_listen.is_some();
     let keys = LiveKeys::start(keys, &settings.pipeline.secrets, key_teller())?;
     if let Some(address) = keys.address() {
@@ -80,11 +87,6 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         metrics.watch_interfaces(interfaces.clone());
     }
     let (source, written) = source(args, capture, &settings.pipeline.secrets)?;
-    let mut new_run = new_run(args, part.as_ref());
-    let mut journal = open_journal(args, &new_run.name)?;
-    if let Some(journal) = &journal {
-        journal.run().clone_into(&mut new_run.name);
-    }
     let kept = journal.as_ref().map(Journal::resumes);
     let store = results::open_store(&url, &new_run, &settings.writer, kept)?;
     if let (Some(journal), Some(store)) = (&mut journal, &store) {
