@@ -190,6 +190,8 @@ impl Lab {
             .env("BFTAP_NODE_IP", plan.subnet.address(node).to_string())
             .env("BFTAP_KEYLOG", plan.key_log(node))
             .env_remove("LC_ALL")
+            // A password may be in it.
+            .env_remove("BFTAP_STORE")
             .current_dir(plan.node_dir(node))
             .stdin(Stdio::null())
             .stdout(log)

@@ -341,8 +341,11 @@ impl Monitor {
         }
         command.arg("--keylog").arg(plan.key_logs());
         command.arg("--nodes").arg(plan.nodes_file());
-        let options: [(&str, Option<&OsStr>); 4] = [
-            ("--store", args.store.as_deref().map(OsStr::new)),
+        // Not on its command line: a password may be in it.
+        if let Some(store) = &args.store {
+            command.env("BFTAP_STORE", store);
+        }
+        let options: [(&str, Option<&OsStr>); 3] = [
             (
                 "--store-file",
                 args.store_file.as_ref().map(|path| path.as_os_str()),
@@ -391,8 +394,9 @@ impl Monitor {
 
     /// Tells it to report, and waits; another signal ends it at once.
     fn finish(&mut self, signals: &Signals) -> anyhow::Result<Status> {
-        // On a terminal, Ctrl-C has told it already; a second signal would end it without a report.
-        if !signals.ctrl_c_on_terminal() {
+        // One that is over has been waited for: its id may be another's by now. On a terminal, Ctrl-C has told it already; a second signal
+        // would end it without a report.
+        if !self.is_over()? && !signals.ctrl_c_on_terminal() {
             self.signal(Signal::INT);
         }
         let told = signals.count();

@@ -13,7 +13,7 @@ use bftap_pipeline::{Journal, Live, Progress};
 use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 
 use crate::admin::AdminSocket;
-use crate::args::{GuardSwitchArgs, LiveArgs};
+use crate::args::{GuardQuorumArgs, GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::guarding::Guarding;
@@ -184,7 +184,13 @@ fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>>
         ofp: args.guard_ofp.clone(),
         nodes: args.read.nodes.clone(),
     };
-    let guarding = Guarding::new(&switch, None)?;
+    let quorum = GuardQuorumArgs {
+        validators: args.guard_validators.clone(),
+        quorum_rule: args.guard_quorum_rule,
+        silent: Vec::new(),
+        silent_from_store: false,
+    };
+    let guarding = Guarding::new(&switch, Some(&quorum))?;
     let socket = AdminSocket::start(path, guarding, url.clone())?;
     tell(
         Level::Note,
@@ -253,7 +259,9 @@ fn source(
     let Some(path) = &args.write else {
         return Ok((capture, None));
     };
+    // A monitor that is started again must not meet its own file.
     let rotation = Rotation {
+        numbered: args.state.is_some(),
         size: args.write_size.map(|size| size << 20),
         every: args.write_every,
         keep: args.write_keep.map(|keep| keep as usize),
