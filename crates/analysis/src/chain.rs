@@ -159,10 +159,11 @@ impl Slots {
     /// nodes were on, or the one that the only node with such sessions was on.
     pub(crate) fn names(&self) -> Vec<ChainName> {
         let none = BTreeSet::new();
+        let chains_at = self.joined_chains();
         let name = |slot: &Slot| match *slot {
             Slot::Chain(chain) => chain.to_string().into(),
             Slot::Ends(a, b) => {
-                let [a, b] = [a, b].map(|ip| self.chains_at.get(&ip).unwrap_or(&none));
+                let [a, b] = [a, b].map(|ip| chains_at.get(&ip).unwrap_or(&none));
                 let joined: BTreeSet<ChainId> = if a.is_empty() || b.is_empty() {
                     a | b
                 } else {
@@ -175,5 +176,73 @@ impl Slots {
             }
         };
         self.slots.iter().map(name).collect()
+    }
+
+    /// Chains of each IP address: those that its sessions told; where none did, the one that its peers are on, as far as that
+    /// leads. Most sessions of a monitor that begins late are without Status, and one that reconnects tells for all.
+    fn joined_chains(&self) -> BTreeMap<IpAddr, BTreeSet<ChainId>> {
+        let mut chains = self.chains_at.clone();
+        // All at once of each distance, so that the order of slots makes no difference.
+        loop {
+            let mut next: BTreeMap<IpAddr, BTreeSet<ChainId>> = BTreeMap::new();
+            for slot in &self.slots {
+                let Slot::Ends(a, b) = *slot else { continue };
+                for (known, unknown) in [(a, b), (b, a)] {
+                    if let (Some(told), false) = (chains.get(&known), chains.contains_key(&unknown))
+                        && told.len() == 1
+                    {
+                        next.entry(unknown).or_default().extend(told);
+                    }
+                }
+            }
+            if next.is_empty() {
+                return chains;
+            }
+            chains.append(&mut next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bftap_model::Hash256;
+
+    use super::*;
+
+    fn ip(number: u8) -> IpAddr {
+        [10, 0, 0, number].into()
+    }
+
+    fn chain(number: u8) -> ChainId {
+        ChainId {
+            network_id: 1000,
+            genesis: Hash256([number; 32]),
+        }
+    }
+
+    #[test]
+    fn one_status_tells_for_all_whom_its_nodes_reach() {
+        let mut slots = Slots::default();
+        // The far ones first: their names do not depend on who was seen when.
+        for (a, b) in [(3, 4), (2, 3), (1, 2), (8, 9)] {
+            slots.of(None, [ip(a), ip(b)]);
+        }
+        slots.of(Some(chain(1)), [ip(1), ip(5)]);
+        let told = chain(1).to_string();
+        let names: Vec<_> = slots.names().iter().map(ToString::to_string).collect();
+        assert_eq!(names, [&told, &told, &told, "unknown", &told]);
+    }
+
+    #[test]
+    fn between_two_chains_nothing_is_guessed() {
+        let mut slots = Slots::default();
+        slots.of(Some(chain(1)), [ip(1), ip(5)]);
+        slots.of(Some(chain(2)), [ip(2), ip(6)]);
+        let between = [[1, 3], [2, 3], [3, 4], [1, 2]];
+        let between = between.map(|ends| slots.of(None, ends.map(ip)) as usize);
+        let names = slots.names();
+        let [one, two, behind, both] = between.map(|slot| names[slot].to_string());
+        assert_eq!([one, two], [chain(1), chain(2)].map(|chain| chain.to_string()));
+        assert_eq!([behind, both], ["unknown", "unknown"]);
     }
 }

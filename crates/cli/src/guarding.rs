@@ -44,7 +44,9 @@ impl Guarding {
         let mut by_name: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
         let mut order = Vec::new();
         for node in &known {
-            let Some(ip) = node.ip else { continue };
+            let Some(ip) = node.ip.map(|ip| ip.to_canonical()) else {
+                continue;
+            };
             let ips = by_name.entry(&node.name).or_insert_with(|| {
                 order.push(node.name.as_str());
                 Vec::new()
@@ -112,6 +114,8 @@ impl Guarding {
         let Ok(ip) = text.parse::<IpAddr>() else {
             return self.named(text).cloned();
         };
+        // A switch knows no IPv4 address in IPv6's clothes.
+        let ip = ip.to_canonical();
         // Whoever has this address is meant with all addresses.
         let known = self.parties.iter().find(|party| party.ips.contains(&ip));
         Ok(known.cloned().unwrap_or_else(|| Party {

@@ -20,8 +20,8 @@ use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::selection::Part;
 use crate::term::{Level, Style, safe, tell};
 
-/// Takes what changed, and how old its newest packet is.
-pub(crate) type Shown = Box<dyn FnMut(&Update, Duration) + Send>;
+/// Takes what changed, of which moment, and how long ago its newest packet came.
+pub(crate) type Shown = Box<dyn FnMut(&Update, Moment, Duration) + Send>;
 
 /// Everything that heights and minutes go to.
 pub(crate) struct Sinks<'c> {
@@ -66,7 +66,7 @@ impl LiveSink for Sinks<'_> {
             metrics.update(&update, age);
         }
         if let Some(shown) = &mut self.shown {
-            shown(&update, age);
+            shown(&update, at, age);
         }
         if self.stored_live {
             for height in &mut update.heights {

@@ -161,6 +161,7 @@ impl Guard {
         ) {
             return Err(GuardError::Rate);
         }
+        let _held = self.bridge.hold()?;
         let state = self.state()?;
         let mut remarks = vec![SPOOFING.to_owned()];
         let meter = match measure {
@@ -247,6 +248,7 @@ impl Guard {
     /// # Errors
     /// It is not blocked, or the switch does not do it.
     pub fn unblock(&self, target: Option<&Target>, dry_run: bool) -> Result<Outcome, GuardError> {
+        let _held = self.bridge.hold()?;
         let state = self.state()?;
         let cookies: Vec<u64> = match target {
             None => state.flows.keys().copied().collect(),
@@ -375,7 +377,7 @@ impl Guard {
 
     /// Whether enough validators are left; if so, what is to be said about it.
     fn check(&self, state: &State, order: &Order) -> Result<Option<String>, GuardError> {
-        if order.measure != Measure::Drop {
+        if !order.measure.starves() {
             return Ok(None);
         }
         if self.validators.is_empty() {
@@ -399,7 +401,12 @@ impl Guard {
             if *cookie == ordered {
                 continue;
             }
-            for flow in flows.iter().filter(|flow| flow.meter.is_none()) {
+            let starves = |flow: &&Flow| {
+                let Some(number) = flow.meter else { return true };
+                let measure = state.meters.get(&number).and_then(|meter| meter.measure);
+                measure.is_some_and(Measure::starves)
+            };
+            for flow in flows.iter().filter(starves) {
                 match (flow.from, flow.to) {
                     (Some(ip), None) | (None, Some(ip)) => {
                         if let Some(number) = number_of(&ip)

@@ -36,6 +36,18 @@ pub enum Measure {
     KilobitsPerSecond(u32),
 }
 
+impl Measure {
+    /// Whether so little gets through that a validator is as good as blocked. Consensus of a few dozen nodes takes some hundred packets and
+    /// some hundred kilobits a second.
+    pub fn starves(self) -> bool {
+        match self {
+            Self::Drop => true,
+            Self::PacketsPerSecond(rate) => rate < 100,
+            Self::KilobitsPerSecond(rate) => rate < 500,
+        }
+    }
+}
+
 /// Above rules of controllers: 32768 is what they give when they do not say, 65535 the highest.
 pub const PRIORITY: u16 = 65_000;
 

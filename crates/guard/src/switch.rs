@@ -1,5 +1,6 @@
 //! The switch, through the programs that come with it.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -55,6 +56,9 @@ pub enum SwitchError {
     },
 }
 
+/// Where Open vSwitch has its sockets.
+const RUN_FOLDER: &str = "/var/run/openvswitch";
+
 /// Seconds that a program waits for the switch.
 const TIMEOUT: &str = "--timeout=10";
 
@@ -76,6 +80,29 @@ impl Bridge {
             Some(socket) => format!("unix:{}", socket.display()),
             None => self.name.clone(),
         }
+    }
+
+    /// Keeps others who give orders to switches of this machine waiting, until the result is dropped: what is read of the switch
+    /// and what is then written belong together.
+    ///
+    /// It is the folder of the switch's sockets that is locked, so nothing is left behind.
+    ///
+    /// # Errors
+    /// The folder cannot be locked. One that is not there is no error here: whoever asks the switch next says what is wrong.
+    pub fn hold(&self) -> Result<Option<File>, SwitchError> {
+        let target = self.target();
+        let folder = match target.strip_prefix("unix:") {
+            Some(socket) => Path::new(socket).parent().unwrap_or(Path::new("")).to_owned(),
+            // Over a network nobody can be held off.
+            None if target.contains(':') => return Ok(None),
+            None => PathBuf::from(std::env::var_os("OVS_RUNDIR").unwrap_or_else(|| RUN_FOLDER.into())),
+        };
+        let Ok(held) = File::open(&folder) else {
+            return Ok(None);
+        };
+        held.lock()
+            .map_err(|error| SwitchError::Unreachable(format!("{}: {error}", folder.display())))?;
+        Ok(Some(held))
     }
 
     /// Runs `ovs-ofctl` on the bridge.
@@ -161,6 +188,8 @@ fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<Ran, Sw
     let mut child = Command::new(path_of(program))
         .args(arguments)
         .env("LC_ALL", "C")
+        // A password may be in it.
+        .env_remove("BFTAP_STORE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

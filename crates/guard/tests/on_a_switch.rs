@@ -51,7 +51,7 @@ fn pair(switch: &Switch, a: u32, b: u32) -> Target {
 
 /// With a generous limit: the first packet of a pair takes its time.
 fn eventually(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..60 {
+    for _ in 0..300 {
         if done() {
             return;
         }
@@ -170,7 +170,7 @@ fn a_block_stops_packets_of_both_kinds_until_it_is_lifted_or_over() {
 
     // Its time is over by itself.
     let short = Order {
-        ttl: 2,
+        ttl: 15,
         ..order(node(&switch, 1))
     };
     guard.block(&short).unwrap();
@@ -214,6 +214,29 @@ fn a_pair_is_kept_apart_and_counts_as_one_that_is_left_out() {
         [["cn4"]],
         "who is silent can be blocked"
     );
+    // A limit that leaves a validator next to nothing is a block by another name; a generous one is none.
+    let limit = |rate| Order {
+        measure: Measure::PacketsPerSecond(rate),
+        ..order(node(&switch, 1))
+    };
+    assert!(matches!(careful.block(&limit(1)), Err(GuardError::Quorum(_))));
+    careful.block(&limit(5000)).unwrap();
+    careful.unblock(None, false).unwrap();
+
+    // Two orders at once: each alone is allowed, both together are not.
+    let guard = self::guard(&switch, 4);
+    let blocked = thread::scope(|scope| {
+        let orders = [1, 2].map(|number| {
+            let (guard, target) = (&guard, node(&switch, number));
+            scope.spawn(move || guard.block(&order(target)).is_ok())
+        });
+        orders.map(|order| order.join().unwrap())
+    });
+    assert_eq!(
+        blocked.iter().filter(|blocked| **blocked).count(),
+        1,
+        "{blocked:?}"
+    );
 }
 
 #[test]
@@ -232,7 +255,7 @@ fn a_meter_lets_through_what_it_says_and_goes_with_its_rules() {
     );
     let got = switch.echoes(1, &switch.ip(2), 400, 0.005);
     // Two seconds at 200 packets/s, with 20 let through: some get through, most do not.
-    assert!((10..300).contains(&got), "{got} of 400");
+    assert!((10..=350).contains(&got), "{got} of 400");
     let list = guard.list().unwrap();
     assert_eq!(list[0].measure, "20 packets/s");
     assert!(list[0].dropped > 50, "{list:?}");

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`recognise`] | what a file is by its first bytes, and how its path may be shown |
 //! | [`follow`] | key files and directories of them, read on as they grow, rotate, shrink, come and go |
-//! | [`line`] | a secret as the one line that is sent and stored |
+//! | [`mod@line`] | a secret as the one line that is sent and stored |
 //! | [`wire`] | the frames that go over TLS; pure |
 //! | [`sending`], [`receiving`] | the two ends of a connection as state machines; pure |
 //! | [`ledger`] | what was received, on disk before it is acknowledged |

@@ -190,6 +190,8 @@ impl Lab {
             .env("BFTAP_NODE_IP", plan.subnet.address(node).to_string())
             .env("BFTAP_KEYLOG", plan.key_log(node))
             .env_remove("LC_ALL")
+            // A password may be in it.
+            .env_remove("BFTAP_STORE")
             .current_dir(plan.node_dir(node))
             .stdin(Stdio::null())
             .stdout(log)
@@ -479,7 +481,15 @@ fn namespaces(names: &Names) -> Result<Vec<String>, LabError> {
 
 /// Removes the files of a lab, the state file last.
 fn remove_files(dir: &Path, state: Option<&State>) -> Result<(), String> {
-    let Some(state) = state else { return Ok(()) };
+    State::clear_beginnings(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let Some(state) = state else {
+        // A folder that was made for a lab that never began: empty, and nobody else's.
+        let ours = fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o777 == 0o700);
+        if ours && !State::path(dir).exists() {
+            let _ = fs::remove_dir(dir);
+        }
+        return Ok(());
+    };
     let gone = |result: io::Result<()>, path: &Path| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
         _ => Ok(()),
@@ -498,7 +508,6 @@ fn remove_files(dir: &Path, state: Option<&State>) -> Result<(), String> {
         }
     }
     let file = State::path(dir);
-    gone(fs::remove_file(file.with_extension("json.new")), &file)?;
     gone(fs::remove_file(&file), &file)?;
     if state.made.contains(&Made::Dir) {
         // What others have put there stays, and the folder with it.

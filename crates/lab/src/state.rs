@@ -100,19 +100,44 @@ impl State {
             plan,
             made,
         };
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(Self::path(&dir));
-        match file {
-            Ok(mut file) => state.write_to(&mut file).map_err(failed)?,
+        // Whole or not at all, and only one of two that begin at once: a link is refused where there is one.
+        let path = Self::path(&dir);
+        let fresh = dir.join(format!("{FRESH}.{}", std::process::id()));
+        let write = || -> io::Result<()> {
+            let mut file = File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&fresh)?;
+            state.write_to(&mut file)?;
+            fs::hard_link(&fresh, &path)
+        };
+        let written = write();
+        let _ = fs::remove_file(&fresh);
+        match written {
+            Ok(()) => Ok(state),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(StateError::Exists(dir.display().to_string()));
+                Err(StateError::Exists(dir.display().to_string()))
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => Err(failed(error)),
         }
-        Ok(state)
+    }
+
+    /// Removes what a lab has left that was killed while its state was first written.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(crate) fn clear_beginnings(dir: &Path) -> io::Result<()> {
+        let Ok(entries) = fs::read_dir(dir) else {
+            return Ok(());
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(FRESH) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a lab's state; `None` when there is none.
@@ -143,7 +168,7 @@ impl State {
         }
         self.made.push(made);
         let path = Self::path(&self.plan.dir);
-        let fresh = path.with_extension("json.new");
+        let fresh = self.plan.dir.join(FRESH);
         let write = || -> io::Result<()> {
             let mut file = File::options()
                 .write(true)
@@ -172,6 +197,8 @@ pub(crate) fn io_error(path: &Path, source: io::Error) -> StateError {
 }
 
 const VERSION: u32 = 1;
+/// A state on its way into the state file.
+const FRESH: &str = "lab.json.new";
 
 #[cfg(test)]
 mod tests {

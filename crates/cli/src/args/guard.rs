@@ -164,7 +164,7 @@ pub(crate) fn rate(text: &str) -> Result<Measure, String> {
     })
 }
 
-fn threshold(text: &str) -> Result<Threshold, String> {
+pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
     match text {
         "2f+1" => Ok(Threshold::TwoFPlusOne),
         "ceil-2n/3" => Ok(Threshold::CeilTwoThirds),

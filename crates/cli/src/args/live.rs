@@ -114,4 +114,25 @@ pub(crate) struct LiveArgs {
         help_heading = "Switch"
     )]
     pub(crate) guard_ofp: Option<String>,
+
+    /// For --admin-socket: these of the nodes file are the validators [default: all of them]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "admin_socket",
+        help_heading = "Switch"
+    )]
+    pub(crate) guard_validators: Vec<String>,
+
+    /// For --admin-socket: how many validators must reach each other, as for guard block
+    #[arg(
+        long,
+        value_name = "RULE",
+        value_parser = super::guard::threshold,
+        default_value = "ceil-2n/3-all-below-4",
+        requires = "admin_socket",
+        help_heading = "Switch"
+    )]
+    pub(crate) guard_quorum_rule: bftap_analysis::quorum::Threshold,
 }

@@ -85,6 +85,21 @@ fn block(args: &GuardBlockArgs) -> anyhow::Result<Status> {
         let said = runtime.block_on(guarding.silent_from(&url))?;
         tell(Level::Note, &safe(&said));
     }
+    if args.rate.is_none_or(Measure::starves) {
+        if !args.quorum.silent_from_store && args.quorum.silent.is_empty() {
+            tell(
+                Level::Note,
+                "nobody counts as silent: --silent-from-store or --silent NAME say who does",
+            );
+        }
+        if args.quorum.validators.is_empty() && !guarding.guard().validators.is_empty() {
+            let text = format!(
+                "all {} nodes of the nodes file count as validators; if some are none, say who is: --validators NAME,...",
+                guarding.guard().validators.len()
+            );
+            tell(Level::Note, &text);
+        }
+    }
     let order = Order {
         target: guarding.target(&args.node)?,
         measure: args.rate.unwrap_or(Measure::Drop),

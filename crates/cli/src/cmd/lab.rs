@@ -56,6 +56,7 @@ fn up(args: &LabUpArgs) -> anyhow::Result<Status> {
     }
     println!("key logs {}", safe_display(plan.key_logs().display()));
     println!("names    {}", safe_display(plan.nodes_file().display()));
+    println!("guard    {}", guard_words(&lab));
     println!("\nbftap lab status --dir {dir}\nbftap lab down --dir {dir}");
     Ok(Status::Complete)
 }
@@ -186,6 +187,7 @@ fn status(args: &LabStatusArgs) -> anyhow::Result<Status> {
         if let Some(database) = lab.database() {
             println!("database {}", safe_display(database));
         }
+        println!("guard    {}", guard_words(&lab));
         for node in &nodes {
             let ip = plan.subnet.address(node.node);
             let runs = match node.pids.as_slice() {
@@ -206,6 +208,17 @@ fn status(args: &LabStatusArgs) -> anyhow::Result<Status> {
     } else {
         Status::Incomplete
     })
+}
+
+/// How to act on this lab's switch.
+fn guard_words(lab: &Lab) -> String {
+    let plan = lab.plan();
+    let mut words = format!("bftap guard list --bridge {}", plan.names().bridge());
+    if let Some(database) = lab.database() {
+        words.push_str(&format!(" --db {}", safe_display(database)));
+    }
+    words.push_str(&format!(" --nodes {}", safe_display(plan.nodes_file().display())));
+    words
 }
 
 /// Checks what is wanted, and brings up all but the nodes.
@@ -328,8 +341,11 @@ impl Monitor {
         }
         command.arg("--keylog").arg(plan.key_logs());
         command.arg("--nodes").arg(plan.nodes_file());
-        let options: [(&str, Option<&OsStr>); 4] = [
-            ("--store", args.store.as_deref().map(OsStr::new)),
+        // Not on its command line: a password may be in it.
+        if let Some(store) = &args.store {
+            command.env("BFTAP_STORE", store);
+        }
+        let options: [(&str, Option<&OsStr>); 3] = [
             (
                 "--store-file",
                 args.store_file.as_ref().map(|path| path.as_os_str()),
@@ -378,8 +394,9 @@ impl Monitor {
 
     /// Tells it to report, and waits; another signal ends it at once.
     fn finish(&mut self, signals: &Signals) -> anyhow::Result<Status> {
-        // On a terminal, Ctrl-C has told it already; a second signal would end it without a report.
-        if !signals.ctrl_c_on_terminal() {
+        // One that is over has been waited for: its id may be another's by now. On a terminal, Ctrl-C has told it already; a second signal
+        // would end it without a report.
+        if !self.is_over()? && !signals.ctrl_c_on_terminal() {
             self.signal(Signal::INT);
         }
         let told = signals.count();

@@ -13,7 +13,7 @@ use bftap_pipeline::{Journal, Live, Progress};
 use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 
 use crate::admin::AdminSocket;
-use crate::args::{GuardSwitchArgs, LiveArgs};
+use crate::args::{GuardQuorumArgs, GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
 use crate::exit::{Status, Usage};
 use crate::guarding::Guarding;
@@ -61,7 +61,14 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
 
     let part = Part::of(&args.read);
     let create = |path| JsonOut::create(path, part.as_ref());
-    let keys = LiveKeyOptions::from_args(&args.keys, None)?;
+    // The state first: it is one monitor's, and so is what shippers sent.
+    let mut new_run = new_run(args, part.as_ref());
+    let mut journal = open_journal(args, &new_run.name)?;
+    if let Some(journal) = &journal {
+        journal.run().clone_into(&mut new_run.name);
+    }
+    let kept_keys = args.state.as_ref().map(|folder| folder.join("keys"));
+    let keys = LiveKeyOptions::from_args(&args.keys, kept_keys)?;
     let key_sources = !args.keys.keylog.is_empty() || args.keys.keys_listen.is_some();
     let keys = LiveKeys::start(keys, &settings.pipeline.secrets, key_teller())?;
     if let Some(address) = keys.address() {
@@ -80,11 +87,6 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         metrics.watch_interfaces(interfaces.clone());
     }
     let (source, written) = source(args, capture, &settings.pipeline.secrets)?;
-    let mut new_run = new_run(args, part.as_ref());
-    let mut journal = open_journal(args, &new_run.name)?;
-    if let Some(journal) = &journal {
-        journal.run().clone_into(&mut new_run.name);
-    }
     let kept = journal.as_ref().map(Journal::resumes);
     let store = results::open_store(&url, &new_run, &settings.writer, kept)?;
     if let (Some(journal), Some(store)) = (&mut journal, &store) {
@@ -182,7 +184,13 @@ fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>>
         ofp: args.guard_ofp.clone(),
         nodes: args.read.nodes.clone(),
     };
-    let guarding = Guarding::new(&switch, None)?;
+    let quorum = GuardQuorumArgs {
+        validators: args.guard_validators.clone(),
+        quorum_rule: args.guard_quorum_rule,
+        silent: Vec::new(),
+        silent_from_store: false,
+    };
+    let guarding = Guarding::new(&switch, Some(&quorum))?;
     let socket = AdminSocket::start(path, guarding, url.clone())?;
     tell(
         Level::Note,
@@ -251,7 +259,9 @@ fn source(
     let Some(path) = &args.write else {
         return Ok((capture, None));
     };
+    // A monitor that is started again must not meet its own file.
     let rotation = Rotation {
+        numbered: args.state.is_some(),
         size: args.write_size.map(|size| size << 20),
         every: args.write_every,
         keep: args.write_keep.map(|keep| keep as usize),

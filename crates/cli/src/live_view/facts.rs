@@ -11,7 +11,8 @@ use bftap_capture::source::InputStats;
 use bftap_capture::source::live::LiveWatch;
 use bftap_decrypt::SecretStore;
 use bftap_ibft_decode::Kind;
-use bftap_pipeline::Progress;
+use bftap_model::CaptureTime;
+use bftap_pipeline::{Moment, Progress};
 use bftap_store::WriterStatus;
 
 use crate::metrics::resident_bytes;
@@ -45,7 +46,9 @@ pub(super) struct Judged {
     pub(super) consensus_messages: u64,
     /// Limits reached, all together.
     pub(super) limits: u64,
-    /// Age of the newest packet when it was judged.
+    /// Its newest packet.
+    pub(super) seen: Option<CaptureTime>,
+    /// How long that packet took to be judged.
     pub(super) age: Duration,
 }
 
@@ -62,7 +65,7 @@ pub(super) const STATES: [(SessionState, &str); 5] = [
 const MOST_CHAINS: usize = 16;
 
 impl Judged {
-    pub(super) fn take(&mut self, update: &Update, age: Duration) {
+    pub(super) fn take(&mut self, update: &Update, at: Moment, age: Duration) {
         for height in &update.heights {
             // Messages with wrong signatures may be of any height.
             for count in height
@@ -95,7 +98,11 @@ impl Judged {
         self.undecodable = totals.undecodable;
         self.consensus_messages = totals.consensus_messages;
         self.limits = totals.limits_reached.values().sum();
-        self.age = age;
+        // Where nothing came since, only time has passed: nothing lags behind.
+        if at.seen != self.seen {
+            self.seen = at.seen;
+            self.age = age;
+        }
     }
 }
 
@@ -262,6 +269,21 @@ fn wall_ns() -> i64 {
 pub(super) mod tests {
     use super::*;
 
+    #[test]
+    fn an_idle_interface_does_not_lag() {
+        let mut judged = Judged::default();
+        let at = |nanos| Moment {
+            seen: Some(CaptureTime::from_nanos(nanos)),
+            dealt: bftap_model::Nanos(0),
+        };
+        let update = Update::default();
+        judged.take(&update, at(7), Duration::from_millis(80));
+        judged.take(&update, at(7), Duration::from_secs(2));
+        assert_eq!(judged.age, Duration::from_millis(80));
+        judged.take(&update, at(8), Duration::from_secs(3));
+        assert_eq!(judged.age, Duration::from_secs(3));
+    }
+
     /// A moment of a network of seven, with one interface away.
     pub(in super::super) fn sample() -> LiveFacts {
         let interface = |name: &str, packets, problem: Option<&str>| InterfaceFacts {
@@ -316,6 +338,7 @@ pub(super) mod tests {
                 undecodable: 0,
                 consensus_messages: 71_700,
                 limits: 0,
+                seen: None,
                 age: Duration::from_millis(100),
             },
             store: Some(StoreFacts {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bftap_analysis::Update;
+use bftap_pipeline::Moment;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::terminal;
 
@@ -68,13 +69,13 @@ impl View {
     }
 
     /// For whoever learns what changed.
-    pub(crate) fn taker(&self) -> impl FnMut(&Update, Duration) + Send + 'static {
+    pub(crate) fn taker(&self) -> impl FnMut(&Update, Moment, Duration) + Send + 'static {
         let judged = Arc::clone(&self.judged);
-        move |update, age| {
+        move |update, at, age| {
             judged
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .take(update, age);
+                .take(update, at, age);
         }
     }
 }

@@ -11,6 +11,8 @@ use bftap_model::{CaptureTime, Nanos};
 /// When a file ends and the next begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rotation {
+    /// Names have numbers also if there is one file only.
+    pub(crate) numbered: bool,
     /// At about so many bytes.
     pub(crate) size: Option<u64>,
     /// When its packets span so much time.
@@ -21,7 +23,7 @@ pub(crate) struct Rotation {
 
 impl Rotation {
     fn rotates(&self) -> bool {
-        self.size.is_some() || self.every.is_some()
+        self.numbered || self.size.is_some() || self.every.is_some()
     }
 }
 
@@ -265,6 +267,7 @@ mod tests {
         let mut files = begin(
             folder.path(),
             Rotation {
+                numbered: false,
                 size: Some(3000),
                 ..Rotation::default()
             },
@@ -290,6 +293,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         // Another run goes on behind them.
         let rotation = Rotation {
+            numbered: false,
             every: Some(Nanos::from_secs(10)),
             keep: Some(2),
             ..Rotation::default()

@@ -1,159 +1,20 @@
 //! `bftap lab` in a machine of its own: namespaces for network, mounts and processes. As root, with Open vSwitch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::common::{bftap, scratch};
-
-/// A machine of a test's own: nothing in it has a name outside, and all that runs in it ends with this.
-struct Machine {
-    unshare: Child,
-    /// Its first process, as seen from outside.
-    first: u32,
-}
-
-impl Machine {
-    /// `None` where that is not possible, or Open vSwitch is missing: said on standard error, and with `CI` set it fails.
-    fn new() -> Option<Self> {
-        match Self::make() {
-            Ok(machine) => Some(machine),
-            Err(why) => {
-                let text = format!("no lab: {why} (scripts/setup --lab, as root)");
-                assert!(std::env::var_os("CI").is_none(), "{text}");
-                eprintln!("NOT TESTED: {text}");
-                None
-            }
-        }
-    }
-
-    fn make() -> Result<Self, String> {
-        for tool in ["unshare", "nsenter", "ip", "ethtool", "ovs-vsctl", "ovs-vswitchd"] {
-            let found = Command::new("sh")
-                .args(["-c", "PATH=$PATH:/usr/sbin:/sbin command -v \"$0\"", tool])
-                .stdout(Stdio::null())
-                .status();
-            if !found.is_ok_and(|status| status.success()) {
-                return Err(format!("{tool} is not installed"));
-            }
-        }
-        const HOLD: &str = "mount -t tmpfs none /run && mkdir /run/netns && ip link set lo up && \
-                            echo ready && read -r line";
-        let mut unshare = Command::new("unshare")
-            .args(["--net", "--mount", "--propagation", "private"])
-            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
-            .args(["sh", "-c", HOLD])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("unshare: {error}"))?;
-        let mut line = String::new();
-        if let Some(stdout) = unshare.stdout.take() {
-            // Nothing comes where it is refused.
-            let _ = BufReader::new(stdout).read_line(&mut line);
-        }
-        let id = unshare.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        let first = children.split_whitespace().next().and_then(|id| id.parse().ok());
-        match first.filter(|_| line.trim() == "ready") {
-            Some(first) => Ok(Self { unshare, first }),
-            None => {
-                let _ = unshare.kill();
-                let _ = unshare.wait();
-                Err("unshare is refused".to_owned())
-            }
-        }
-    }
-
-    /// A command that runs in it, in a folder.
-    fn command(&self, folder: &Path, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--target={}", self.first))
-            .args(["--net", "--mount", "--pid", "--", "env", "-C"])
-            .arg(folder)
-            .arg(program)
-            .env_remove("BFTAP_STORE")
-            .env_remove("SUDO_UID")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// `bftap` with arguments separated by spaces.
-    fn bftap(&self, folder: &Path, line: &str) -> Command {
-        let mut command = self.command(folder, env!("CARGO_BIN_EXE_bftap"));
-        command.args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, folder: &Path, line: &str) -> Output {
-        self.bftap(folder, line).output().unwrap()
-    }
-
-    /// Runs it, and it goes well.
-    fn ok(&self, folder: &Path, line: &str) -> String {
-        let output = self.run(folder, line);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "{line}: {}{}",
-            text(&output.stdout),
-            text(&output.stderr)
-        );
-        text(&output.stdout)
-    }
-
-    /// Output of a shell.
-    fn shell(&self, script: &str) -> String {
-        let mut command = self.command(Path::new("/"), "sh");
-        let output = command.args(["-c", script]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Interfaces, namespaces, processes (by name) and the files in /run: what a lab might leave behind.
-    fn traces(&self) -> String {
-        let script = "ip -o link | cut -d: -f2 | sort; ip netns list; find /run | sort; \
-                      for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done | sort";
-        let own = |line: &&str| !line.contains("ip -o link") && !line.trim().is_empty();
-        let text = self.shell(script);
-        let lines: Vec<_> = text
-            .lines()
-            .filter(own)
-            .filter(|line| !line.starts_with("tr ") && !line.starts_with("sort"))
-            .collect();
-        lines.join("\n")
-    }
-
-    fn wait_for(&self, what: &str, script: &str) {
-        for _ in 0..600 {
-            if self.shell(script).contains("yes") {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{what} does not come: {}", self.traces());
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        drop(self.unshare.stdin.take());
-        let _ = self.unshare.kill();
-        let _ = self.unshare.wait();
-    }
-}
+use crate::machine::Machine;
 
 /// What a receiver got of one kind in one round.
-type Key = (String, u64, u64, String);
+pub(crate) type Key = (String, u64, u64, String);
 /// messages, useful, repeats, echoes, invalid, bytes.
-type Counts = BTreeMap<Key, [u64; 6]>;
+pub(crate) type Counts = BTreeMap<Key, [u64; 6]>;
 
 /// What lab nodes say they received.
 fn recorded(folder: &Path, nodes: usize) -> Counts {
@@ -192,7 +53,7 @@ fn record(folder: &Path, node: usize) -> Vec<Value> {
 }
 
 /// The same from a report.
-fn counted(report: &Value) -> Counts {
+pub(crate) fn counted(report: &Value) -> Counts {
     let mut counts = Counts::new();
     for row in report["counts"].as_array().unwrap() {
         let key = (
@@ -210,7 +71,7 @@ fn counted(report: &Value) -> Counts {
     counts
 }
 
-fn assert_same(one: &Counts, name: &str, other: &Counts, other_name: &str) {
+pub(crate) fn assert_same(one: &Counts, name: &str, other: &Counts, other_name: &str) {
     let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
     let differ: Vec<_> = keys
         .into_iter()
@@ -235,7 +96,7 @@ fn sum(counts: &Counts, column: usize) -> u64 {
     counts.values().map(|row| row[column]).sum()
 }
 
-fn read_json(path: &Path) -> Value {
+pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -328,7 +189,7 @@ fn misbehaviour_shows_in_the_numbers() {
         &machine,
         folder.path(),
         7,
-        "--for 20 --round-timeout 1s --fault 2:equivocation --fault 3:silent --fault 5:flood=300",
+        "--for 25 --round-timeout 2s --fault 2:equivocation --fault 3:silent --fault 5:flood=300",
     );
     let messages = bftap(folder.path())
         .args([
@@ -375,7 +236,8 @@ fn misbehaviour_shows_in_the_numbers() {
     );
     let decided = live["rounds"].as_array().unwrap().iter();
     let decided = decided.filter(|round| round["outcome"] == "decided").count();
-    assert!(decided >= 5, "the chain goes on: {decided}");
+    // Two of seven turns to propose cost rounds of seconds each.
+    assert!(decided >= 3, "the chain goes on: {decided}");
 }
 
 #[test]
@@ -436,7 +298,7 @@ fn down_leaves_nothing_whatever_happened_before() {
     assert_eq!(machine.traces(), before);
 
     // Killed in the middle of up, at several places, and in the middle of run.
-    for millis in [30, 120, 300, 600] {
+    for millis in [10, 15, 20, 30, 60, 120, 300, 600] {
         let mut up = machine
             .bftap(folder, "lab up --nodes 5")
             .stdout(Stdio::null())

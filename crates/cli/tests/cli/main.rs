@@ -9,7 +9,15 @@ mod keys;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
+mod lab_guard;
+#[cfg(target_os = "linux")]
+mod lab_keys;
+#[cfg(target_os = "linux")]
 mod live;
+#[cfg(target_os = "linux")]
+mod live_restart;
+#[cfg(target_os = "linux")]
+mod machine;
 mod messages;
 mod other_commands;
 mod paced;

@@ -223,7 +223,12 @@ impl Appender {
     /// Gives the file its name.
     pub(super) fn publish(&mut self) -> io::Result<()> {
         if let Some((hidden, path)) = self.hidden.take() {
-            fs::rename(hidden, path)?;
+            // The file before it is removed next: after a power cut one of the two must be whole.
+            self.file.sync_all()?;
+            fs::rename(hidden, &path)?;
+            if let Some(folder) = path.parent() {
+                File::open(folder)?.sync_all()?;
+            }
         }
         Ok(())
     }

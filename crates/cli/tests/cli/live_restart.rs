@@ -1,0 +1,237 @@
+//! A monitor that is killed and started again, beside one that nobody disturbs. As root.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bftap_store::rows::{CountRow, SessionRow};
+use bftap_store::{Access, RunId, StoreUrl, open};
+use bftap_testkit::Namespace;
+
+use crate::common::{run, scratch};
+use crate::live::{Monitor, wait_until};
+
+/// What a store has of the run of a monitor.
+struct Stored {
+    counts: BTreeMap<(String, i64, i64, String), CountRow>,
+    sessions: Vec<SessionRow>,
+    state: String,
+    /// Capture time of the newest packet that was stored.
+    seen_ns: i64,
+    /// What the histogram of copies counts.
+    copies: i64,
+}
+
+impl Stored {
+    fn of(folder: &Path, file: &str) -> Self {
+        Self::read(folder, file)
+            .unwrap_or_else(|error| panic!("{file}: {error}"))
+            .expect("a run")
+    }
+
+    /// `None` if there is no run yet.
+    fn read(folder: &Path, file: &str) -> Result<Option<Self>, bftap_store::StoreError> {
+        let url: StoreUrl = format!("sqlite://{}", folder.join(file).display())
+            .parse()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut store = open(&url, Access::Read).await?;
+            let mut runs = store.runs().await?;
+            assert!(runs.len() <= 1, "it is one run");
+            let Some(row) = runs.pop() else {
+                return Ok(None);
+            };
+            let run = RunId(row.run_id);
+            let counts = store.counts(run, 0..=i64::MAX, None, u32::MAX >> 1).await?;
+            let details = store.details(run).await?;
+            store.close().await?;
+            Ok(Some(Self {
+                counts: counts
+                    .into_iter()
+                    .map(|row| {
+                        let key = (row.receiver_ip.clone(), row.sequence, row.round, row.kind.clone());
+                        (key, row)
+                    })
+                    .collect(),
+                sessions: details.sessions,
+                state: row.state,
+                seen_ns: row.seen_ns.unwrap_or(0),
+                copies: details.copies.iter().map(|row| row.copies * row.payloads).sum(),
+            }))
+        })
+    }
+
+    fn messages(&self) -> i64 {
+        self.counts.values().map(|row| row.messages).sum()
+    }
+
+    fn useful(&self) -> i64 {
+        self.counts.values().map(|row| row.useful).sum()
+    }
+}
+
+struct Replay(Child);
+
+impl Replay {
+    /// Holds it up, or lets it go on.
+    fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        let told = Command::new("kill").args([signal, &id]).status();
+        assert!(told.unwrap().success());
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_killed_monitor_goes_on_with_its_run() {
+    let Some(namespace) = Namespace::new(&["tcpreplay"]) else {
+        return;
+    };
+    let folder = scratch();
+    run(
+        folder.path(),
+        "simulate -o net.pcapng --nodes 7 --duration 20s --block-period 500ms --seed 3",
+    )
+    .ok();
+    namespace.cable("t0", "t1");
+    let line = |file: &str, more: &str| {
+        format!(
+            "-i t1 --keylog net.keylog --nodes net.nodes.json --run lab --log-every 1 --store sqlite://{file} {more}"
+        )
+    };
+    let undisturbed = Monitor::start(&namespace, folder.path(), &line("truth.db", ""));
+    let mut monitor = Monitor::start(
+        &namespace,
+        folder.path(),
+        &line("killed.db", "--state state --json report.json"),
+    );
+
+    let replay = namespace
+        .command("tcpreplay")
+        .args(["-q", "-i", "t0", "net.pcapng"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut replay = Replay(replay);
+
+    // Killed once while sessions begin, and then at any moment.
+    let mut committed = Vec::new();
+    // A reader may be turned away for a moment.
+    let now = || Stored::read(folder.path(), "killed.db").ok().flatten();
+    for (kill, more_messages) in [0, 900, 700, 1100].into_iter().enumerate() {
+        let before = now().map_or(0, |stored| stored.messages());
+        let what = format!("{more_messages} more messages are stored, after {kill} kills");
+        wait_until(&what, || {
+            now().is_some_and(|stored| stored.seen_ns > 0 && stored.messages() >= before + more_messages)
+        });
+        monitor.signal("-KILL");
+        let _ = monitor.finish();
+        let left = Stored::of(folder.path(), "killed.db");
+        assert_eq!(left.state, "running", "kill {kill}");
+        committed.push((left.seen_ns, left.messages()));
+        // Some packets pass unseen; how many does not depend on how long a start takes here.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        replay.signal("-STOP");
+        monitor = Monitor::start(
+            &namespace,
+            folder.path(),
+            &line("killed.db", "--state state --json report.json"),
+        );
+        assert!(
+            monitor.said().contains("going on with the run lab"),
+            "{}",
+            monitor.said()
+        );
+        replay.signal("-CONT");
+    }
+    assert!(replay.0.wait().unwrap().success());
+    wait_until("the last packets are stored by both", || {
+        let [truth, killed] = ["truth.db", "killed.db"].map(|file| Stored::of(folder.path(), file));
+        truth.seen_ns > 0 && truth.seen_ns == killed.seen_ns
+    });
+    let (code, report, said) = monitor.end();
+    assert_eq!(code, 0, "{report}{said}");
+    let (code, _, said) = undisturbed.end();
+    assert_eq!(code, 0, "{said}");
+
+    let truth = Stored::of(folder.path(), "truth.db");
+    let killed = Stored::of(folder.path(), "killed.db");
+    assert_eq!(
+        (truth.state.as_str(), killed.state.as_str()),
+        ("complete", "complete")
+    );
+    let mut exact = 0;
+    for (key, row) in &killed.counts {
+        let right = truth
+            .counts
+            .get(key)
+            .unwrap_or_else(|| panic!("nobody sent {key:?}"));
+        let pair = |pick: fn(&CountRow) -> i64| (pick(row), pick(right));
+        for (told, right) in [
+            pair(|row| row.messages),
+            pair(|row| row.bytes),
+            pair(|row| row.repeats + row.useful),
+        ] {
+            assert!(told <= right, "{key:?} counted twice: {told} of {right}");
+        }
+        assert!(
+            row.messages == right.messages || row.lower_bound,
+            "{key:?} looks whole and is not"
+        );
+        exact += i64::from(row.messages == right.messages);
+    }
+    // What was stored before a kill is there as it was: heights that were over by then are whole.
+    let (first_kill, _) = committed[0];
+    for (key, right) in &truth.counts {
+        if right.last_seen_ns <= first_kill {
+            let told = killed
+                .counts
+                .get(key)
+                .map(|row| (row.messages, row.useful, row.repeats, row.echoes));
+            let right = (right.messages, right.useful, right.repeats, right.echoes);
+            assert_eq!(told, Some(right), "{key:?}");
+        }
+    }
+    let mut kept = 0;
+    for (_, messages) in committed {
+        assert!(messages >= kept, "what was stored is kept");
+        kept = messages;
+    }
+    assert!(killed.messages() > kept && killed.messages() < truth.messages());
+    assert!(exact > 0, "rows that nothing was missed of are exact");
+    // A payload that came before and after is useful once, and its copies are one payload's.
+    assert_eq!(killed.copies, killed.messages());
+    assert!(killed.useful() <= truth.useful());
+
+    // Each session goes on as the one it was, without another handshake.
+    let ends = |stored: &Stored| -> Vec<_> {
+        let ends = |row: &SessionRow| (row.initiator.clone(), row.recipient.clone());
+        stored.sessions.iter().map(ends).collect()
+    };
+    assert_eq!(ends(&killed), ends(&truth));
+    for session in &killed.sessions {
+        let of = format!("{} - {}", session.initiator, session.recipient);
+        assert_eq!(
+            (session.state.as_str(), session.attached.is_some()),
+            ("decrypted", true),
+            "{of}"
+        );
+        assert!(
+            session.gaps > 0 && session.lost_bytes > 0,
+            "{of}: the pause is a gap"
+        );
+    }
+    assert!(report.contains("gap"), "{report}");
+}
