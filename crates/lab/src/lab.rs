@@ -294,6 +294,7 @@ impl Lab {
         }
         down.processes += processes::end(&names, |_| true, SWITCH_PATIENCE);
         for name in namespaces(&names)? {
+            down.processes += processes::end_in_namespace(&name, SWITCH_PATIENCE);
             down.removed += 1;
             if let Err(error) = run("ip", &["netns", "del", &name]) {
                 left.push(error.to_string());

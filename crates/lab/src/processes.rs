@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::plan::{MARK, Names, ROLE};
+use crate::tools;
 
 /// A process of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,34 @@ pub(crate) fn wait(names: &Names, wanted: impl Fn(&Process) -> bool, patience: D
         std::thread::sleep(STEP);
     }
     false
+}
+
+/// Ends whatever runs in a namespace of a lab, softly, then hard: a node's command may have dropped the mark (`env -i`, `su -`).
+/// Gives how many there were.
+pub(crate) fn end_in_namespace(name: &str, patience: Duration) -> usize {
+    // Without an answer there is no namespace.
+    let pids = || -> Vec<i32> {
+        let text = tools::run("ip", &["netns", "pids", name]).unwrap_or_default();
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.filter(|&pid| pid != own).collect()
+    };
+    let first = pids();
+    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, HARD_PATIENCE)] {
+        for pid in pids() {
+            if let Some(pid) = Pid::from_raw(pid) {
+                // As in `signal`.
+                let _ = kill_process(pid, signal);
+            }
+        }
+        for _ in 0..=patience.as_millis() / STEP.as_millis() {
+            if pids().is_empty() {
+                return first.len();
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+    first.len()
 }
 
 /// Whether any process has this tap device open.

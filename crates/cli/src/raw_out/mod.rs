@@ -4,6 +4,7 @@
 
 mod files;
 
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bftap_capture::packet::Batch;
 use bftap_capture::source::{InputStats, PacketSource};
+use bftap_decrypt::secrets::SecretId;
 use bftap_decrypt::{SecretStore, secret_store::Candidate};
+use bftap_model::Hash256;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use zeroize::Zeroizing;
 
@@ -93,6 +96,7 @@ impl Written {
             files,
             secrets,
             generation: None,
+            in_file: HashSet::new(),
             status: Arc::clone(&status),
             inputs,
         };
@@ -167,6 +171,8 @@ struct Keeper {
     secrets: Option<Arc<SecretStore>>,
     /// Of the secrets that are in the file.
     generation: Option<u64>,
+    /// Public names of secrets that the file has, and of their sessions.
+    in_file: HashSet<(SecretId, Option<Hash256>)>,
     status: Arc<WriteStatus>,
     inputs: Vec<InputStats>,
 }
@@ -204,6 +210,7 @@ impl Keeper {
             if self.files.is_due(&packet) {
                 self.files.next(&self.inputs)?;
                 self.generation = None;
+                self.in_file.clear();
                 self.write_secrets()?;
             }
             self.files.packet(&packet)?;
@@ -214,7 +221,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// All secrets into a new file, and again when there are more: readers take what they know already for known.
+    /// All secrets into a new file, and later those that came since.
     fn write_secrets(&mut self) -> io::Result<()> {
         let Some(secrets) = &self.secrets else {
             return Ok(());
@@ -226,6 +233,9 @@ impl Keeper {
         self.generation = Some(generation);
         let mut lines = Zeroizing::new(Vec::new());
         for candidate in secrets.all() {
+            if !self.in_file.insert((candidate.id(), candidate.session)) {
+                continue;
+            }
             write_line(&mut lines, &candidate)?;
             if lines.len() >= SECRETS_BLOCK {
                 self.files.secrets(&lines)?;

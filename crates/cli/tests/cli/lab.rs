@@ -281,10 +281,10 @@ fn down_leaves_nothing_whatever_happened_before() {
     assert_eq!(machine.traces(), before);
     machine.ok(folder, "lab down");
 
-    // Nodes of the user's. Another lab has no room beside it, and touches nothing of it.
+    // Nodes of the user's, that drop the mark of their lab. Another lab has no room beside it, and touches nothing of it.
     machine.ok(
         folder,
-        "lab up --nodes 2 --dir /run/one --node-cmd sleep${IFS}1{i}0",
+        "lab up --nodes 2 --dir /run/one --node-cmd env${IFS}-i${IFS}sleep${IFS}1{i}0",
     );
     machine.wait_for("its nodes", "pgrep -x sleep | wc -l | grep -q 2 && echo yes");
     let one = machine.traces();
