@@ -147,11 +147,15 @@ impl Node {
     /// A node that is one block behind and gets no more of it asks for it, too.
     pub(crate) fn look_behind(&mut self) {
         let head = self.chain.head().number;
-        let ahead = self.connected.iter().find(|&peer| self.peers[peer].height > head);
-        let idle = self
+        // One that did not answer has not what it promised, until it promises more: others are asked meanwhile.
+        if let Some(silent) = self
             .syncing
-            .as_ref()
-            .is_none_or(|syncing| syncing.since.elapsed() >= PATIENCE);
+            .take_if(|syncing| syncing.since.elapsed() >= PATIENCE)
+        {
+            self.peers[silent.peer].height = head;
+        }
+        let ahead = self.connected.iter().find(|&peer| self.peers[peer].height > head);
+        let idle = self.syncing.is_none();
         if let Some(peer) = ahead.filter(|_| idle && self.imported.elapsed() >= PATIENCE) {
             let missing = self.peers[peer].height - head;
             self.request_headers(peer, head + 1, missing.min(BATCH));
@@ -183,7 +187,8 @@ impl Node {
             syncing.headers.push(header.raw().to_vec());
         }
         if hashes.is_empty() {
-            // It has not what its messages promise. It is not asked again at once: a flood would make us flood it.
+            // It has not what its messages promise. It is not asked again before it promises more: a flood would make us flood it.
+            self.peers[peer].height = self.chain.head().number;
             return Ok(());
         }
         let codes = ChainCodes::of(dialect);
