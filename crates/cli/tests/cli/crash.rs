@@ -120,6 +120,23 @@ fn stored(url: &str, name: &str) -> Stored {
     })
 }
 
+/// Whether a run of this name is being written.
+fn is_running(url: &str, name: &str) -> bool {
+    let url: StoreUrl = url.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let Ok(mut store) = open(&url, Access::Read).await else {
+            return false;
+        };
+        let runs = store.runs().await.unwrap_or_default();
+        store.close().await.unwrap();
+        runs.iter().any(|run| run.name == name && run.state == "running")
+    })
+}
+
 /// What every run says of the network.
 fn analyze(url: &str, name: &str, pace: Option<f64>) -> Command {
     let folder = network().folder.path();
@@ -281,6 +298,15 @@ fn server_is_killed(database: Database) {
         let through = url.replace(&format!(":{port}/"), &format!(":{}/", proxy.address().port()));
         assert_ne!(through, url);
         let child = analyze(&through, "storm", Some(1.0)).spawn().unwrap();
+        // A server that is not there to begin with is an error that bftap tells, and no storm.
+        let begun = (0..3000).any(|_| {
+            let begun = is_running(&url, "storm");
+            if !begun {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            begun
+        });
+        assert!(begun, "run {number} never began");
         let start = Instant::now();
         let each = KILLS / RUNS;
         for kill in 0..each {
