@@ -57,7 +57,7 @@ pub(crate) struct LiveArgs {
 
     /// Keep the packets as they came in this pcapng file, which must not be there yet
     ///
-    /// With --write-size or --write-every in files FILE-00001.pcapng and so on, going on behind those that are there.
+    /// With --write-size or --write-every, and with --state, in files FILE-00001.pcapng and so on, going on behind those that are there.
     #[arg(long, value_name = "FILE", help_heading = "Raw packets")]
     pub(crate) write: Option<PathBuf>,
 

@@ -247,7 +247,7 @@ fn secrets_that_are_shipped_late_open_everything() {
     let analyzed = bftap(folder)
         .args([
             "analyze",
-            "net.pcapng",
+            "net-00001.pcapng",
             "--keylog",
             "keys",
             "--nodes",
