@@ -208,8 +208,9 @@ fn open_journal(args: &LiveArgs, new_run: &str) -> anyhow::Result<Option<Journal
         return Ok(None);
     };
     let run = args.results.store.run.as_deref();
-    let journal = Journal::open(folder, run, new_run)
+    let mut journal = Journal::open(folder, run, new_run)
         .map_err(|error| Usage(format!("--state {}: {error}", safe_display(folder.display()))))?;
+    journal.set_teller(Box::new(|problem| tell(Level::Error, &safe(problem))));
     if journal.resumes() {
         tell(
             Level::Note,

@@ -110,7 +110,11 @@ pub struct Journal {
     ids: HashMap<SessionKey, u64>,
     next_id: u64,
     broken: Option<String>,
+    tell: Option<Tell>,
 }
+
+/// Takes, for a person, why nothing is kept any more, when it happens.
+pub type Tell = Box<dyn Fn(&str) + Send>;
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -223,6 +227,7 @@ impl Journal {
             ids: HashMap::new(),
             next_id: 0,
             broken: None,
+            tell: None,
             folder,
         };
         // The latest one is whole: it got its name when it had its first record.
@@ -263,6 +268,11 @@ impl Journal {
     /// Who tells which updates have arrived in the store. Without, all count as arrived.
     pub fn set_arrived(&mut self, arrived: Arrived) {
         self.arrived = arrived;
+    }
+
+    /// Who is told at once when nothing can be kept any more. It stands in the problems of the end, too.
+    pub fn set_teller(&mut self, tell: Tell) {
+        self.tell = Some(tell);
     }
 
     /// The store knows nothing of this run: all rows are to be given once more.
@@ -372,6 +382,9 @@ impl Journal {
                 for number in self.folder.numbers(content).unwrap_or_default() {
                     let _ = self.folder.remove(content, number);
                 }
+            }
+            if let (Some(tell), Some(problem)) = (&self.tell, self.problem()) {
+                tell(&problem);
             }
         }
     }
