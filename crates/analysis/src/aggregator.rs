@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use crate::chain::Slots;
 use crate::changes::Untold;
-use crate::closing::{ChainContext, ChainState, Copies, close};
+use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
 use crate::facts::{
     CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
@@ -23,6 +23,7 @@ use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, Sessi
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
 use crate::summing::run_facts;
+use crate::tally::{Summed as _, Tallies, Tally};
 use crate::who::Who;
 
 /// What the reading side counted.
@@ -233,10 +234,15 @@ impl Aggregator {
         )?;
         update.number = self.updates;
         let nodes = knowledge.nodes(&self.who, &sessions);
-        let events = self.events.clone();
+        let mut events = self.events.clone();
+        let room = self.options.listed_events.saturating_sub(events.len());
+        let (found, more) = provisional.events(room)?;
+        events.extend(found);
+        if more > 0 {
+            *limits.entry("listed_events".to_owned()).or_default() += more;
+        }
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
-        let (copies, skipped_rounds) = (provisional.copies(), provisional.skipped_rounds());
-        complete(&mut update.facts, nodes, copies, candidates, skipped_rounds);
+        complete(&mut update.facts, nodes, provisional.tallies(), candidates);
         self.provisional = Some(provisional);
         Ok(update)
     }
@@ -284,8 +290,7 @@ impl Aggregator {
         let knowledge = Knowledge::new(&self.options, &self.who, &self.slots, &sessions, losses, &read);
 
         let known = Arc::clone(&self.options.known_payloads);
-        let mut copies = Copies::new();
-        let mut skipped_rounds = 0;
+        let mut tallies = Tallies::new();
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
         for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
@@ -306,13 +311,19 @@ impl Aggregator {
                 sequence,
                 context,
                 state,
-                &mut copies,
+                tallies.entry(name).or_default(),
                 keep.as_deref_mut(),
             );
+            for event in &facts.events {
+                if self.events.len() < self.options.listed_events {
+                    self.events.push(event.clone());
+                } else {
+                    *self.limits.entry("listed_events".to_owned()).or_default() += 1;
+                }
+            }
             if let Some(keep) = &mut keep {
                 keep.keep_near_limits();
             }
-            skipped_rounds += std::mem::take(&mut state.skipped_rounds);
             sink.height(&facts).map_err(FinishError::Sink)?;
         }
 
@@ -330,26 +341,25 @@ impl Aggregator {
             totals,
             &knowledge.names,
         );
-        complete(&mut facts, nodes, &copies, candidates, skipped_rounds);
+        complete(&mut facts, nodes, &tallies, candidates);
         Ok(facts)
     }
 }
 
 /// Adds to the lists what heights and nodes tell.
-pub(crate) fn complete(
-    facts: &mut RunFacts,
-    nodes: Vec<NodeFact>,
-    copies: &Copies,
-    candidates: u64,
-    skipped_rounds: u64,
-) {
+pub(crate) fn complete(facts: &mut RunFacts, nodes: Vec<NodeFact>, tallies: &Tallies, candidates: u64) {
     facts.totals.other_flows += candidates;
-    if skipped_rounds > 0 {
+    let mut all = Tally::default();
+    for tally in tallies.values() {
+        all.skipped_rounds.add(&tally.skipped_rounds);
+        all.copies.add(&tally.copies);
+    }
+    if all.skipped_rounds > 0 {
         *facts
             .totals
             .limits_reached
             .entry("empty_rounds".to_owned())
-            .or_default() += skipped_rounds;
+            .or_default() += all.skipped_rounds;
     }
     facts.nodes = nodes;
     let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
@@ -357,7 +367,7 @@ pub(crate) fn complete(
         copies,
         payloads,
     };
-    facts.copies = copies.iter().map(row).collect();
+    facts.copies = all.copies.iter().map(row).collect();
 }
 
 /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.

@@ -260,20 +260,10 @@ impl Aggregator {
         self.losses.add_everywhere(from, to);
         self.limit("restarts");
         let seconds = to.since(from).0.max(0) as f64 / 1e9;
-        let event = EventFact {
-            time_ns: to,
-            rule: "restart",
-            severity: "warning",
-            signer: None,
-            sender: None,
-            chain: "unknown".into(),
-            sequence: None,
-            round: None,
-            detail: format!(
-                "this monitor did not run from {from} to {to} ({seconds:.3} s): what passed then is missing from all counts"
-            ),
-            suspicious: false,
-        };
+        let detail = format!(
+            "this monitor did not run from {from} to {to} ({seconds:.3} s): what passed then is missing from all counts"
+        );
+        let event = EventFact::new("restart", to, detail);
         if self.events.len() < self.options.listed_events {
             self.events.push(event);
         } else {

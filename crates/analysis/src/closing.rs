@@ -1,6 +1,5 @@
 //! A height becomes rows: counts per receiver, deliveries per sender and signer.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
@@ -14,6 +13,7 @@ use crate::known::{KnownCopies, KnownPayloads};
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
 use crate::round;
+use crate::tally::Tally;
 use crate::who::Resolved;
 
 /// What a height is judged by; the same for all heights of a chain.
@@ -44,8 +44,12 @@ pub(crate) struct ChainState {
     pub(crate) validators: Vec<Address>,
     /// Sequence and author of the last block.
     pub(crate) last_block: Option<(u64, Address)>,
-    /// Rounds of this height that nothing was seen of and that got no row, because there are too many.
-    pub(crate) skipped_rounds: u64,
+    /// Sequence of the last block, and when it was committed at the median tapped node.
+    pub(crate) last_commit: Option<(u64, CaptureTime)>,
+}
+
+crate::kept! {
+    ChainState { validators, last_block, last_commit }
 }
 
 /// IP addresses of parties as small numbers that sort like the addresses.
@@ -84,9 +88,6 @@ impl IpRanks {
     }
 }
 
-/// Key of the histogram of copies: receiver's IP address and number of copies.
-pub(crate) type Copies = BTreeMap<(IpAddr, u64), u64>;
-
 #[derive(Clone, Copy, Debug)]
 struct Sums {
     messages: u64,
@@ -120,7 +121,7 @@ pub(crate) fn close(
     sequence: u64,
     chain: &ChainContext<'_>,
     state: &mut ChainState,
-    copies: &mut Copies,
+    tally: &mut Tally,
     mut keep: Option<&mut KnownPayloads>,
 ) -> HeightFacts {
     let mut rows: Vec<(u32, u32, u32, Delivery)> = height
@@ -182,7 +183,7 @@ pub(crate) fn close(
         }
         from = from.min(sum.first_seen);
         to = to.max(sum.last_seen);
-        *copies.entry((receiver_ip, total)).or_default() += 1;
+        *tally.copies.entry((receiver_ip, total)).or_default() += 1;
     }
 
     let mut counts: Vec<CountFact> = sums
@@ -200,6 +201,10 @@ pub(crate) fn close(
                 useful: sum.useful,
                 repeats: sum.repeats,
                 echoes: sum.echoes,
+                resent: 0,
+                echo_source: 0,
+                crossing: 0,
+                regossip: sum.repeats,
                 invalid: sum.invalid,
                 bytes: sum.bytes,
                 lower_bound: chain.coverage.of(receiver_ip) != Coverage::Full
@@ -211,7 +216,15 @@ pub(crate) fn close(
         .collect();
     counts.sort_unstable_by_key(|count| (count.round, count.receiver_ip, count.kind));
 
-    let rounds = round::judge(height, sequence, &counts, (from, to), chain, state);
+    for count in &counts {
+        let sum = tally.messages.entry((count.receiver_ip, count.kind)).or_default();
+        sum.messages += count.messages;
+        sum.useful += count.useful;
+        sum.repeats += count.repeats;
+        sum.echoes += count.echoes;
+    }
+
+    let rounds = round::judge(height, sequence, &counts, (from, to), chain, state, tally);
     let deliveries = if chain.deliveries {
         deliveries(height, sequence, chain)
     } else {
@@ -221,6 +234,9 @@ pub(crate) fn close(
         counts,
         deliveries,
         rounds,
+        node_rounds: Vec::new(),
+        votes: Vec::new(),
+        events: Vec::new(),
     }
 }
 

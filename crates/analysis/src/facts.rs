@@ -3,12 +3,22 @@
 //! Meanings and names are those of the contract (`docs/SCHEMA.md`, `docs/json-report.md`). Times are nanoseconds of
 //! the capture clock. A node in text ([`Label`]) is its name, else its address, else its IP address.
 
+mod network;
+mod story;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bftap_ibft_decode::Kind;
-use bftap_model::{Address, CaptureTime, Endpoint, MacState, NodeId};
+use bftap_model::{Address, CaptureTime, Endpoint, Hash256, MacState, NodeId};
 use serde::{Serialize, Serializer};
+
+pub use network::{CensusFact, DialFact, PeerFact, ScoreFact, TcpLinkFact};
+pub use story::{
+    NodeRoundFact, ParticipationFact, PhaseFact, RoundCause, VoteFact, VoteState, WasteCause, WasteFact,
+    WhatIfFact,
+};
 
 /// How a node is shown in text: its name, else its address, else its IP address.
 pub type Label = Arc<str>;
@@ -25,6 +35,12 @@ pub struct HeightFacts {
     pub deliveries: Vec<DeliveryFact>,
     /// One row for every round from 0 to the highest one seen; sorted.
     pub rounds: Vec<RoundFact>,
+    /// Rounds as each node lived them; sorted by round and IP address.
+    pub node_rounds: Vec<NodeRoundFact>,
+    /// Who signed what, and whom it reached; sorted by round, kind, signer, first sight.
+    pub votes: Vec<VoteFact>,
+    /// What rules found in this height; sorted.
+    pub events: Vec<EventFact>,
 }
 
 /// Messages that reached one receiver in one round, of one kind.
@@ -51,6 +67,14 @@ pub struct CountFact {
     pub repeats: u64,
     /// Copies of payloads that the receiver signed itself.
     pub echoes: u64,
+    /// Of `repeats`, those that the same sender had handed over before ([`WasteCause::Resent`]).
+    pub resent: u64,
+    /// Of `repeats`, those that went back to where the sender had them from ([`WasteCause::EchoSource`]).
+    pub echo_source: u64,
+    /// Of `repeats`, those that crossed the receiver's own copy ([`WasteCause::Crossing`]).
+    pub crossing: u64,
+    /// The other `repeats` ([`WasteCause::Regossip`]).
+    pub regossip: u64,
     /// Of all messages, those with a wrong signature or a signer other than the claimed address.
     pub invalid: u64,
     /// Bytes of the frames on the wire.
@@ -144,6 +168,10 @@ pub struct RoundFact {
     pub messages: u64,
     /// What became of it.
     pub outcome: Outcome,
+    /// Why it was left, where it was.
+    pub cause: Option<RoundCause>,
+    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round.
+    pub block_time_ns: Option<i64>,
 }
 
 /// Messages per minute on one link.
@@ -347,7 +375,9 @@ pub struct CaptureFact {
 }
 
 /// Something worth a person's attention.
-#[derive(Clone, Debug, Serialize)]
+///
+/// The blamed node (`node_id`, `address`, `ip`) is the signer where content is to blame, and the sender where volume is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventFact {
     /// When.
     #[serde(serialize_with = "nanos")]
@@ -366,10 +396,50 @@ pub struct EventFact {
     pub sequence: Option<u64>,
     /// Attempt at it.
     pub round: Option<u64>,
+    /// Kind of message, where it is about one.
+    #[serde(serialize_with = "optional_kind")]
+    pub kind: Option<Kind>,
+    /// Key of the blamed node.
+    #[serde(serialize_with = "optional_text")]
+    pub node_id: Option<NodeId>,
+    /// Address of the blamed node.
+    #[serde(serialize_with = "optional_text")]
+    pub address: Option<Address>,
+    /// IP address of the blamed node.
+    pub ip: Option<IpAddr>,
+    /// The numbers that made the rule speak, by name; times in nanoseconds.
+    pub numbers: BTreeMap<&'static str, i64>,
+    /// Payloads that show it, by their Keccak-256; at most a few.
+    #[serde(serialize_with = "all_text")]
+    pub payloads: Vec<Hash256>,
     /// What happened, in words.
     pub detail: String,
     /// True for behaviour that an honest node does not show.
     pub suspicious: bool,
+}
+
+impl EventFact {
+    /// An event that blames nobody, with severity `warning`; what more is known is filled in by its maker.
+    pub fn new(rule: &'static str, time: CaptureTime, detail: String) -> Self {
+        Self {
+            time_ns: time,
+            rule,
+            severity: "warning",
+            signer: None,
+            sender: None,
+            chain: "unknown".into(),
+            sequence: None,
+            round: None,
+            kind: None,
+            node_id: None,
+            address: None,
+            ip: None,
+            numbers: BTreeMap::new(),
+            payloads: Vec::new(),
+            detail,
+            suspicious: false,
+        }
+    }
 }
 
 /// Sums over everything read.
@@ -402,15 +472,15 @@ pub struct Totals {
     /// TCP packets whose checksum is wrong (usual where the sender's card computes it).
     pub bad_checksums: u64,
     /// Packets that hold no readable TCP segment, by reason.
-    pub skipped_packets: std::collections::BTreeMap<String, u64>,
+    pub skipped_packets: BTreeMap<String, u64>,
     /// Undecodable messages by reason.
-    pub undecodable_reasons: std::collections::BTreeMap<String, u64>,
+    pub undecodable_reasons: BTreeMap<String, u64>,
     /// Frames that gaps cut or swallowed.
     pub frames_lost: u64,
     /// Bytes of key stream that were searched for sessions joined in their middle.
     pub searched_bytes: u64,
     /// Limits that were reached, by name, and how often.
-    pub limits_reached: std::collections::BTreeMap<String, u64>,
+    pub limits_reached: BTreeMap<String, u64>,
 }
 
 /// Everything but the heights, which are streamed.
@@ -428,6 +498,24 @@ pub struct RunFacts {
     pub copies: Vec<CopiesFact>,
     /// Events, by time.
     pub events: Vec<EventFact>,
+    /// Copies of no use, by chain, receiver IP, sender, kind, cause.
+    pub waste: Vec<WasteFact>,
+    /// Other forwarding policies, by chain and policy.
+    pub what_if: Vec<WhatIfFact>,
+    /// Phases of rounds, by chain and phase.
+    pub phases: Vec<PhaseFact>,
+    /// Validators, by chain and label.
+    pub participation: Vec<ParticipationFact>,
+    /// TCP between IP addresses, by sender and receiver IP.
+    pub links: Vec<TcpLinkFact>,
+    /// Nodes as a crawler would list them, by label.
+    pub peers: Vec<PeerFact>,
+    /// Who dialled whom, by the two IP addresses.
+    pub dials: Vec<DialFact>,
+    /// Histograms over the peers, by list and value.
+    pub census: Vec<CensusFact>,
+    /// Advice on each peer, by label.
+    pub scores: Vec<ScoreFact>,
     /// Sums.
     pub totals: Totals,
 }
@@ -456,6 +544,14 @@ fn nanos<S: Serializer>(time: &CaptureTime, serializer: S) -> Result<S::Ok, S::E
 
 fn optional_nanos<S: Serializer>(time: &Option<CaptureTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(CaptureTime::nanos).serialize(serializer)
+}
+
+fn optional_kind<S: Serializer>(kind: &Option<Kind>, serializer: S) -> Result<S::Ok, S::Error> {
+    kind.map(Kind::as_str).serialize(serializer)
+}
+
+fn all_text<T: ToString, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(ToString::to_string))
 }
 
 fn optional_mac<S: Serializer>(mac: &Option<MacState>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -23,6 +23,7 @@ pub mod record;
 mod round;
 mod spill;
 mod summing;
+mod tally;
 mod who;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};

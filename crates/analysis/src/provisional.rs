@@ -3,7 +3,7 @@
 //! While a run goes on its facts are provisional: coverage, names, validators and sums are those of what was read so far. Of a height
 //! or a link that changed, all its rows are given again, so that the latest rows given are always those of one judgement.
 //!
-//! Two things run through all heights: the histogram of copies, and the validators that one height leaves to the next. What each
+//! Two things run through all heights: sums ([`Tally`]), and what one height leaves to the next ([`ChainState`]). What each
 //! height gave to them is remembered (in a temporary file when it is long past), so that a height judged once more takes the place of its
 //! earlier judgement, and the next one is judged again if what comes before it has changed.
 
@@ -12,12 +12,12 @@ use std::io;
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
-use bftap_model::{Address, CaptureTime};
+use bftap_model::CaptureTime;
 use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
-use crate::closing::{ChainContext, ChainState, Copies, close};
-use crate::facts::{ChainName, HeightFacts, Label, LinkCountFact, RunFacts};
+use crate::closing::{ChainContext, ChainState, close};
+use crate::facts::{ChainName, EventFact, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::{Knowledge, LinkRow};
@@ -26,6 +26,7 @@ use crate::observation::{SessionEnd, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::record::{RecordReader, RecordWriter};
 use crate::spill::{Place, Spill};
+use crate::tally::{Summed as _, Tallies, Tally};
 use crate::who::Names;
 
 /// A height of a chain, by the chain's name.
@@ -91,8 +92,6 @@ pub struct MessageSums {
     pub echoes: u64,
 }
 
-type Sums = BTreeMap<(IpAddr, Kind), MessageSums>;
-
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Provisional {
@@ -106,9 +105,9 @@ pub(crate) struct Provisional {
     /// Heights that are to be judged again because what comes before them changed.
     shaken: BTreeSet<NamedHeight>,
     judged: JudgedHeights,
-    copies: Copies,
-    sums: Sums,
-    skipped_rounds: u64,
+    tallies: Tallies,
+    /// Heights in whose latest judgement rules found something.
+    eventful: BTreeSet<NamedHeight>,
     /// Names in the rows given last.
     naming: Option<Naming>,
     renamed: bool,
@@ -223,7 +222,8 @@ impl Provisional {
             let parts = parts(&at.0, at.1, &slots, heights);
             if parts.is_empty() {
                 if let Some(earlier) = self.judged.remove(&at)? {
-                    self.take_back(&earlier);
+                    self.take_back(&at.0, &earlier);
+                    self.eventful.remove(&at);
                     update.gone.push(at);
                 }
                 continue;
@@ -245,9 +245,8 @@ impl Provisional {
                 }
             };
             let mut state = before.clone();
-            let mut copies = Copies::new();
-            let facts = close(height, at.1, context, &mut state, &mut copies, None);
-            let skipped_rounds = std::mem::take(&mut state.skipped_rounds);
+            let mut tally = Tally::default();
+            let facts = close(height, at.1, context, &mut state, &mut tally, None);
             if earlier.as_ref().map_or(&before, |earlier| &earlier.after) != &state
                 && let Some(next) = self.judged.next(&at)
                 && !due.contains(&next)
@@ -260,26 +259,17 @@ impl Provisional {
                 }
             }
             if let Some(earlier) = &earlier {
-                self.take_back(earlier);
+                self.take_back(&at.0, earlier);
             }
-            for (&key, &payloads) in &copies {
-                *self.copies.entry(key).or_default() += payloads;
+            self.tallies.entry(at.0.clone()).or_default().add(&tally);
+            if facts.events.is_empty() {
+                self.eventful.remove(&at);
+            } else {
+                self.eventful.insert(at.clone());
             }
-            let mut sums = Sums::new();
-            for count in &facts.counts {
-                for sums in [&mut sums, &mut self.sums] {
-                    let sum = sums.entry((count.receiver_ip, count.kind)).or_default();
-                    sum.messages += count.messages;
-                    sum.useful += count.useful;
-                    sum.repeats += count.repeats;
-                    sum.echoes += count.echoes;
-                }
-            }
-            self.skipped_rounds += skipped_rounds;
             let judged = Judged {
-                copies,
-                sums,
-                skipped_rounds,
+                tally,
+                events: facts.events.clone(),
                 after: state,
             };
             // What a height leaves may have changed those behind it, and rows that were not stored tell of that, too.
@@ -316,38 +306,44 @@ impl Provisional {
             kind,
             sums,
         };
-        update.sums = self.sums.iter().map(sum).collect();
+        let mut sums = BTreeMap::new();
+        for tally in self.tallies.values() {
+            sums.add(&tally.messages);
+        }
+        update.sums = sums.iter().map(sum).collect();
         Ok(update)
     }
 
-    /// The histogram of copies, of all heights judged so far.
-    pub(crate) fn copies(&self) -> &Copies {
-        &self.copies
+    /// Sums over all heights judged so far.
+    pub(crate) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
-    /// Rounds without a row, of all heights judged so far.
-    pub(crate) fn skipped_rounds(&self) -> u64 {
-        self.skipped_rounds
-    }
-
-    fn take_back(&mut self, earlier: &Judged) {
-        for (key, payloads) in &earlier.copies {
-            if let Some(sum) = self.copies.get_mut(key) {
-                *sum = sum.saturating_sub(*payloads);
-                if *sum == 0 {
-                    self.copies.remove(key);
+    /// What rules found in the heights judged so far, at most `most`, and how many more there are.
+    pub(crate) fn events(&mut self, most: usize) -> io::Result<(Vec<EventFact>, u64)> {
+        let mut events = Vec::new();
+        let mut more = 0;
+        for at in &self.eventful {
+            for event in self
+                .judged
+                .get(at)?
+                .map(|judged| judged.events)
+                .unwrap_or_default()
+            {
+                if events.len() < most {
+                    events.push(event);
+                } else {
+                    more += 1;
                 }
             }
         }
-        for (key, earlier) in &earlier.sums {
-            if let Some(sum) = self.sums.get_mut(key) {
-                sum.messages = sum.messages.saturating_sub(earlier.messages);
-                sum.useful = sum.useful.saturating_sub(earlier.useful);
-                sum.repeats = sum.repeats.saturating_sub(earlier.repeats);
-                sum.echoes = sum.echoes.saturating_sub(earlier.echoes);
-            }
+        Ok((events, more))
+    }
+
+    fn take_back(&mut self, chain: &ChainName, earlier: &Judged) {
+        if let Some(tally) = self.tallies.get_mut(chain) {
+            tally.take_back(&earlier.tally);
         }
-        self.skipped_rounds = self.skipped_rounds.saturating_sub(earlier.skipped_rounds);
     }
 
     /// Notes whether rows that were given have other keys now.
@@ -437,9 +433,9 @@ fn parts(
 /// What a height that was judged gave to what runs through all heights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Judged {
-    copies: Copies,
-    sums: Sums,
-    skipped_rounds: u64,
+    tally: Tally,
+    /// What rules found in it.
+    events: Vec<EventFact>,
     /// What it leaves to the next height of its chain.
     after: ChainState,
 }
@@ -512,91 +508,59 @@ impl JudgedHeights {
     }
 }
 
+crate::kept! {
+    Judged { tally, events, after }
+}
+
 impl Judged {
     fn write(&self) -> Vec<u8> {
         let mut record = RecordWriter::default();
-        record.u32(self.copies.len() as u32);
-        for (&(ip, copies), &payloads) in &self.copies {
-            record.put(&ip);
-            record.u64(copies);
-            record.u64(payloads);
-        }
-        record.u32(self.sums.len() as u32);
-        for (&(ip, kind), sum) in &self.sums {
-            record.put(&ip);
-            record.u8(kind.index() as u8);
-            for number in [sum.messages, sum.useful, sum.repeats, sum.echoes] {
-                record.u64(number);
-            }
-        }
-        record.u64(self.skipped_rounds);
-        record.u32(self.after.validators.len() as u32);
-        for validator in &self.after.validators {
-            record.array(&validator.0);
-        }
-        let last = self.after.last_block;
-        record.u64(last.map_or(0, |(sequence, _)| sequence));
-        record.optional(last.as_ref().map(|(_, author)| &author.0));
+        record.put(self);
         record.0
     }
 
     fn read(record: &[u8]) -> io::Result<Self> {
-        let mut record = RecordReader(record);
-        let mut judged = Self::default();
-        for _ in 0..record.u32()? {
-            let key = (record.get()?, record.u64()?);
-            judged.copies.insert(key, record.u64()?);
-        }
-        for _ in 0..record.u32()? {
-            let ip: IpAddr = record.get()?;
-            let kind = *Kind::ALL
-                .get(usize::from(record.u8()?))
-                .ok_or(io::ErrorKind::InvalidData)?;
-            let sum = MessageSums {
-                messages: record.u64()?,
-                useful: record.u64()?,
-                repeats: record.u64()?,
-                echoes: record.u64()?,
-            };
-            judged.sums.insert((ip, kind), sum);
-        }
-        judged.skipped_rounds = record.u64()?;
-        for _ in 0..record.u32()? {
-            judged.after.validators.push(Address(record.array()?));
-        }
-        let sequence = record.u64()?;
-        judged.after.last_block = record.optional()?.map(|author| (sequence, Address(author)));
-        Ok(judged)
+        RecordReader(record).get()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bftap_model::Address;
+
     use super::*;
 
     fn judged(number: u64) -> Judged {
         Judged {
-            copies: [
-                (([10, 0, 0, 1].into(), number), 3),
-                (("fe80::1".parse().unwrap(), 2), number),
-                (("::ffff:10.0.0.1".parse().unwrap(), 7), 1),
-            ]
-            .into(),
-            sums: [(
-                ([10, 0, 0, 1].into(), Kind::Commit),
-                MessageSums {
-                    messages: number,
-                    useful: 1,
-                    repeats: 2,
-                    echoes: 3,
-                },
-            )]
-            .into(),
-            skipped_rounds: number,
+            tally: Tally {
+                copies: [
+                    (([10, 0, 0, 1].into(), number), 3),
+                    (("fe80::1".parse().unwrap(), 2), number),
+                    (("::ffff:10.0.0.1".parse().unwrap(), 7), 1),
+                ]
+                .into(),
+                messages: [(
+                    ([10, 0, 0, 1].into(), Kind::Commit),
+                    MessageSums {
+                        messages: number,
+                        useful: 1,
+                        repeats: 2,
+                        echoes: 3,
+                    },
+                )]
+                .into(),
+                skipped_rounds: number,
+            },
+            events: vec![
+                EventFact::new("restart", CaptureTime::from_nanos(3), "why".to_owned());
+                number as usize % 3
+            ],
             after: ChainState {
                 validators: vec![Address([number as u8; 20]); 3],
                 last_block: number.is_multiple_of(2).then_some((number, Address([9; 20]))),
-                skipped_rounds: 0,
+                last_commit: number
+                    .is_multiple_of(3)
+                    .then_some((number, CaptureTime::from_nanos(number as i64))),
             },
         }
     }

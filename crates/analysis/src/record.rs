@@ -181,7 +181,9 @@ kept! {
         inferred, stream_bytes, roles, detail, span, losses, blind,
     }
     WorkerTotals { refused, other_flows, consensus_messages, undecodable, limits, codes, searched_bytes }
-    EventFact { time_ns, rule, severity, signer, sender, chain, sequence, round, detail, suspicious }
+    EventFact {
+        time_ns, rule, severity, signer, sender, chain, sequence, round, kind, node_id, address, ip, numbers, payloads, detail, suspicious,
+    }
     CaptureFact { path, sha256, packets, bytes, kernel_drops, interface_drops, times_down, problem }
     ReadFacts { captures, tap_ends, tcp_packets, bad_checksums, skipped_packets }
     Endpoint { ip, port }

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use crate::closing::{ChainContext, ChainState};
 use crate::facts::{CountFact, Coverage, Outcome, RoundFact};
 use crate::height::{Height, PayloadEntry};
+use crate::tally::Tally;
 
 /// A valid vote as one node has it: from a peer, or its own once seen leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,7 @@ pub(crate) fn judge(
     span: (CaptureTime, CaptureTime),
     chain: &ChainContext<'_>,
     state: &mut ChainState,
+    tally: &mut Tally,
 ) -> Vec<RoundFact> {
     let first_sight = first_sights(height);
     if chain.fixed_validators.is_none()
@@ -66,7 +68,7 @@ pub(crate) fn judge(
     // A hostile round number must not make a billion rows: beyond the limit only what was seen has a row.
     let mut rounds: BTreeSet<u64> = (0..=highest.min(MAX_EMPTY_ROUNDS)).collect();
     rounds.extend(messages.keys());
-    state.skipped_rounds = highest.saturating_add(1) - rounds.len() as u64;
+    tally.skipped_rounds += highest.saturating_add(1) - rounds.len() as u64;
 
     let uncertain = !chain.all_validators_covered || chain.losses.overlap_anywhere(span.0, span.1);
     let last_author = state
@@ -130,6 +132,8 @@ pub(crate) fn judge(
             } else {
                 Outcome::Open
             },
+            cause: None,
+            block_time_ns: None,
         });
     }
     if let Some(author) = decided_author.or(last_proposal) {

@@ -95,11 +95,10 @@ pub(crate) fn run_facts(
     captures.sort_by(|a, b| a.path.cmp(&b.path));
     RunFacts {
         captures,
-        nodes: Vec::new(),
         sessions,
         codes,
-        copies: Vec::new(),
         events,
         totals,
+        ..RunFacts::default()
     }
 }

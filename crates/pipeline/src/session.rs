@@ -349,20 +349,11 @@ impl Session {
             Some(Direction::FromRecipient) => (recipient, initiator),
             Some(Direction::FromInitiator) | None => (initiator, recipient),
         };
-        around.out.push(Observation::Event(Box::new(EventFact {
-            time_ns: time,
-            rule,
-            severity: "warning",
-            signer: None,
-            sender: None,
-            chain: info
-                .chain
-                .map_or_else(|| "unknown".into(), |chain| chain.to_string().into()),
-            sequence: None,
-            round: None,
-            detail: format!("{from} to {to}, {detail}"),
-            suspicious: false,
-        })));
+        let mut event = EventFact::new(rule, time, format!("{from} to {to}, {detail}"));
+        if let Some(chain) = info.chain {
+            event.chain = chain.to_string().into();
+        }
+        around.out.push(Observation::Event(Box::new(event)));
     }
 
     /// The packet that carried the bytes up to `end` was seen at another tap.

@@ -41,6 +41,10 @@ fn count(
         useful: parts[0],
         repeats: parts[1],
         echoes: parts[2],
+        resent: 0,
+        echo_source: 0,
+        crossing: 0,
+        regossip: parts[1],
         invalid: 0,
         bytes: messages * 300,
         lower_bound,
@@ -73,11 +77,13 @@ pub(crate) fn height(sequence: u64, repeats: u64) -> HeightFacts {
         committed_ns: Some(at(sequence as i64 * 1000 + 20 + sequence as i64)),
         messages,
         outcome: Outcome::Decided,
+        cause: None,
+        block_time_ns: None,
     }];
     HeightFacts {
         counts,
-        deliveries: Vec::new(),
         rounds,
+        ..HeightFacts::default()
     }
 }
 
@@ -215,6 +221,7 @@ pub(crate) fn run() -> RunFacts {
             skipped_packets: BTreeMap::from([("ARP".to_owned(), 2)]),
             ..Totals::default()
         },
+        ..RunFacts::default()
     }
 }
 
@@ -229,16 +236,11 @@ pub(crate) fn hostile_run() -> RunFacts {
     facts.sessions[6].detail = Some("detail\x1b[5m".to_owned());
     facts.codes[0].name = "\x1b[1mbold".to_owned();
     facts.events.push(EventFact {
-        time_ns: at(5),
-        rule: "sample",
-        severity: "warning",
-        signer: None,
-        sender: None,
         chain: CHAIN.into(),
         sequence: Some(1),
         round: Some(0),
-        detail: "seen\x07from \u{202e}peer".to_owned(),
         suspicious: true,
+        ..EventFact::new("sample", at(5), "seen\x07from \u{202e}peer".to_owned())
     });
     facts
 }

@@ -50,6 +50,10 @@ pub(crate) fn height(sequence: u64, at_ns: i64, labels: &[Label]) -> HeightFacts
                 useful: 6,
                 repeats: 30,
                 echoes: 6,
+                resent: 0,
+                echo_source: 5,
+                crossing: 5,
+                regossip: 20,
                 invalid: 0,
                 bytes: 42 * MESSAGE_BYTES,
                 lower_bound: false,
@@ -90,6 +94,8 @@ pub(crate) fn height(sequence: u64, at_ns: i64, labels: &[Label]) -> HeightFacts
         committed_ns: committed,
         messages: 882,
         outcome,
+        cause: None,
+        block_time_ns: None,
     };
     // One height in a hundred needs a second attempt.
     if sequence.is_multiple_of(100) {

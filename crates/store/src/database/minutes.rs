@@ -142,6 +142,8 @@ mod tests {
             committed_ns: None,
             messages: 0,
             outcome: Outcome::Open,
+            cause: None,
+            block_time_ns: None,
         };
         let batch = Batch {
             rounds: vec![

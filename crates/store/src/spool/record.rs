@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundFact};
+use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundCause, RoundFact};
 use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
 
@@ -34,6 +34,10 @@ pub(super) fn write(batch: &Batch) -> Vec<u8> {
             row.useful,
             row.repeats,
             row.echoes,
+            row.resent,
+            row.echo_source,
+            row.crossing,
+            row.regossip,
             row.invalid,
             row.bytes,
         ] {
@@ -71,6 +75,10 @@ pub(super) fn write(batch: &Batch) -> Vec<u8> {
                 .position(|outcome| *outcome == row.outcome)
                 .unwrap_or(0) as u8,
         );
+        to.optional(row.cause, |to, cause| {
+            to.byte(CAUSES.iter().position(|known| *known == cause).unwrap_or(0) as u8);
+        });
+        to.optional(row.block_time_ns, |to, time| to.u64(time.cast_unsigned()));
     });
     to.list(&batch.links, |to, row| {
         to.text(&row.chain);
@@ -105,6 +113,10 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
             useful: from.u64()?,
             repeats: from.u64()?,
             echoes: from.u64()?,
+            resent: from.u64()?,
+            echo_source: from.u64()?,
+            crossing: from.u64()?,
+            regossip: from.u64()?,
             invalid: from.u64()?,
             bytes: from.u64()?,
             first_seen: from.time()?,
@@ -140,6 +152,11 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
             outcome: *OUTCOMES
                 .get(usize::from(from.byte()?))
                 .ok_or(io::ErrorKind::InvalidData)?,
+            cause: from.optional(|from| {
+                let cause = CAUSES.get(usize::from(from.byte()?)).copied();
+                cause.ok_or_else(|| io::ErrorKind::InvalidData.into())
+            })?,
+            block_time_ns: from.optional(|from| from.u64().map(u64::cast_signed))?,
         })
     })?;
     let links = from.list(|from| {
@@ -172,6 +189,14 @@ const OUTCOMES: [Outcome; 4] = [
     Outcome::Changed,
     Outcome::Open,
     Outcome::Unknown,
+];
+
+const CAUSES: [RoundCause; 5] = [
+    RoundCause::NoPreprepare,
+    RoundCause::LatePreprepare,
+    RoundCause::VotesMissing,
+    RoundCause::QuorumTooLate,
+    RoundCause::Unknown,
 ];
 
 #[derive(Default)]

@@ -1,6 +1,6 @@
 use std::io::Write as _;
 
-use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundFact};
+use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundCause, RoundFact};
 use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
 
@@ -24,6 +24,10 @@ fn batch(sequence: u64, version: u64) -> Batch {
             useful: 1,
             repeats: 2,
             echoes: 3,
+            resent: 5,
+            echo_source: 6,
+            crossing: 7,
+            regossip: 8,
             invalid: 4,
             bytes: u64::MAX,
             lower_bound: receiver == 1,
@@ -62,6 +66,8 @@ fn batch(sequence: u64, version: u64) -> Batch {
             Outcome::Changed,
             Outcome::Unknown,
         ][version as usize % 4],
+        cause: (version % 2 == 1).then_some(RoundCause::VotesMissing),
+        block_time_ns: (version % 3 == 1).then_some(version as i64),
     });
     batch.links.push(LinkCountFact {
         chain,

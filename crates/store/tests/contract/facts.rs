@@ -46,6 +46,10 @@ pub(crate) fn count(node: u8, sequence: u64, round: u64, kind: Kind, messages: u
         useful: messages / 2,
         repeats: messages - messages / 2 - 1,
         echoes: 1,
+        resent: 0,
+        echo_source: 0,
+        crossing: 0,
+        regossip: messages - messages / 2 - 1,
         invalid: 0,
         bytes: messages * 304,
         lower_bound: node != 1,
@@ -84,6 +88,8 @@ pub(crate) fn round(sequence: u64) -> RoundFact {
         committed_ns: None,
         messages: 52,
         outcome: Outcome::Decided,
+        cause: None,
+        block_time_ns: None,
     }
 }
 
@@ -104,6 +110,7 @@ pub(crate) fn height(sequence: u64) -> HeightFacts {
             delivery("cn3", "cn1", sequence, Kind::RoundChange, 2),
         ],
         rounds: vec![round(sequence)],
+        ..HeightFacts::default()
     }
 }
 
@@ -210,16 +217,14 @@ pub(crate) fn run_facts() -> RunFacts {
             },
         ],
         events: vec![EventFact {
-            time_ns: at(41),
-            rule: "equivocation",
             severity: "critical",
             signer: Some("cn3".into()),
             sender: None,
             chain: CHAIN.into(),
             sequence: Some(42),
             round: Some(43),
-            detail: "two digests".into(),
             suspicious: true,
+            ..EventFact::new("equivocation", at(41), "two digests".into())
         }],
         totals: Totals {
             packets: 51,
@@ -241,5 +246,6 @@ pub(crate) fn run_facts() -> RunFacts {
             searched_bytes: 68,
             limits_reached: counted("reorder buffer", 66),
         },
+        ..RunFacts::default()
     }
 }
