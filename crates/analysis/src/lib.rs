@@ -9,6 +9,7 @@ mod changes;
 mod closing;
 mod coverage;
 pub mod facts;
+pub mod fuzzing;
 mod height;
 mod heights;
 mod knowledge;

@@ -8,6 +8,7 @@ mod breaks;
 mod captures;
 pub mod checkpoint;
 mod covered;
+pub mod fuzzing;
 mod inferred;
 pub mod journal;
 mod meanings;

@@ -189,9 +189,10 @@ fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>>
         quorum_rule: args.guard_quorum_rule,
         silent: Vec::new(),
         silent_from_store: false,
+        store_age: args.guard_store_age,
     };
     let guarding = Guarding::new(&switch, Some(&quorum))?;
-    let socket = AdminSocket::start(path, guarding, url.clone())?;
+    let socket = AdminSocket::start(path, guarding, url.clone(), args.guard_store_age)?;
     tell(
         Level::Note,
         &format!(
