@@ -302,6 +302,7 @@ impl Node {
         let addresses = options.network.addresses();
         let nanos = i64::try_from(options.round_timeout.as_nanos()).unwrap_or(i64::MAX);
         let config = Config {
+            commits_prepare: shared.options.client.commits_prepare(),
             dialect: options.client.dialect(),
             quorum: options.client.quorum(addresses.len()),
             validators: addresses.clone(),

@@ -23,6 +23,9 @@ pub struct Config {
     pub validators: Vec<Address>,
     /// Votes that make a block prepared, committed, and that start a new round.
     pub quorum: usize,
+    /// A commit can complete the votes that make a block prepared. Without it such a node waits for another prepare, and may wait
+    /// in vain when those who are locked send none.
+    pub commits_prepare: bool,
     /// Time of round 0; later rounds take `2^round` seconds more.
     pub round_timeout: Nanos,
 }
@@ -334,16 +337,21 @@ impl Core {
         self.check(message)?;
         let block = self.voted_for(message)?;
         self.prepares.insert(source);
+        self.prepare_if_enough(&block, message);
+        Ok(())
+    }
+
+    /// Prepares and commits count alike: who is locked already sends no prepare.
+    fn prepare_if_enough(&mut self, block: &Arc<Proposal>, message: &SignedMessage) {
         let locked = self
             .locked
             .as_ref()
             .is_some_and(|locked| locked.hash() == message.digest);
         if (locked || self.prepared_votes() >= self.config.quorum) && self.phase < Phase::Prepared {
-            self.locked = Some(block);
+            self.locked = Some(Arc::clone(block));
             self.set_phase(Phase::Prepared);
             self.send_commit();
         }
-        Ok(())
     }
 
     fn handle_commit(&mut self, source: usize, message: &SignedMessage) -> Result<(), Rejection> {
@@ -352,8 +360,11 @@ impl Core {
         if let Some(seal) = message.committed_seal {
             self.commits.insert(source, seal);
         }
+        if self.config.commits_prepare {
+            self.prepare_if_enough(&block, message);
+        }
         if self.commits.len() >= self.config.quorum && self.phase < Phase::Committed {
-            // A node may come here without having been prepared; then it never sends its own commit.
+            // A node may come here without having been prepared, where commits prepare nothing; then it never sends its own.
             self.locked = Some(Arc::clone(&block));
             self.set_phase(Phase::Committed);
             self.actions.push_back(Action::Commit(Committed {
