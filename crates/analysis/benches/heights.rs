@@ -13,9 +13,10 @@ use network::Network;
 const BETWEEN: u64 = 50;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let measured = arguments.clone().any(|argument| argument == "--bench");
-    let heights = arguments
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let measured = arguments.iter().any(|argument| argument == "--bench");
+    let heights: u64 = arguments
+        .iter()
         .find_map(|argument| argument.parse().ok())
         // As a test it only shows that it runs.
         .unwrap_or(if measured { 40_000 } else { 200 });

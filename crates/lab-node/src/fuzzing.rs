@@ -13,7 +13,6 @@ use bftap_decrypt::hello::Hello;
 use bftap_decrypt::status::Status;
 use bftap_model::Direction;
 use bftap_simnet::client::Client;
-use bftap_simnet::consensus::Dialect;
 use bftap_simnet::devp2p::{CONSENSUS, DISCONNECT, HELLO};
 use bftap_simnet::key::NodeKey;
 use bftap_simnet::prng::Prng;
@@ -251,7 +250,7 @@ mod tests {
     use bftap_ibft_decode::istanbul::committed_seal_hash;
     use bftap_ibft_decode::{Kind, View};
     use bftap_model::Hash256;
-    use bftap_simnet::consensus::{BlockPlan, Proposal, SignedMessage};
+    use bftap_simnet::consensus::{BlockPlan, Dialect, Proposal, SignedMessage};
     use bftap_simnet::devp2p::{self, ChainCodes};
 
     use super::*;

@@ -145,5 +145,5 @@ pub(crate) struct LiveArgs {
         requires = "admin_socket",
         help_heading = "Switch"
     )]
-    pub(crate) guard_store_age: bftap_model::Nanos,
+    pub(crate) guard_store_age: Nanos,
 }
