@@ -1,5 +1,6 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+mod evidence;
 #[cfg(target_os = "linux")]
 mod guard;
 mod keys;
@@ -22,6 +23,9 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceCommand, EvidenceKeygenArgs, EvidenceMakeArgs, EvidenceVerifyArgs,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use guard::{
     GuardBlockArgs, GuardCommand, GuardListArgs, GuardQuorumArgs, GuardSwitchArgs, GuardUnblockArgs,
@@ -59,6 +63,7 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
+    Evidence(Box<EvidenceArgs>),
     /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -316,8 +321,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "analyze", "messages", "decode", "keys", "guard", "live", "lab", "lab-node", "simulate",
-                "store"
+                "analyze", "messages", "decode", "evidence", "keys", "guard", "live", "lab", "lab-node",
+                "simulate", "store"
             ]
         );
     }
@@ -382,6 +387,13 @@ mod tests {
             "bftap analyze a.pcap --dialect raft",
             "bftap analyze a.pcap --attach-search far",
             "bftap analyze a.pcap --attach-budget -1",
+            "bftap evidence 3",
+            "bftap evidence -o d",
+            "bftap evidence three -o d",
+            "bftap evidence --sign-key k",
+            "bftap evidence verify",
+            "bftap evidence verify d --public-key 02",
+            "bftap evidence keygen",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
             "bftap keys init",

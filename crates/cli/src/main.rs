@@ -66,6 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Analyze(args) => cmd::analyze::run(&args),
         Command::Messages(args) => cmd::messages::run(&args),
         Command::Decode(args) => cmd::decode::run(&args),
+        Command::Evidence(args) => cmd::evidence::run(&args),
         Command::Keys(KeysCommand::Init(args)) => cmd::keys_init::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
         #[cfg(target_os = "linux")]

@@ -72,7 +72,9 @@ pub enum BuildError {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(bundle: Bundle<'_>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Finding>), BuildError> {
-    let Bundle { chosen, collector, .. } = bundle;
+    let Bundle {
+        chosen, collector, ..
+    } = bundle;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let accused: BTreeSet<Hash256> = chosen.accused.iter().copied().collect();
     let mut messages = Vec::new();
@@ -126,7 +128,9 @@ pub fn build(bundle: Bundle<'_>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Findi
             .iter()
             .filter_map(|seal| names.get(seal).cloned())
             .collect();
-        let index = headers.iter().position(|header| header.header.hash == anchor.block);
+        let index = headers
+            .iter()
+            .position(|header| header.header.hash == anchor.block);
         let index = index.unwrap_or(usize::MAX);
         let anchor = Anchor::count(&headers, index, &messages, &seals);
         anchors.push(anchor.map_err(|why| BuildError::Unreadable {
@@ -213,7 +217,10 @@ fn place(bundle: &Bundle<'_>, hash: Hash256, index: usize, sight: &Sight) -> Pla
             name: (bundle.name)(end, address),
         }
     };
-    let packets = bundle.packets.as_ref().and_then(|packets| packets.of.get(&(hash, index)));
+    let packets = bundle
+        .packets
+        .as_ref()
+        .and_then(|packets| packets.of.get(&(hash, index)));
     PlaceEntry {
         time_ns: sight.seen.nanos(),
         from: party(sight.sender(), sight.from),

@@ -115,7 +115,9 @@ fn check(source: &mut dyn Source, key: Option<&PublicKey>, verdict: &mut Verdict
     check_names(manifest, &names)?;
     let expected = sums(manifest, &text);
     if read(source, SUMS, expected.len() as u64)? != expected.as_bytes() {
-        return Err(format!("{SUMS} does not list the files of {MANIFEST} with their hashes"));
+        return Err(format!(
+            "{SUMS} does not list the files of {MANIFEST} with their hashes"
+        ));
     }
     let files = read_files(source, manifest)?;
     let material = material_of(manifest, &files)?;
@@ -203,7 +205,9 @@ fn read_files(source: &mut dyn Source, manifest: &Manifest) -> Result<BTreeMap<S
             let counted = pcapng::packets(&bytes).map_err(|why| told(PACKETS, why))?;
             let said = manifest.packets.as_ref();
             if said.is_none_or(|said| said.file != PACKETS || said.count != counted) {
-                return Err(format!("{PACKETS} holds {counted} packets, {MANIFEST} says otherwise"));
+                return Err(format!(
+                    "{PACKETS} holds {counted} packets, {MANIFEST} says otherwise"
+                ));
             }
         } else if file.name != README {
             kept.insert(file.name.clone(), bytes);
@@ -261,7 +265,9 @@ fn material_of(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result
     }
     let mut anchors = Vec::with_capacity(manifest.anchors.len());
     for entry in &manifest.anchors {
-        let index = headers.iter().position(|header: &Header| header.file == entry.header);
+        let index = headers
+            .iter()
+            .position(|header: &Header| header.file == entry.header);
         let index = index.ok_or_else(|| format!("{MANIFEST}: a sealed block has no header"))?;
         let anchor = Anchor::count(&headers, index, &messages, &entry.seals)
             .map_err(|why| format!("{MANIFEST}: {why}"))?;

@@ -60,9 +60,17 @@ impl Chosen {
         let found = collector.found();
         let mut sights = Vec::new();
         for hash in self.messages() {
-            let kept = if self.accused.contains(&hash) { usize::MAX } else { 1 };
+            let kept = if self.accused.contains(&hash) {
+                usize::MAX
+            } else {
+                1
+            };
             let of = found.get(&hash).into_iter().flat_map(|found| &found.sights);
-            sights.extend(of.enumerate().take(kept).map(|(index, sight)| (hash, index, sight)));
+            sights.extend(
+                of.enumerate()
+                    .take(kept)
+                    .map(|(index, sight)| (hash, index, sight)),
+            );
         }
         sights
     }
@@ -84,10 +92,14 @@ impl Chosen {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
     /// None of the messages is there.
-    #[error("the captures hold none of the messages that the event is about (are the secrets of its sessions there?)")]
+    #[error(
+        "the captures hold none of the messages that the event is about (are the secrets of its sessions there?)"
+    )]
     NotFound,
     /// One block only.
-    #[error("the captures hold only messages for one block: the other one that the event is about is missing")]
+    #[error(
+        "the captures hold only messages for one block: the other one that the event is about is missing"
+    )]
     NoConflict,
     /// Several signers would do.
     #[error("the event does not say whose messages are meant, and {signers} signers' would do")]
@@ -318,11 +330,10 @@ fn headers(found: &BTreeMap<Hash256, Found>) -> BTreeMap<Hash256, HeaderSeen<'_>
         let Some(proposal) = &found.message.proposal else {
             continue;
         };
-        let header = found.dialect.open(found.local, &found.bytes).and_then(|envelope| {
-            found
-                .dialect
-                .header_in(found.local, envelope.payload)
-        });
+        let header = found
+            .dialect
+            .open(found.local, &found.bytes)
+            .and_then(|envelope| found.dialect.header_in(found.local, envelope.payload));
         if let Ok(Some(bytes)) = header {
             headers.entry(proposal.hash).or_insert_with(|| HeaderSeen {
                 dialect: found.dialect,
@@ -360,7 +371,9 @@ fn anchors(
     };
     let mut anchors = Vec::new();
     let mut is_enough = false;
-    let own = headers.get(&parent).filter(|header| header.number.checked_add(1) == Some(claim.sequence));
+    let own = headers
+        .get(&parent)
+        .filter(|header| header.number.checked_add(1) == Some(claim.sequence));
     if let Some(header) = own {
         let sealed = seals(&parent, header);
         is_enough = sealed.len() >= needed_of(header.validators.len())

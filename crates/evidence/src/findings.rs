@@ -167,7 +167,10 @@ impl<'m> View<'m> {
             anchor.is_sealed() && is_of_chain(material, anchor, parent)
         });
         Self {
-            signers: accused.iter().filter_map(|message| message.message.signer).collect(),
+            signers: accused
+                .iter()
+                .filter_map(|message| message.message.signer)
+                .collect(),
             sealed: sealed.collect(),
             material,
             accused,
@@ -263,9 +266,11 @@ impl<'m> View<'m> {
             .map(|message| (message.message.view.round, message.message.digest))
             .collect();
         // A later round's commit for another block than that of an earlier one.
-        let proven = rounds
-            .iter()
-            .any(|(round, digest)| rounds.iter().any(|(later, other)| later > round && other != digest));
+        let proven = rounds.iter().any(|(round, digest)| {
+            rounds
+                .iter()
+                .any(|(later, other)| later > round && other != digest)
+        });
         let text = if proven {
             "a commit of a later round is for another block than one of an earlier round"
         } else {
@@ -345,7 +350,9 @@ impl<'m> View<'m> {
         }
         let why = match self.material.anchors.first() {
             _ if self.parent.is_err() => "it is not known which chain that would be".to_owned(),
-            None => "no proposal of the block before was found, nor a sealed one of the same height".to_owned(),
+            None => {
+                "no proposal of the block before was found, nor a sealed one of the same height".to_owned()
+            }
             Some(anchor) => format!(
                 "of the {} validators that block {} lists, {} sealed it, {} are needed",
                 anchor.validators.len(),
@@ -359,7 +366,9 @@ impl<'m> View<'m> {
     }
 
     fn listed(&self, address: &Address) -> bool {
-        self.sealed.iter().any(|anchor| anchor.validators.contains(address))
+        self.sealed
+            .iter()
+            .any(|anchor| anchor.validators.contains(address))
     }
 
     fn signer_is_validator(&self) -> Answer {
@@ -387,12 +396,17 @@ impl<'m> View<'m> {
     }
 
     fn claimed_is_validator(&self) -> Answer {
-        let claimed: BTreeSet<Address> =
-            self.accused.iter().filter_map(|message| message.message.claimed).collect();
+        let claimed: BTreeSet<Address> = self
+            .accused
+            .iter()
+            .filter_map(|message| message.message.claimed)
+            .collect();
         let proven = !claimed.is_empty() && claimed.iter().all(|address| self.listed(address));
         let who = list(&claimed);
         let text = if proven {
-            format!("{who}, in whose name the message is: in the list of validators of a sealed block of that chain")
+            format!(
+                "{who}, in whose name the message is: in the list of validators of a sealed block of that chain"
+            )
         } else {
             format!("{who}, in whose name the message is: not shown to be in a list of validators")
         };

@@ -21,15 +21,29 @@ pub fn fuzz_bundle(data: &[u8]) {
     let verdict = verify(&mut files.clone(), None);
     if verdict.outcome() == Outcome::Broken {
         assert!(verdict.findings.is_empty());
-        assert!(verdict.problems.iter().all(|problem| !problem.contains(char::is_control)));
+        assert!(
+            verdict
+                .problems
+                .iter()
+                .all(|problem| !problem.contains(char::is_control))
+        );
         return;
     }
-    assert!(verdict.findings.iter().all(|finding| !finding.text.contains(char::is_control)));
+    assert!(
+        verdict
+            .findings
+            .iter()
+            .all(|finding| !finding.text.contains(char::is_control))
+    );
     // Nothing may be taken away or added.
     for name in files.keys().filter(|name| *name != SIGNATURE) {
         let mut fewer = files.clone();
         fewer.remove(name);
-        assert_eq!(verify(&mut fewer, None).outcome(), Outcome::Broken, "without {name}");
+        assert_eq!(
+            verify(&mut fewer, None).outcome(),
+            Outcome::Broken,
+            "without {name}"
+        );
     }
     files.insert("messages/more".to_owned(), Vec::new());
     assert_eq!(verify(&mut files, None).outcome(), Outcome::Broken);

@@ -364,7 +364,8 @@ mod hex_optional {
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+        text.map(|text| text.parse().map_err(de::Error::custom))
+            .transpose()
     }
 }
 

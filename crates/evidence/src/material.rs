@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bftap_ibft_decode::{BlockHeader, CommitSeal, ConsensusMessage, Dialect, Kind, SignatureCheck, dialect_named};
+use bftap_ibft_decode::{
+    BlockHeader, CommitSeal, ConsensusMessage, Dialect, Kind, SignatureCheck, dialect_named,
+};
 use bftap_model::{Address, Hash256, keccak256};
 
 use crate::manifest::{AnchorEntry, Claim, HeaderEntry, MessageEntry, PlaceEntry};
@@ -154,7 +156,11 @@ impl Anchor {
     ) -> Result<Self, String> {
         let header = headers.get(index).ok_or("there is no such header")?;
         let validators: BTreeSet<Address> = header.header.validators.iter().copied().collect();
-        let own = header.header.committed_seals.iter().filter_map(CommitSeal::signer);
+        let own = header
+            .header
+            .committed_seals
+            .iter()
+            .filter_map(CommitSeal::signer);
         let mut sealed_by: BTreeSet<Address> = own.collect();
         for file in seals {
             let commit = messages.iter().find(|message| message.file == *file);

@@ -18,7 +18,10 @@ pub(crate) fn packets(file: &[u8]) -> Result<u64, String> {
         let broken = || format!("the block at byte {at} is cut or damaged");
         let kind = head(0).ok_or_else(broken)?;
         let total = head(4).ok_or_else(broken)? as usize;
-        if total < 12 || !total.is_multiple_of(4) || total > rest.len() || head(total - 4) != Some(total as u32)
+        if total < 12
+            || !total.is_multiple_of(4)
+            || total > rest.len()
+            || head(total - 4) != Some(total as u32)
         {
             return Err(broken());
         }
@@ -26,7 +29,9 @@ pub(crate) fn packets(file: &[u8]) -> Result<u64, String> {
             SECTION_HEADER if at == 0 && head(8) == Some(BYTE_ORDER) => {}
             INTERFACE_DESCRIPTION if at > 0 => {}
             ENHANCED_PACKET if at > 0 => packets += 1,
-            DECRYPTION_SECRETS => return Err("it holds session secrets, which belong into no bundle".to_owned()),
+            DECRYPTION_SECRETS => {
+                return Err("it holds session secrets, which belong into no bundle".to_owned());
+            }
             _ => return Err(format!("the block at byte {at} is of a kind that no bundle has")),
         }
         rest = &rest[total..];
@@ -60,7 +65,13 @@ mod tests {
             &[&BYTE_ORDER.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat(),
         );
         let packet = block(ENHANCED_PACKET, &[0; 24]);
-        let file = [&section[..], &block(INTERFACE_DESCRIPTION, &[0; 8]), &packet, &packet].concat();
+        let file = [
+            &section[..],
+            &block(INTERFACE_DESCRIPTION, &[0; 8]),
+            &packet,
+            &packet,
+        ]
+        .concat();
         assert_eq!(packets(&file), Ok(2));
         assert_eq!(packets(&section), Ok(0));
         assert!(packets(&file[..file.len() - 1]).is_err());

@@ -118,9 +118,10 @@ fn write(
 
 fn claim_in_words(manifest: &Manifest) -> String {
     let claim = &manifest.claim;
-    let who = claim
-        .accused
-        .map_or_else(|| "a validator".to_owned(), |address| format!("the key of {address}"));
+    let who = claim.accused.map_or_else(
+        || "a validator".to_owned(),
+        |address| format!("the key of {address}"),
+    );
     match claim.what {
         ClaimKind::Equivocation => format!(
             "That {who} signed messages for different blocks in one step of the protocol. A validator that follows the protocol and \
@@ -166,11 +167,17 @@ fn limits_of(manifest: &Manifest) -> Vec<String> {
             "that the signer is no validator at all: Klaytn up to v1.6.0 lists in a header only the committee of that block".to_owned(),
         );
     }
-    if manifest.packets.as_ref().is_some_and(|packets| packets.left_out > 0) {
+    if manifest
+        .packets
+        .as_ref()
+        .is_some_and(|packets| packets.left_out > 0)
+    {
         limits.push("packets: some were left out because there was no room".to_owned());
     }
     for hash in &manifest.missing_payloads {
-        limits.push(format!("payload {hash}: the event names it, the captures do not hold it"));
+        limits.push(format!(
+            "payload {hash}: the event names it, the captures do not hold it"
+        ));
     }
     for (name, number) in &manifest.limits {
         limits.push(format!(
@@ -219,6 +226,12 @@ fn shown(text: &str) -> String {
     let escaped = escape_peer_text(text.as_bytes());
     escaped
         .chars()
-        .map(|c| if matches!(c, '`' | '<' | '>' | '|' | '[' | ']' | '*' | '_' | '#') { '?' } else { c })
+        .map(|c| {
+            if matches!(c, '`' | '<' | '>' | '|' | '[' | ']' | '*' | '_' | '#') {
+                '?'
+            } else {
+                c
+            }
+        })
         .collect()
 }

@@ -166,10 +166,7 @@ mod tests {
         let signed = key.sign(manifest);
         assert_eq!(signed, key.sign(manifest));
         assert_eq!(check(signed.as_bytes(), manifest), Ok(key.public_key()));
-        assert_eq!(
-            check(signed.as_bytes(), b"{}"),
-            Err(SignatureProblem::DoesNotFit)
-        );
+        assert_eq!(check(signed.as_bytes(), b"{}"), Err(SignatureProblem::DoesNotFit));
         for at in 0..signed.len() {
             for bit in 0..8 {
                 let mut other = signed.clone().into_bytes();

@@ -60,12 +60,18 @@ fn two_proposals_for_one_view_are_proven_to_be_of_one_key() {
         assert_eq!(verdict.outcome(), Outcome::Proven, "{verdict:?}");
         let manifest = verdict.manifest.as_ref().unwrap();
         assert_eq!(manifest.claim.accused, Some(world.address(1)));
-        assert_eq!(manifest.messages.iter().filter(|message| message.accused).count(), 2);
+        assert_eq!(
+            manifest.messages.iter().filter(|message| message.accused).count(),
+            2
+        );
         assert_eq!(manifest.anchors[0].sealed_by.len(), 4);
         assert_eq!(manifest.anchors[0].needed, 3);
         let readme = String::from_utf8(files["README.md"].clone()).unwrap();
         assert!(readme.contains("The claim is proven"), "{readme}");
-        assert!(readme.contains(&manifest.anchors[0].block.to_string()), "{readme}");
+        assert!(
+            readme.contains(&manifest.anchors[0].block.to_string()),
+            "{readme}"
+        );
         assert_eq!(
             build(&messages, &accusation(ClaimKind::Equivocation, 12)),
             files,
@@ -88,7 +94,10 @@ fn two_votes_for_one_view_are_proven_where_their_chain_is_known() {
             wanted.accused = Some(world.address(2));
             let files = build(&messages, &wanted);
             assert_eq!(outcome(&files), Outcome::Proven, "{dialect:?} {kind}");
-            assert_eq!(files.keys().filter(|name| name.starts_with("headers/")).count(), 3);
+            assert_eq!(
+                files.keys().filter(|name| name.starts_with("headers/")).count(),
+                3
+            );
 
             // Without the proposals of the height, only Klaytn's votes say what they build on.
             messages.drain(5..7);
@@ -140,16 +149,9 @@ fn a_sealed_block_of_the_same_height_will_do() {
         let (world, messages) = equivocation(dialect);
         let blocks: Vec<SignedMessage> = messages[5..].to_vec();
         let mut only = blocks.clone();
-        only.extend((0..4).map(|node| {
-            world.vote(
-                node,
-                Kind::Commit,
-                12,
-                0,
-                blocks[0].digest,
-                messages[0].digest,
-            )
-        }));
+        only.extend(
+            (0..4).map(|node| world.vote(node, Kind::Commit, 12, 0, blocks[0].digest, messages[0].digest)),
+        );
         let mut wanted = accusation(ClaimKind::Equivocation, 12);
         wanted.kind = Some(Kind::Preprepare);
         let verdict = check(&build(&only, &wanted));
@@ -169,7 +171,10 @@ fn an_accused_who_is_no_validator_is_not_proven_to_be_one() {
     }
     let verdict = check(&build(&messages, &accusation(ClaimKind::Equivocation, 12)));
     assert_eq!(verdict.outcome(), Outcome::NotProven);
-    assert!(text_of(&verdict, What::SignerIsValidator).contains("not shown"), "{verdict:?}");
+    assert!(
+        text_of(&verdict, What::SignerIsValidator).contains("not shown"),
+        "{verdict:?}"
+    );
 
     let mut wanted = accusation(ClaimKind::NotValidator, 12);
     wanted.accused = Some(stranger.address(0));
@@ -235,24 +240,60 @@ fn lies_of_the_manifest_are_found_behind_right_hashes() {
     let files = build(&messages, &accusation(ClaimKind::Equivocation, 12));
     type Lie<'a> = (&'static str, Box<dyn Fn(&mut Manifest) + 'a>);
     let lies: Vec<Lie<'_>> = vec![
-        ("accused", Box::new(|manifest| manifest.claim.accused = Some(world.address(2)))),
+        (
+            "accused",
+            Box::new(|manifest| manifest.claim.accused = Some(world.address(2))),
+        ),
         ("sequence", Box::new(|manifest| manifest.claim.sequence = 13)),
         ("round", Box::new(|manifest| manifest.claim.round = Some(1))),
-        ("what", Box::new(|manifest| manifest.claim.what = ClaimKind::Signed)),
-        ("signer", Box::new(|manifest| manifest.messages[0].signer = Some(world.address(2)))),
-        ("digest", Box::new(|manifest| manifest.messages[0].digest = Some(Hash256::ZERO))),
-        ("payload", Box::new(|manifest| manifest.messages[0].payload = Hash256::ZERO)),
+        (
+            "what",
+            Box::new(|manifest| manifest.claim.what = ClaimKind::Signed),
+        ),
+        (
+            "signer",
+            Box::new(|manifest| manifest.messages[0].signer = Some(world.address(2))),
+        ),
+        (
+            "digest",
+            Box::new(|manifest| manifest.messages[0].digest = Some(Hash256::ZERO)),
+        ),
+        (
+            "payload",
+            Box::new(|manifest| manifest.messages[0].payload = Hash256::ZERO),
+        ),
         ("role", Box::new(|manifest| manifest.messages[0].accused = false)),
-        ("dialect", Box::new(|manifest| manifest.messages[0].dialect = "quorum-ibft".into())),
-        ("code", Box::new(|manifest| manifest.messages[0].local_code = 0x12)),
-        ("file", Box::new(|manifest| manifest.messages[0].file = manifest.messages[1].file.clone())),
-        ("validators", Box::new(|manifest| drop(manifest.headers[0].validators.pop()))),
+        (
+            "dialect",
+            Box::new(|manifest| manifest.messages[0].dialect = "quorum-ibft".into()),
+        ),
+        (
+            "code",
+            Box::new(|manifest| manifest.messages[0].local_code = 0x12),
+        ),
+        (
+            "file",
+            Box::new(|manifest| manifest.messages[0].file = manifest.messages[1].file.clone()),
+        ),
+        (
+            "validators",
+            Box::new(|manifest| drop(manifest.headers[0].validators.pop())),
+        ),
         ("needed", Box::new(|manifest| manifest.anchors[0].needed = 1)),
-        ("sealers", Box::new(|manifest| drop(manifest.anchors[0].sealed_by.pop()))),
+        (
+            "sealers",
+            Box::new(|manifest| drop(manifest.anchors[0].sealed_by.pop())),
+        ),
         ("no anchor", Box::new(|manifest| manifest.anchors.clear())),
-        ("findings", Box::new(|manifest| manifest.findings[0].needed = false)),
+        (
+            "findings",
+            Box::new(|manifest| manifest.findings[0].needed = false),
+        ),
         ("no findings", Box::new(|manifest| manifest.findings.clear())),
-        ("outside", Box::new(|manifest| manifest.messages[0].file = "../x".into())),
+        (
+            "outside",
+            Box::new(|manifest| manifest.messages[0].file = "../x".into()),
+        ),
         ("version", Box::new(|manifest| manifest.version = 2)),
     ];
     for (name, lie) in lies {
@@ -317,7 +358,10 @@ fn forged_pairs_are_not_proven() {
         );
         assert_eq!(what_fails(&[honest.clone(), random]), What::SignedByAccused);
         // Two honest messages.
-        assert_eq!(what_fails(&[honest.clone(), vote(1, two, parent)]), What::SameView);
+        assert_eq!(
+            what_fails(&[honest.clone(), vote(1, two, parent)]),
+            What::SameView
+        );
         let commit = world.vote(2, Kind::Commit, 12, 0, two, parent);
         assert_eq!(what_fails(&[honest.clone(), commit]), What::SameView);
         assert_eq!(what_fails(&[honest.clone()]), What::DifferentDigests);
@@ -451,7 +495,10 @@ fn an_event_that_names_nobody_is_only_taken_where_it_is_clear_who_is_meant() {
     };
     assert_eq!(outcome(&build(&messages, &kind)), Outcome::Proven);
     let elsewhere = accusation(ClaimKind::Equivocation, 14);
-    assert_eq!(choose(&collect(&messages), &elsewhere), Err(ChooseError::NotFound));
+    assert_eq!(
+        choose(&collect(&messages), &elsewhere),
+        Err(ChooseError::NotFound)
+    );
 }
 
 #[test]
@@ -465,14 +512,20 @@ fn the_operators_signature_is_asked_for() {
         let verdict = verify(&mut files.clone(), key);
         (verdict.outcome(), verdict.signed)
     };
-    assert_eq!(checked(&signed, Some(&key)), (Outcome::Proven, SignedBy::TheKey(key)));
+    assert_eq!(
+        checked(&signed, Some(&key)),
+        (Outcome::Proven, SignedBy::TheKey(key))
+    );
     assert_eq!(checked(&signed, None), (Outcome::Proven, SignedBy::Someone(key)));
     assert_eq!(
         checked(&signed, Some(&other)),
         (Outcome::Broken, SignedBy::Someone(key))
     );
     let unsigned = build(&messages, &wanted);
-    assert_eq!(checked(&unsigned, Some(&key)), (Outcome::Broken, SignedBy::Nobody));
+    assert_eq!(
+        checked(&unsigned, Some(&key)),
+        (Outcome::Broken, SignedBy::Nobody)
+    );
     // The signature of one bundle does not do for another.
     let mut moved = unsigned;
     mend(&mut moved, |manifest| manifest.event.number = 2);
@@ -508,7 +561,13 @@ fn memory_is_bounded_and_what_is_left_out_is_counted() {
 fn nonsense_is_refused() {
     let (_, messages) = equivocation(Dialect::Klaytn);
     let files = build(&messages, &accusation(ClaimKind::Equivocation, 12));
-    for text in [&b""[..], b"{}", b"[]", b"null", b"{\"format\":\"bftap-evidence\",\"version\":9}"] {
+    for text in [
+        &b""[..],
+        b"{}",
+        b"[]",
+        b"null",
+        b"{\"format\":\"bftap-evidence\",\"version\":9}",
+    ] {
         let mut other = files.clone();
         other.insert(MANIFEST.to_owned(), text.to_vec());
         assert_eq!(outcome(&other), Outcome::Broken);
@@ -519,7 +578,9 @@ fn nonsense_is_refused() {
     assert_eq!(outcome(&other), Outcome::Broken);
     // The same JSON in other words.
     let mut other = files.clone();
-    let text = String::from_utf8(files[MANIFEST].clone()).unwrap().replace("  ", " ");
+    let text = String::from_utf8(files[MANIFEST].clone())
+        .unwrap()
+        .replace("  ", " ");
     other.insert(MANIFEST.to_owned(), text.into_bytes());
     let problems = check(&other).problems;
     assert!(problems[0].contains("not written as bftap"), "{problems:?}");

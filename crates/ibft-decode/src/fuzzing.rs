@@ -114,7 +114,13 @@ fn check_header(dialect: &dyn Dialect, payload: &[u8], message: &ConsensusMessag
         .read_header(header, SignatureCheck::Recover)
         .expect("it decoded");
     assert_eq!(
-        (read.number, read.hash, read.parent, read.proposer, &read.validators),
+        (
+            read.number,
+            read.hash,
+            read.parent,
+            read.proposer,
+            &read.validators
+        ),
         (
             proposal.number,
             proposal.hash,

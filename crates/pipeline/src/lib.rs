@@ -34,5 +34,6 @@ pub use pacing::{Clock, Live, Moment, Pace};
 pub use raw::{RawMessage, RawSink};
 pub use reading::Progress;
 pub use run::{
-    Analysis, Input, LiveSink, PipelineError, analyze, analyze_kept, analyze_live, files, messages, messages_hashed,
+    Analysis, Input, LiveSink, PipelineError, analyze, analyze_kept, analyze_live, files, messages,
+    messages_hashed,
 };

@@ -123,8 +123,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use bftap_ibft_decode::{
-        BlockHeader, ConsensusMessage, DecodeErrorKind, Envelope, Family, Field, Justification, Kind, Resemblance,
-        Validity, View, What,
+        BlockHeader, ConsensusMessage, DecodeErrorKind, Envelope, Family, Field, Justification, Kind,
+        Resemblance, Validity, View, What,
     };
     use bftap_model::{Capability, Hash256};
 

@@ -478,11 +478,10 @@ impl Raw {
         }
         // Where Hello does not tell, it was inferred just now.
         let inferred = meanings.of_code(message.code);
-        let (Meaning::Sub { local, .. }, _) | (_, Meaning::Sub { local, .. }) = (&message.meaning, &inferred)
-        else {
-            return None;
+        let local = match (&message.meaning, &inferred) {
+            (Meaning::Sub { local, .. }, _) | (_, Meaning::Sub { local, .. }) => *local,
+            _ => return None,
         };
-        let local = *local;
         Some(Self {
             bytes: message.payload.to_vec(),
             local,

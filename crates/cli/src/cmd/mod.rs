@@ -2,6 +2,7 @@
 
 pub(crate) mod analyze;
 pub(crate) mod decode;
+pub(crate) mod evidence;
 #[cfg(target_os = "linux")]
 pub(crate) mod guard;
 pub(crate) mod keys;

@@ -212,7 +212,10 @@ pub(crate) fn mend(files: &mut BTreeMap<String, Vec<u8>>, change: impl Fn(&mut M
         .collect();
     sums.push((MANIFEST.to_owned(), sha256(text.as_bytes())));
     sums.sort();
-    let sums: String = sums.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
+    let sums: String = sums
+        .iter()
+        .map(|(name, hash)| format!("{hash}  {name}\n"))
+        .collect();
     files.insert(SUMS.to_owned(), sums.into_bytes());
     files.insert(MANIFEST.to_owned(), text.into_bytes());
 }
