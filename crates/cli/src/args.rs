@@ -1,6 +1,7 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
 #[cfg(target_os = "linux")]
+mod fault;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
