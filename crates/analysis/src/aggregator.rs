@@ -18,11 +18,13 @@ use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
-use crate::minutes::Minutes;
+use crate::minutes::{LinkSum, Minutes, minute_of};
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
-use crate::summing::run_facts;
+use crate::rules::{EventList, MinuteBook, RunView, is_stale, of_run};
+use crate::score;
+use crate::summing::{run_facts, sort_events};
 use crate::tally::{Summed as _, Tallies, Tally};
 use crate::who::Who;
 
@@ -71,6 +73,12 @@ pub struct Aggregator {
     pub(crate) minutes: Minutes,
     pub(crate) losses: Losses,
     pub(crate) events: Vec<EventFact>,
+    /// How many of `events` each rule has.
+    pub(crate) events_of: BTreeMap<&'static str, usize>,
+    /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
+    pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
+    /// The highest heights that both ends of each open session have sent messages of, by direction.
+    tops: HashMap<SessionKey, [u64; 2]>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -98,6 +106,9 @@ impl Aggregator {
             minutes: Minutes::new(options.open_links),
             losses: Losses::default(),
             events: Vec::new(),
+            events_of: BTreeMap::new(),
+            undecodable: BTreeMap::new(),
+            tops: HashMap::new(),
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
@@ -121,6 +132,7 @@ impl Aggregator {
             }
             Observation::End(key, end) => {
                 self.live.remove(&key);
+                self.tops.remove(&key);
                 self.recent = None;
                 if self.ended.len() < self.options.listed_sessions {
                     let session = self.session(&end.info);
@@ -133,15 +145,32 @@ impl Aggregator {
                     self.limit("listed_sessions");
                 }
             }
-            Observation::Event(event) => {
-                if self.events.len() < self.options.listed_events {
-                    self.events.push(*event);
-                } else {
-                    self.limit("listed_events");
-                }
-            }
+            Observation::Event(event) => self.event(*event),
         }
         Ok(())
+    }
+
+    /// Takes an event of a session. One rule cannot take all the room that there is.
+    pub(crate) fn event(&mut self, event: EventFact) {
+        if event.rule == "undecodable"
+            && event.numbers.get("hellos").is_some_and(|hellos| *hellos > 1)
+            && let Some(ip) = event.ip
+        {
+            let key = (self.who.party(ip, event.node_id), minute_of(event.time_ns));
+            if self.undecodable.len() < MOST_UNDECODABLE || self.undecodable.contains_key(&key) {
+                *self.undecodable.entry(key).or_default() += 1;
+            } else {
+                self.limit("undecodable_minutes");
+            }
+        }
+        let of_rule = self.events_of.entry(event.rule).or_default();
+        let share = self.options.rules.listed.max(1);
+        if self.events.len() < self.options.listed_events && *of_rule < share {
+            *of_rule += 1;
+            self.events.push(event);
+        } else {
+            self.limit("listed_events");
+        }
     }
 
     /// This run does not go on where the one before it ended: payloads that came before it are no concern of it.
@@ -186,7 +215,12 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        self.minutes.add(occurrence.seen, link, bytes)
+        let tops = self.tops.entry(occurrence.session).or_default();
+        let stale = is_stale(message.view.sequence, *tops, &self.options.rules);
+        let top = &mut tops[occurrence.direction.index()];
+        *top = (*top).max(message.view.sequence);
+        self.minutes
+            .add(occurrence.seen, link, LinkSum::one(bytes, stale))
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -234,15 +268,33 @@ impl Aggregator {
         )?;
         update.number = self.updates;
         let nodes = knowledge.nodes(&self.who, &sessions);
-        let mut events = self.events.clone();
-        let room = self.options.listed_events.saturating_sub(events.len());
-        let (found, more) = provisional.events(room)?;
-        events.extend(found);
-        if more > 0 {
-            *limits.entry("listed_events".to_owned()).or_default() += more;
+        let states = provisional.last_states()?;
+        let mut run_events = Vec::new();
+        let run = RunView {
+            knowledge: &knowledge,
+            options: &self.options.rules,
+            sessions: &sessions,
+            tallies: provisional.tallies(),
+            states: &states,
+            minutes: provisional.minutes(),
+            undecodable: &self.undecodable,
+        };
+        of_run(&run, &mut run_events);
+        let found = provisional.events(&self.options)?;
+        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        if found.more + over > 0 {
+            *limits.entry("listed_events".to_owned()).or_default() += found.more + over;
         }
+        let scores = score::scores(
+            &knowledge,
+            &nodes,
+            provisional.tallies(),
+            &events,
+            &self.options.score,
+        );
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
     }
@@ -292,6 +344,8 @@ impl Aggregator {
         let known = Arc::clone(&self.options.known_payloads);
         let mut tallies = Tallies::new();
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
+        let mut states: BTreeMap<ChainName, ChainState> = BTreeMap::new();
+        let mut found = EventList::new(&self.options);
         for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
             for part in parts {
@@ -303,6 +357,9 @@ impl Aggregator {
                 }
             }
             if judged.as_ref().is_none_or(|(context, _)| context.name != name) {
+                if let Some((context, state)) = judged.take() {
+                    states.insert(context.name, state);
+                }
                 judged = Some(knowledge.chain(&name, &self.options, &known));
             }
             let (context, state) = judged.as_mut().expect("set above");
@@ -314,37 +371,75 @@ impl Aggregator {
                 tallies.entry(name).or_default(),
                 keep.as_deref_mut(),
             );
-            for event in &facts.events {
-                if self.events.len() < self.options.listed_events {
-                    self.events.push(event.clone());
-                } else {
-                    *self.limits.entry("listed_events".to_owned()).or_default() += 1;
-                }
-            }
+            found.add(facts.events.iter().cloned());
             if let Some(keep) = &mut keep {
                 keep.keep_near_limits();
             }
             sink.height(&facts).map_err(FinishError::Sink)?;
         }
 
+        if let Some((context, state)) = judged.take() {
+            states.insert(context.name, state);
+        }
+        let mut minutes = MinuteBook::default();
         while let Some((start, minute)) = self.minutes.pop_first()? {
+            minutes.note(start, &minute, &knowledge, &self.options.rules);
             let rows = knowledge.link_rows(start, &minute);
             sink.minute(&rows).map_err(FinishError::Sink)?;
         }
 
         let nodes = knowledge.nodes(&self.who, &sessions);
+        let mut run_events = Vec::new();
+        let run = RunView {
+            knowledge: &knowledge,
+            options: &self.options.rules,
+            sessions: &sessions,
+            tallies: &tallies,
+            states: &states,
+            minutes: &minutes,
+            undecodable: &self.undecodable,
+        };
+        of_run(&run, &mut run_events);
+        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        if found.more + over > 0 {
+            *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
+        }
+        let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
         let mut facts = run_facts(
             sessions,
-            self.events,
+            events,
             &self.limits,
             read,
             totals,
             &knowledge.names,
         );
         complete(&mut facts, nodes, &tallies, candidates);
+        facts.scores = scores;
         Ok(facts)
     }
+
+    /// All events in the order of time, as many as are to be listed, with names; and how many more there are.
+    fn listed(&self, events: [&Vec<EventFact>; 3], knowledge: &Knowledge) -> (Vec<EventFact>, u64) {
+        let mut events: Vec<EventFact> = events.into_iter().flatten().cloned().collect();
+        for event in &mut events {
+            if event.rule == "undecodable"
+                && event.sender.is_none()
+                && let Some(ip) = event.ip
+            {
+                let address = event.address.or_else(|| knowledge.resolved.address_at(ip));
+                event.sender = Some(knowledge.resolved.names.label(ip, address));
+                event.address = address;
+            }
+        }
+        sort_events(&mut events);
+        let mut list = EventList::new(&self.options);
+        list.add(events);
+        (list.events, list.more)
+    }
 }
+
+/// Frames that do not decode are counted for so many senders and minutes.
+const MOST_UNDECODABLE: usize = 65_536;
 
 /// Adds to the lists what heights and nodes tell.
 pub(crate) fn complete(facts: &mut RunFacts, nodes: Vec<NodeFact>, tallies: &Tallies, candidates: u64) {

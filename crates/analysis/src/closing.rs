@@ -1,5 +1,6 @@
 //! A height becomes rows: counts per receiver, deliveries per sender and signer.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
@@ -13,6 +14,7 @@ use crate::known::{KnownCopies, KnownPayloads};
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
 use crate::round;
+use crate::rules::{self, HeightView, RuleOptions, RuleState, Whereabouts};
 use crate::tally::Tally;
 use crate::who::Resolved;
 
@@ -36,6 +38,22 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) deliveries: bool,
     /// What came before this run.
     pub(crate) known: &'a KnownPayloads,
+    /// When rules speak.
+    pub(crate) rules: &'a RuleOptions,
+    /// The nodes behind keys.
+    pub(crate) places: &'a Whereabouts,
+    /// All sessions of the chain told that they are on it; none was put there because nothing speaks against it.
+    pub(crate) told: bool,
+    /// Everybody whom a header of the chain names.
+    pub(crate) listed: &'a BTreeSet<Address>,
+}
+
+impl ChainContext<'_> {
+    /// The place of a party, to sort by: numbers of parties depend on who was seen first.
+    pub(crate) fn rank(&self, party: u32) -> (u32, Option<Address>) {
+        let party = party as usize;
+        (self.ips.of_party[party], self.who.parties[party].address)
+    }
 }
 
 /// What one height leaves to the next one of its chain.
@@ -46,10 +64,12 @@ pub(crate) struct ChainState {
     pub(crate) last_block: Option<(u64, Address)>,
     /// Sequence of the last block, and when it was committed at the median tapped node.
     pub(crate) last_commit: Option<(u64, CaptureTime)>,
+    /// What rules remember.
+    pub(crate) rules: RuleState,
 }
 
 crate::kept! {
-    ChainState { validators, last_block, last_commit }
+    ChainState { validators, last_block, last_commit, rules }
 }
 
 /// IP addresses of parties as small numbers that sort like the addresses.
@@ -224,19 +244,34 @@ pub(crate) fn close(
         sum.echoes += count.echoes;
     }
 
+    let last_author = state
+        .last_block
+        .filter(|&(last, _)| sequence.checked_sub(1) == Some(last))
+        .map(|(_, author)| author);
+    let before_it = state.validators.clone();
     let rounds = round::judge(height, sequence, &counts, (from, to), chain, state, tally);
     let deliveries = if chain.deliveries {
         deliveries(height, sequence, chain)
     } else {
         Vec::new()
     };
+    let mut events = Vec::new();
+    if state.validators != before_it {
+        rules::replaced(&mut state.rules, &before_it, &state.validators);
+    }
+    let validators = match chain.fixed_validators {
+        Some(fixed) => fixed.to_vec(),
+        None => state.validators.clone(),
+    };
+    let view = HeightView::new(height, sequence, chain, &validators, &rounds, last_author);
+    rules::of_height(&view, state, tally, &mut events);
     HeightFacts {
         counts,
         deliveries,
         rounds,
         node_rounds: Vec::new(),
         votes: Vec::new(),
-        events: Vec::new(),
+        events,
     }
 }
 

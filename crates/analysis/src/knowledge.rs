@@ -17,6 +17,7 @@ use crate::minutes::{LinkKey, LinkSum};
 use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
 use crate::quorum::QuorumRule;
+use crate::rules::Whereabouts;
 use crate::who::{Resolved, Who};
 
 /// See the module's documentation.
@@ -28,7 +29,9 @@ pub(crate) struct Knowledge {
     ips: IpRanks,
     chains: BTreeMap<ChainName, ChainBook>,
     coverage: CoverageMap,
-    losses: Losses,
+    pub(crate) losses: Losses,
+    /// The nodes behind keys.
+    pub(crate) places: Whereabouts,
 }
 
 impl Knowledge {
@@ -47,6 +50,18 @@ impl Knowledge {
         losses.settle();
         let resolved = who.resolve();
         let names = slots.names();
+        let ids = who.nodes().iter().map(|node| node.id);
+        let mut places = Whereabouts::new(&resolved, ids.chain(who.named_ids()));
+        for (end, session) in sessions {
+            places.lasted(&names[session.slot as usize], end.span.1);
+            for at in [0, 1] {
+                let party = &resolved.parties[session.parties[at] as usize];
+                if let Some(address) = party.address {
+                    places.session(address, end.span, end.spoken[at].last);
+                }
+            }
+        }
+        places.settle();
         let mut knowledge = Self {
             ips: IpRanks::new(&resolved),
             chains: chain_books(slots, &names, sessions, who),
@@ -54,6 +69,7 @@ impl Knowledge {
             resolved,
             coverage: CoverageMap::default(),
             losses,
+            places,
         };
         knowledge.coverage = knowledge.coverage(options, sessions, read);
         knowledge
@@ -91,6 +107,10 @@ impl Knowledge {
             all_validators_covered: !validators.is_empty() && validators.iter().all(covered),
             deliveries: options.deliveries,
             known,
+            rules: &options.rules,
+            places: &self.places,
+            told: book.told && **name != *"unknown",
+            listed: &book.book.validators,
         };
         let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
         let state = ChainState {
@@ -98,6 +118,16 @@ impl Knowledge {
             ..ChainState::default()
         };
         (context, state)
+    }
+
+    /// Rank of a party's IP address.
+    pub(crate) fn rank_of(&self, party: u32) -> u32 {
+        self.ips.of_party[party as usize]
+    }
+
+    /// A receiver in text, by the rank of its IP address.
+    pub(crate) fn receiver_at(&self, rank: u32) -> &Label {
+        &self.ips.labels[rank as usize]
     }
 
     /// The row of a link, but for its sums.
@@ -122,6 +152,7 @@ impl Knowledge {
             let row = sums.entry(self.link_row(key)).or_default();
             row.messages += sum.messages;
             row.bytes += sum.bytes;
+            row.stale += sum.stale;
         }
         let fact = |(row, sum): (LinkRow<'_>, LinkSum)| LinkCountFact {
             chain: row.chain.clone(),
@@ -268,7 +299,9 @@ fn chain_books(
 ) -> BTreeMap<ChainName, ChainBook> {
     let mut chains: BTreeMap<ChainName, ChainBook> = BTreeMap::new();
     for (slot, book) in slots.books.iter().enumerate() {
-        chains.entry(names[slot].clone()).or_default().book.merge(book);
+        let chain = chains.entry(names[slot].clone()).or_default();
+        chain.book.merge(book);
+        chain.told &= slots.is_told(slot) || book.dialects.is_empty();
     }
     // One vote a node: the rule that most nodes of the chain follow.
     let mut clients: BTreeMap<(ChainName, u32), &str> = BTreeMap::new();
@@ -306,6 +339,8 @@ fn chain_books(
 struct ChainBook {
     book: SlotBook,
     rule: QuorumRule,
+    /// Nothing was put here but what sessions with a Status carried.
+    told: bool,
 }
 
 impl Default for ChainBook {
@@ -313,6 +348,7 @@ impl Default for ChainBook {
         Self {
             book: SlotBook::default(),
             rule: QuorumRule::ISTANBUL,
+            told: true,
         }
     }
 }

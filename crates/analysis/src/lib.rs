@@ -22,6 +22,8 @@ mod provisional;
 pub mod quorum;
 pub mod record;
 mod round;
+mod rules;
+mod score;
 mod spill;
 mod summing;
 mod tally;
@@ -31,9 +33,11 @@ pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, Spoken, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
+pub use rules::{MOST_FUTURE_HEIGHTS, RuleOptions};
+pub use score::ScoreOptions;
 pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
 pub use who::{KnownNode, Names};

@@ -9,6 +9,8 @@ use bftap_model::Address;
 use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
+use crate::rules::RuleOptions;
+use crate::score::ScoreOptions;
 use crate::who::KnownNode;
 
 /// Settings of one analysis.
@@ -38,6 +40,10 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// When rules speak.
+    pub rules: RuleOptions,
+    /// What scores are made of.
+    pub score: ScoreOptions,
     /// Payloads that came before this run: their copies are no first ones.
     pub known_payloads: Arc<KnownPayloads>,
 }
@@ -57,6 +63,8 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            rules: RuleOptions::default(),
+            score: ScoreOptions::default(),
             known_payloads: Arc::default(),
         }
     }

@@ -25,6 +25,7 @@ use crate::minutes::{LinkKey, Minutes, minute_of};
 use crate::observation::{SessionEnd, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::record::{RecordReader, RecordWriter};
+use crate::rules::{EventList, MinuteBook};
 use crate::spill::{Place, Spill};
 use crate::tally::{Summed as _, Tallies, Tally};
 use crate::who::Names;
@@ -115,6 +116,9 @@ pub(crate) struct Provisional {
     former: BTreeMap<u32, BTreeSet<ChainName>>,
     /// Heights to be judged whose rows are there already, from an earlier life.
     quiet: HashSet<HeightKey>,
+    /// Minutes whose rows are there already, from an earlier life; rules have not seen them in this one.
+    stored_minutes: BTreeSet<i64>,
+    minutes: MinuteBook,
 }
 
 /// Texts that are keys of rows.
@@ -173,7 +177,9 @@ impl Provisional {
 
     /// The same for a link.
     pub(crate) fn recall_link(&mut self, minute: i64, link: LinkKey, stored: bool) {
-        if !stored {
+        if stored {
+            self.stored_minutes.insert(minute);
+        } else {
             self.links.entry(minute).or_default().insert(link);
         }
         mark(&mut self.parties, link.receiver);
@@ -286,9 +292,17 @@ impl Provisional {
             }
             self.judged.insert(at, judged)?;
         }
+        for start in std::mem::take(&mut self.stored_minutes) {
+            if !self.links.contains_key(&start) {
+                let minute = minutes.read(start)?;
+                self.minutes
+                    .note(CaptureTime::from_nanos(start), &minute, knowledge, &options.rules);
+            }
+        }
         for (start, changed) in std::mem::take(&mut self.links) {
             let minute = minutes.read(start)?;
             let time = CaptureTime::from_nanos(start);
+            self.minutes.note(time, &minute, knowledge, &options.rules);
             let mut rows = if self.renamed {
                 knowledge.link_rows(time, &*minute)
             } else {
@@ -319,25 +333,25 @@ impl Provisional {
         &self.tallies
     }
 
-    /// What rules found in the heights judged so far, at most `most`, and how many more there are.
-    pub(crate) fn events(&mut self, most: usize) -> io::Result<(Vec<EventFact>, u64)> {
-        let mut events = Vec::new();
-        let mut more = 0;
+    /// What rules over minutes go by.
+    pub(crate) fn minutes(&self) -> &MinuteBook {
+        &self.minutes
+    }
+
+    /// What the last height of each chain that was judged left.
+    pub(crate) fn last_states(&mut self) -> io::Result<BTreeMap<ChainName, ChainState>> {
+        self.judged.last_states()
+    }
+
+    /// What rules found in the heights judged so far, as much of it as is to be listed.
+    pub(crate) fn events(&mut self, options: &AnalysisOptions) -> io::Result<EventList> {
+        let mut list = EventList::new(options);
         for at in &self.eventful {
-            for event in self
-                .judged
-                .get(at)?
-                .map(|judged| judged.events)
-                .unwrap_or_default()
-            {
-                if events.len() < most {
-                    events.push(event);
-                } else {
-                    more += 1;
-                }
+            if let Some(judged) = self.judged.get(at)? {
+                list.add(judged.events);
             }
         }
-        Ok((events, more))
+        Ok(list)
     }
 
     fn take_back(&mut self, chain: &ChainName, earlier: &Judged) {
@@ -501,6 +515,31 @@ impl JudgedHeights {
         Ok(self.get(&earlier)?.map(|judged| judged.after))
     }
 
+    /// What the last height of each chain leaves.
+    fn last_states(&mut self) -> io::Result<BTreeMap<ChainName, ChainState>> {
+        let mut last: Vec<NamedHeight> = Vec::new();
+        let mut behind = None;
+        // From the end: the chain before the one that was found.
+        loop {
+            let range = match &behind {
+                None => self.places.range::<NamedHeight, _>(..),
+                Some(name) => self.places.range(..(ChainName::clone(name), 0)),
+            };
+            let Some((at, _)) = range.into_iter().next_back() else {
+                break;
+            };
+            behind = Some(at.0.clone());
+            last.push(at.clone());
+        }
+        let mut states = BTreeMap::new();
+        for at in last {
+            if let Some(judged) = self.get(&at)? {
+                states.insert(at.0, judged.after);
+            }
+        }
+        Ok(states)
+    }
+
     fn next(&self, at: &NamedHeight) -> Option<NamedHeight> {
         let behind = (at.0.clone(), at.1.checked_add(1)?);
         let (next, _) = self.places.range(behind..).next()?;
@@ -529,6 +568,7 @@ mod tests {
     use bftap_model::Address;
 
     use super::*;
+    use crate::rules::RuleState;
 
     fn judged(number: u64) -> Judged {
         Judged {
@@ -550,6 +590,7 @@ mod tests {
                 )]
                 .into(),
                 skipped_rounds: number,
+                ..Tally::default()
             },
             events: vec![
                 EventFact::new("restart", CaptureTime::from_nanos(3), "why".to_owned());
@@ -561,6 +602,10 @@ mod tests {
                 last_commit: number
                     .is_multiple_of(3)
                     .then_some((number, CaptureTime::from_nanos(number as i64))),
+                rules: RuleState {
+                    lives: vec![(Address([7; 20]), CaptureTime::from_nanos(number as i64))],
+                    ..RuleState::default()
+                },
             },
         }
     }

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 
 use crate::aggregator::ReadFacts;
 use crate::facts::{CaptureFact, EventFact, SessionState};
-use crate::observation::{ChainId, SessionEnd, SessionInfo, WorkerTotals};
+use crate::observation::{ChainId, SessionEnd, SessionInfo, Spoken, WorkerTotals};
 
 /// Writes fields one behind the other.
 #[derive(Debug, Default)]
@@ -178,8 +178,9 @@ kept! {
     ChainId { network_id, genesis }
     SessionEnd {
         info, state, candidate, attached, opened_by, mac, frames, gaps, lost_bytes, incomplete_bytes, frames_lost, capabilities,
-        inferred, stream_bytes, roles, detail, span, losses, blind,
+        inferred, stream_bytes, roles, spoken, detail, span, losses, blind,
     }
+    Spoken { messages, first, last }
     WorkerTotals { refused, other_flows, consensus_messages, undecodable, limits, codes, searched_bytes }
     EventFact {
         time_ns, rule, severity, signer, sender, chain, sequence, round, kind, node_id, address, ip, numbers, payloads, detail, suspicious,
@@ -498,6 +499,14 @@ mod tests {
             inferred: None,
             stream_bytes: [8, 9],
             roles: [Some("cn"), None],
+            spoken: [
+                Spoken::default(),
+                Spoken {
+                    messages: 3,
+                    first: Some(CaptureTime::from_nanos(4)),
+                    last: Some(CaptureTime::from_nanos(5)),
+                },
+            ],
             detail: Some("why".to_owned()),
             span: (CaptureTime::from_nanos(-1), CaptureTime::MAX),
             losses: vec![(CaptureTime::MIN, CaptureTime::MAX)],

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
+use bftap_model::Address;
 
 use crate::facts::ChainName;
 use crate::provisional::MessageSums;
+use crate::score::{PeerKey, PeerSums};
 
 /// Something that is added up over heights.
 pub(crate) trait Summed: Default + PartialEq {
@@ -71,6 +73,8 @@ macro_rules! summed {
     )*};
 }
 
+pub(crate) use summed;
+
 /// What heights of one chain gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -80,15 +84,19 @@ pub(crate) struct Tally {
     pub(crate) messages: BTreeMap<(IpAddr, Kind), MessageSums>,
     /// Rounds without a row.
     pub(crate) skipped_rounds: u64,
+    /// Messages that came long before their height's turn, by sender (address, IP address) and start of the minute.
+    pub(crate) early: BTreeMap<(Option<Address>, IpAddr, i64), u64>,
+    /// What nodes handed over, for their scores.
+    pub(crate) peers: BTreeMap<PeerKey, PeerSums>,
 }
 
 summed! {
-    Tally { copies, messages, skipped_rounds }
+    Tally { copies, messages, skipped_rounds, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 crate::kept! {
-    Tally { copies, messages, skipped_rounds }
+    Tally { copies, messages, skipped_rounds, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
@@ -117,6 +125,15 @@ mod tests {
             )]
             .into(),
             skipped_rounds: number,
+            early: [((None, [10, 0, 0, 1].into(), 0), number)].into(),
+            peers: [(
+                (Some(Address([1; 20])), None, 0),
+                PeerSums {
+                    firsts: number,
+                    ..PeerSums::default()
+                },
+            )]
+            .into(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod evidence;
 #[cfg(target_os = "linux")]
+mod fault;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]

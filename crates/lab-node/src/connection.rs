@@ -32,6 +32,8 @@ use crate::shared::{PeerIndex, Reservation, Shared, fresh_prng};
 pub(crate) enum Outgoing {
     /// A consensus message.
     Consensus(Arc<SignedMessage>),
+    /// Under the code of consensus messages, and none; not compressed.
+    Junk(Arc<[u8]>),
     /// A message of the capability that carries blocks, by its local code; the payload is not compressed.
     Chain(u64, Arc<[u8]>),
     /// A message of the base protocol.
@@ -522,6 +524,7 @@ async fn write_all(
                     .await?;
                 shared.sent(peer, &message, bytes);
             }
+            Outgoing::Junk(payload) => drop(sink.send(consensus + CONSENSUS, &payload).await?),
             Outgoing::Chain(code, payload) => drop(sink.send(chain + code, &payload).await?),
             Outgoing::Base(code, payload) => drop(sink.send(code, &payload).await?),
             Outgoing::Disconnect(reason) => {

@@ -175,6 +175,8 @@ pub(crate) struct Node {
     /// Who got the other proposal of two.
     pub(crate) second_proposal: NodeSet,
     pub(crate) last_vote: Option<Arc<SignedMessage>>,
+    /// Height and round that it asked for last in a storm of round changes.
+    pub(crate) asked_round: (u64, u64),
     pub(crate) flood_due: f64,
     transactions_due: f64,
     /// Faults that were on at the last look.
@@ -333,6 +335,7 @@ impl Node {
             timers: Vec::new(),
             second_proposal: NodeSet::default(),
             last_vote: None,
+            asked_round: (0, 0),
             flood_due: 0.0,
             transactions_due: 0.0,
         }

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bftap_analysis::facts::EventFact;
-use bftap_analysis::{ChainId, Observation, Occurrence, Payload, SessionInfo, SessionKey, WorkerTotals};
+use bftap_analysis::{
+    ChainId, Observation, Occurrence, Payload, SessionInfo, SessionKey, Spoken, WorkerTotals,
+};
 use bftap_capture::connection::ConnectionSummary;
 use bftap_decrypt::hello::Family as HelloFamily;
 use bftap_decrypt::{
@@ -75,6 +77,8 @@ pub(crate) struct Session {
     pending: VecDeque<Pending>,
     /// When something may be missing.
     breaks: Breaks,
+    /// Consensus messages by [`Direction::index`].
+    spoken: [Spoken; 2],
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -105,6 +109,7 @@ impl Session {
             codes: Vec::new(),
             pending: VecDeque::new(),
             breaks: Breaks::default(),
+            spoken: [Spoken::default(); 2],
             seek: SeekState::default(),
             announced: false,
             returning: None,
@@ -258,6 +263,7 @@ impl Session {
         hold: bool,
         around: &mut Surroundings<'_>,
     ) {
+        self.spoken[frame.direction.index()].note(frame.origin.seen);
         if !around
             .options
             .selection
@@ -395,6 +401,14 @@ impl Session {
             Some(Direction::FromInitiator) | None => (initiator, recipient),
         };
         let mut event = EventFact::new(rule, time, format!("{from} to {to}, {detail}"));
+        if rule == "undecodable" && direction.is_some() {
+            let at = usize::from(direction == Some(Direction::FromRecipient));
+            event.ip = Some(from.ip);
+            event.node_id = info.node_ids[at];
+            event.address = info.node_ids[at].map(|id| id.address());
+            // Whether both Hellos told what the code means, or it is only inferred.
+            event.numbers.insert("hellos", i64::from(self.meanings.hellos));
+        }
         if let Some(chain) = info.chain {
             event.chain = chain.to_string().into();
         }

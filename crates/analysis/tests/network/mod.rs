@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionState};
 use bftap_analysis::{
     Aggregator, AnalysisOptions, ChainId, KnownNode, Observation, Occurrence, Payload, ReadFacts, SessionEnd,
-    SessionInfo, SessionKey, WorkerTotals,
+    SessionInfo, SessionKey, Spoken, WorkerTotals,
 };
 use bftap_ibft_decode::{ConsensusMessage, Justification, Kind, Proposal, Validity, View};
 use bftap_model::{Address, CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId, keccak256};
@@ -302,6 +302,7 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         capabilities: vec!["istanbul/64".to_owned()],
         stream_bytes: [1000, 1000],
         roles: [Some("cn"); 2],
+        spoken: [Spoken::default(); 2],
         detail: None,
         span: (CaptureTime::from_nanos(span.0), CaptureTime::from_nanos(span.1)),
         losses: Vec::new(),

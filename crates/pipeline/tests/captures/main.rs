@@ -1,5 +1,7 @@
 //! Traffic of real nodes, whole and damaged.
 
 mod exact;
+mod faults;
 mod lossy;
+mod rules;
 mod support;
