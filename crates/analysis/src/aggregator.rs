@@ -19,6 +19,7 @@ use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
 use crate::minutes::Minutes;
+use crate::network::NetworkFacts;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
@@ -241,8 +242,10 @@ impl Aggregator {
         if more > 0 {
             *limits.entry("listed_events".to_owned()).or_default() += more;
         }
+        let network = NetworkFacts::new(&knowledge);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        network.tell(&mut update.facts);
         self.provisional = Some(provisional);
         Ok(update)
     }
@@ -333,6 +336,7 @@ impl Aggregator {
         }
 
         let nodes = knowledge.nodes(&self.who, &sessions);
+        let network = NetworkFacts::new(&knowledge);
         let mut facts = run_facts(
             sessions,
             self.events,
@@ -342,6 +346,7 @@ impl Aggregator {
             &knowledge.names,
         );
         complete(&mut facts, nodes, &tallies, candidates);
+        network.tell(&mut facts);
         Ok(facts)
     }
 }

@@ -13,6 +13,7 @@ use crate::closing::{ChainContext, ChainState, IpRanks};
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, Coverage, Label, LinkCountFact, NodeFact, SessionState};
 use crate::known::KnownPayloads;
+use crate::links::Links;
 use crate::minutes::{LinkKey, LinkSum};
 use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
@@ -29,6 +30,7 @@ pub(crate) struct Knowledge {
     chains: BTreeMap<ChainName, ChainBook>,
     coverage: CoverageMap,
     losses: Losses,
+    pub(crate) links: Links,
 }
 
 impl Knowledge {
@@ -54,6 +56,7 @@ impl Knowledge {
             resolved,
             coverage: CoverageMap::default(),
             losses,
+            links: Links::new(sessions.iter().map(|(end, _)| end)),
         };
         knowledge.coverage = knowledge.coverage(options, sessions, read);
         knowledge

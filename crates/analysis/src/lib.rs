@@ -13,7 +13,9 @@ mod height;
 mod heights;
 mod knowledge;
 mod known;
+mod links;
 mod minutes;
+mod network;
 mod observation;
 mod options;
 mod proposer;
@@ -30,7 +32,8 @@ pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, SessionNetwork,
+    WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
