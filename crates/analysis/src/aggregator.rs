@@ -19,6 +19,7 @@ use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
 use crate::minutes::{LinkSum, Minutes, minute_of};
+use crate::network::NetworkFacts;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
@@ -292,8 +293,10 @@ impl Aggregator {
             &events,
             &self.options.score,
         );
+        let network = NetworkFacts::new(&knowledge);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        network.tell(&mut update.facts);
         update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
@@ -405,16 +408,11 @@ impl Aggregator {
             *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
-        let mut facts = run_facts(
-            sessions,
-            events,
-            &self.limits,
-            read,
-            totals,
-            &knowledge.names,
-        );
+        let network = NetworkFacts::new(&knowledge);
+        let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
         complete(&mut facts, nodes, &tallies, candidates);
         facts.scores = scores;
+        network.tell(&mut facts);
         Ok(facts)
     }
 

@@ -13,6 +13,7 @@ use crate::closing::{ChainContext, ChainState, IpRanks};
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, Coverage, Label, LinkCountFact, NodeFact, SessionState};
 use crate::known::KnownPayloads;
+use crate::links::Links;
 use crate::minutes::{LinkKey, LinkSum};
 use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
@@ -32,6 +33,7 @@ pub(crate) struct Knowledge {
     pub(crate) losses: Losses,
     /// The nodes behind keys.
     pub(crate) places: Whereabouts,
+    pub(crate) links: Links,
 }
 
 impl Knowledge {
@@ -70,6 +72,7 @@ impl Knowledge {
             coverage: CoverageMap::default(),
             losses,
             places,
+            links: Links::new(sessions.iter().map(|(end, _)| end)),
         };
         knowledge.coverage = knowledge.coverage(options, sessions, read);
         knowledge

@@ -97,7 +97,7 @@ impl Outgoing {
     fn bytes(&self) -> usize {
         match self {
             Self::Consensus(message) => message.wire.len() + message.compressed.len(),
-            Self::Chain(_, payload) => payload.len(),
+            Self::Junk(payload) | Self::Chain(_, payload) => payload.len(),
             Self::Base(_, payload) => payload.len(),
             Self::Disconnect(_) | Self::Close => 0,
         }

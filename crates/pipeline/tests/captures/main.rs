@@ -3,5 +3,6 @@
 mod exact;
 mod faults;
 mod lossy;
+mod network;
 mod rules;
 mod support;

@@ -236,6 +236,7 @@ mod tests {
             flags: TcpFlags::default(),
             window: 0,
             timestamps: None,
+            got_twice: None,
             cut: 0,
             identity: 0,
             seen: CaptureTime::from_nanos(second * 1_000_000_000),
