@@ -45,7 +45,7 @@ pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
 pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
-pub(crate) use store::{OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
+pub(crate) use store::{DiffArgs, ExportArgs, OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
 
 /// Watches a BFT network from the wire.
 ///
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
     Store(StoreCommand),
+    Export(ExportArgs),
+    Diff(DiffArgs),
 }
 
 /// Read captures, count and judge every consensus message, report, store
@@ -165,6 +167,10 @@ pub(crate) struct ResultArgs {
     /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+
+    /// List in --json also the votes that reached everybody in time, or of which loss may hide what became: most of them
+    #[arg(long, requires = "json", help_heading = "Output")]
+    pub(crate) all_votes: bool,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
     #[arg(long, value_name = "ADDR", help_heading = "Output")]

@@ -6,7 +6,9 @@ mod args;
 mod clock;
 mod cmd;
 mod config;
+mod diff;
 mod exit;
+mod export;
 #[cfg(test)]
 mod golden;
 #[cfg(target_os = "linux")]
@@ -81,6 +83,8 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Keys(KeysCommand::Receive(args)) => cmd::keys_receive::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Store(command) => cmd::store::run(&command),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Diff(args) => cmd::diff::run(&args),
     }
 }
 

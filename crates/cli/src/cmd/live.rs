@@ -60,7 +60,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     interrupt::gently(move || gentle.come()).context("cannot watch for Ctrl-C")?;
 
     let part = Part::of(&args.read);
-    let create = |path| JsonOut::create(path, part.as_ref());
+    let create = |path| JsonOut::create(path, part.as_ref(), args.results.all_votes);
     // The state first: it is one monitor's, and so is what shippers sent.
     let mut new_run = new_run(args, part.as_ref());
     let mut journal = open_journal(args, &new_run.name)?;
