@@ -135,6 +135,8 @@ mod tests {
             span: (CaptureTime::from_nanos(1), CaptureTime::from_nanos(9_000_000_000)),
             losses: vec![(CaptureTime::from_nanos(3), CaptureTime::from_nanos(4))],
             blind: Vec::new(),
+            spoken: Default::default(),
+            network: Default::default(),
         }
     }
 

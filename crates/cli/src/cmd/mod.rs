@@ -2,8 +2,8 @@
 
 pub(crate) mod analyze;
 pub(crate) mod decode;
-pub(crate) mod evidence;
 pub(crate) mod diff;
+pub(crate) mod evidence;
 pub(crate) mod export;
 #[cfg(target_os = "linux")]
 pub(crate) mod guard;
