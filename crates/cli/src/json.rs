@@ -192,13 +192,31 @@ mod tests {
                 "votes",
                 "chain sequence round kind signer digest first_ns first_sender reached of not_reached state",
             ),
-            ("waste", "chain receiver_ip receiver sender kind cause copies bytes"),
-            ("what_if", "chain policy payloads messages bytes not_delivered delay_p50_ns delay_p95_ns"),
+            (
+                "waste",
+                "chain receiver_ip receiver sender kind cause copies bytes",
+            ),
+            (
+                "what_if",
+                "chain policy payloads messages bytes not_delivered delay_p50_ns delay_p95_ns",
+            ),
             ("phases", "chain phase rounds p50_ns p95_ns p99_ns max_ns"),
-            ("participation", "chain validator address rounds commits late partial missing unknown invalid"),
-            ("links", "sender_ip receiver_ip segments retransmissions rtt_samples rtt_mean_ns skew_ns"),
-            ("peers", "node node_id ips client software version offers disconnects_sent"),
-            ("dials", "initiator_ip recipient_ip dials refused useless first_seen_ns last_seen_ns"),
+            (
+                "participation",
+                "chain validator address rounds commits late partial missing unknown invalid",
+            ),
+            (
+                "links",
+                "sender_ip receiver_ip segments retransmissions rtt_samples rtt_mean_ns skew_ns",
+            ),
+            (
+                "peers",
+                "node node_id ips client software version offers disconnects_sent",
+            ),
+            (
+                "dials",
+                "initiator_ip recipient_ip dials refused useless first_seen_ns last_seen_ns",
+            ),
             ("census", "list value count"),
             ("scores", "node address ip score_milli behaviour_milli"),
             (
@@ -307,6 +325,9 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(JsonReport::begin(Full, None, false).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        assert!(
+            JsonReport::begin(Full, None, false)
+                .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        );
     }
 }

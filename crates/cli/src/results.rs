@@ -102,7 +102,10 @@ fn cut_height(mut height: HeightFacts) -> HeightFacts {
         lived.lower_bound = true;
     }
     for vote in &mut height.votes {
-        if matches!(vote.state, VoteState::Missing | VoteState::Partial | VoteState::Late) {
+        if matches!(
+            vote.state,
+            VoteState::Missing | VoteState::Partial | VoteState::Late
+        ) {
             vote.state = VoteState::Unknown;
         }
     }

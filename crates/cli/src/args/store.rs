@@ -80,7 +80,9 @@ pub(crate) struct OriginalViewsArgs {
 /// One file a table, with all of its columns but those in whole seconds, which the database computes (docs/export.md, docs/SCHEMA.md). Files of an
 /// earlier export are replaced when all of the new ones are whole.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: bftap export --store sqlite://bftap.db --run night -o night --format csv --table round,vote")]
+#[command(
+    after_help = "Example: bftap export --store sqlite://bftap.db --run night -o night --format csv --table round,vote"
+)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) which: WhichStore,

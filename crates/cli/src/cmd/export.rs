@@ -133,7 +133,9 @@ async fn one_table(
     let mut rows = 0;
     let mut last: Option<Vec<Cell>> = None;
     loop {
-        let page = store.page(table, RunId(run.run_id), last.as_deref(), PAGE).await?;
+        let page = store
+            .page(table, RunId(run.run_id), last.as_deref(), PAGE)
+            .await?;
         writer.rows(&page)?;
         rows += page.len() as u64;
         match page.into_iter().next_back() {

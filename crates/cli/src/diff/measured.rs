@@ -151,26 +151,80 @@ pub(super) const MEASURES: [Measure; 24] = [
     time("prepared to committed, 95 %", 0.95, Time::ToCommitted),
     time("preprepare delivery, median", 0.5, Time::PreprepareDelivery),
     time("preprepare delivery, 95 %", 0.95, Time::PreprepareDelivery),
-    ratio("round changes a height", Unit::Factor, Sum::HigherRounds, Sum::Heights),
-    ratio("commits seen, of those due", Unit::Share, Sum::CommitsSeen, Sum::CommitsDue),
-    ratio("votes late, of those known", Unit::Share, Sum::VotesLate, Sum::VotesKnown),
+    ratio(
+        "round changes a height",
+        Unit::Factor,
+        Sum::HigherRounds,
+        Sum::Heights,
+    ),
+    ratio(
+        "commits seen, of those due",
+        Unit::Share,
+        Sum::CommitsSeen,
+        Sum::CommitsDue,
+    ),
+    ratio(
+        "votes late, of those known",
+        Unit::Share,
+        Sum::VotesLate,
+        Sum::VotesKnown,
+    ),
     ratio("redundancy factor", Unit::Factor, Sum::Messages, Sum::Useful),
-    ratio("repeats a useful message", Unit::Factor, Sum::Repeats, Sum::Useful),
-    ratio("  of these resent", Unit::Factor, Sum::Resent, Sum::UsefulWithCauses),
-    ratio("  echo to the source", Unit::Factor, Sum::EchoSource, Sum::UsefulWithCauses),
+    ratio(
+        "repeats a useful message",
+        Unit::Factor,
+        Sum::Repeats,
+        Sum::Useful,
+    ),
+    ratio(
+        "  of these resent",
+        Unit::Factor,
+        Sum::Resent,
+        Sum::UsefulWithCauses,
+    ),
+    ratio(
+        "  echo to the source",
+        Unit::Factor,
+        Sum::EchoSource,
+        Sum::UsefulWithCauses,
+    ),
     ratio("  crossing", Unit::Factor, Sum::Crossing, Sum::UsefulWithCauses),
     ratio("  re-gossip", Unit::Factor, Sum::Regossip, Sum::UsefulWithCauses),
     ratio("echoes a useful message", Unit::Factor, Sum::Echoes, Sum::Useful),
     ratio("bytes a useful message", Unit::Bytes, Sum::Bytes, Sum::Useful),
-    ratio("useful messages a height", Unit::Messages, Sum::Useful, Sum::Heights),
-    ratio("preprepares a round", Unit::Messages, Sum::Preprepares, Sum::PreprepareRounds),
-    ratio("prepares a round", Unit::Messages, Sum::Prepares, Sum::PrepareRounds),
+    ratio(
+        "useful messages a height",
+        Unit::Messages,
+        Sum::Useful,
+        Sum::Heights,
+    ),
+    ratio(
+        "preprepares a round",
+        Unit::Messages,
+        Sum::Preprepares,
+        Sum::PreprepareRounds,
+    ),
+    ratio(
+        "prepares a round",
+        Unit::Messages,
+        Sum::Prepares,
+        Sum::PrepareRounds,
+    ),
     ratio("commits a round", Unit::Messages, Sum::Commits, Sum::CommitRounds),
-    ratio("round change messages a round", Unit::Messages, Sum::RoundChanges, Sum::RoundChangeRounds),
+    ratio(
+        "round change messages a round",
+        Unit::Messages,
+        Sum::RoundChanges,
+        Sum::RoundChangeRounds,
+    ),
 ];
 
 /// Reads what is compared of a run.
-pub(crate) async fn measure(store: &mut dyn Store, shown: String, run: &RunRow) -> Result<Measured, StoreError> {
+pub(crate) async fn measure(
+    store: &mut dyn Store,
+    shown: String,
+    run: &RunRow,
+) -> Result<Measured, StoreError> {
     let id = RunId(run.run_id);
     let mut heights = Heights::default();
     let mut sizes: HashMap<i64, u64> = HashMap::new();
@@ -188,7 +242,10 @@ pub(crate) async fn measure(store: &mut dyn Store, shown: String, run: &RunRow) 
             *sizes.entry(validators).or_default() += 1;
         }
         let between = |start: Option<i64>, end: Option<i64>| {
-            start.zip(end).map(|(start, end)| end.saturating_sub(start)).filter(|span| *span >= 0)
+            start
+                .zip(end)
+                .map(|(start, end)| end.saturating_sub(start))
+                .filter(|span| *span >= 0)
         };
         height.time(Time::BlockTime, round.block_time_ns);
         height.time(Time::ToPrepared, between(round.preprepare_ns, round.prepared_ns));
@@ -245,7 +302,11 @@ pub(crate) async fn measure(store: &mut dyn Store, shown: String, run: &RunRow) 
                 .max_by_key(|(validators, rounds)| (*rounds, *validators))
                 .map(|(validators, _)| validators),
             receivers: receivers.into_iter().collect(),
-            full_coverage: details.nodes.iter().filter(|node| node.coverage == "full").count(),
+            full_coverage: details
+                .nodes
+                .iter()
+                .filter(|node| node.coverage == "full")
+                .count(),
             unread_sessions: details
                 .sessions
                 .iter()

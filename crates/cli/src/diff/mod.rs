@@ -6,9 +6,9 @@ mod stats;
 
 use serde::Serialize;
 
+use measured::{MEASURES, Unit};
 pub(crate) use measured::{Measured, measure};
 pub(crate) use show::text;
-use measured::{MEASURES, Unit};
 use stats::{Difference, Sample};
 
 /// Fewer heights than this say nothing of chance.
@@ -127,12 +127,12 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
     let mut reasons = Vec::new();
     let [one, other] = [&a.about, &b.about];
     if one.validators != other.validators {
-        let words = |about: &About| about.validators.map_or("an unknown number".to_owned(), |n| n.to_string());
-        reasons.push(format!(
-            "A has {} of validators, B {}",
-            words(one),
-            words(other)
-        ));
+        let words = |about: &About| {
+            about
+                .validators
+                .map_or("an unknown number".to_owned(), |n| n.to_string())
+        };
+        reasons.push(format!("A has {} of validators, B {}", words(one), words(other)));
     }
     if one.receivers.len() != other.receivers.len() {
         reasons.push(format!(
@@ -163,7 +163,9 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
             reasons.push(format!("{name} is of a part of its captures only"));
         }
         if measured.thinned {
-            reasons.push(format!("{name} was thinned out: only its latest heights are there"));
+            reasons.push(format!(
+                "{name} was thinned out: only its latest heights are there"
+            ));
         }
         if measured.cut {
             reasons.push(format!(
@@ -178,7 +180,9 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
 /// A run's values of a measure, in blocks of consecutive heights.
 fn sample(run: &Measured, measure: &measured::Measure) -> Sample {
     let heights = run.heights.len();
-    let blocks = (heights / 5).clamp(FEWEST_BLOCKS, MOST_BLOCKS).min(heights.max(1));
+    let blocks = (heights / 5)
+        .clamp(FEWEST_BLOCKS, MOST_BLOCKS)
+        .min(heights.max(1));
     // Every block has as many heights as any other, give or take one.
     let block_of = |height: usize| height * blocks / heights.max(1);
     match measure.of {

@@ -80,10 +80,9 @@ pub(crate) fn text(comparison: &Comparison, style: Style) -> String {
             let text = shown(row.unit, value);
             if value > 0.0 { format!("+{text}") } else { text }
         };
-        let interval = row
-            .low
-            .zip(row.high)
-            .map_or_else(String::new, |(low, high)| format!("{} … {}", signed(low), signed(high)));
+        let interval = row.low.zip(row.high).map_or_else(String::new, |(low, high)| {
+            format!("{} … {}", signed(low), signed(high))
+        });
         let name = row.measure;
         table.row([
             name.into(),

@@ -6,7 +6,9 @@ use crate::term::Style;
 fn run(name: &str, seed: u64, heights: i64, prepares: i64, millis: i64) -> Measured {
     let mut random = seed;
     let mut noise = |most: i64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as i64 % most
     };
     let height = |sequence: i64| {
@@ -54,11 +56,19 @@ fn a_change_is_found_and_the_rest_is_not() {
     assert!(comparison.comparable, "{:?}", comparison.reasons);
     let prepares = row(&comparison, "prepares a round");
     assert_eq!(prepares.beyond_chance, Some(true));
-    assert!(prepares.low.unwrap() < -6.0 && -6.0 < prepares.high.unwrap(), "{prepares:?}");
+    assert!(
+        prepares.low.unwrap() < -6.0 && -6.0 < prepares.high.unwrap(),
+        "{prepares:?}"
+    );
     assert_eq!(row(&comparison, "redundancy factor").beyond_chance, Some(true));
     assert_eq!(row(&comparison, "block time, median").beyond_chance, Some(false));
     // What was not measured is not shown.
-    assert!(comparison.measures.iter().all(|row| row.measure != "commits a round"));
+    assert!(
+        comparison
+            .measures
+            .iter()
+            .all(|row| row.measure != "commits a round")
+    );
     crate::golden::check(
         "diff/changed.txt",
         &text(
@@ -81,8 +91,16 @@ fn a_change_is_found_and_the_rest_is_not() {
 fn two_runs_of_the_same_thing_do_not_differ() {
     let mut differing = 0;
     for seed in 0..20 {
-        let comparison = compare(&run("a", seed, 100, 30, 1000), &run("b", seed + 77, 150, 30, 1000));
-        differing += usize::from(comparison.measures.iter().any(|row| row.beyond_chance == Some(true)));
+        let comparison = compare(
+            &run("a", seed, 100, 30, 1000),
+            &run("b", seed + 77, 150, 30, 1000),
+        );
+        differing += usize::from(
+            comparison
+                .measures
+                .iter()
+                .any(|row| row.beyond_chance == Some(true)),
+        );
     }
     assert!(differing <= 3, "{differing}");
 }
@@ -124,5 +142,11 @@ fn few_heights_say_nothing() {
     );
     let nothing = compare(&run("a", 1, 0, 30, 1000), &run("b", 2, 0, 3, 1000));
     assert!(nothing.measures.is_empty());
-    text(&nothing, Style { width: 80, colour: false });
+    text(
+        &nothing,
+        Style {
+            width: 80,
+            colour: false,
+        },
+    );
 }

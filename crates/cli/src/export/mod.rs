@@ -10,7 +10,6 @@ use std::io::{self, BufWriter, Write};
 
 use bftap_store::rows::{Cell, Table};
 
-
 /// What files are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {

@@ -169,7 +169,10 @@ impl Values {
             }
             _ if column.holds.null => false,
             _ => {
-                let text = format!("there is no value in the column {}, which must have one", column.name);
+                let text = format!(
+                    "there is no value in the column {}, which must have one",
+                    column.name
+                );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
         };
@@ -253,7 +256,10 @@ mod tests {
         file.finish().unwrap();
         let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
         let metadata = reader.metadata();
-        assert_eq!((metadata.num_row_groups(), metadata.file_metadata().num_rows()), (2, all));
+        assert_eq!(
+            (metadata.num_row_groups(), metadata.file_metadata().num_rows()),
+            (2, all)
+        );
         let about = metadata.file_metadata().key_value_metadata().unwrap();
         assert_eq!(about[0].value.as_deref(), Some("night 3"));
         let schema = metadata.file_metadata().schema_descr();

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{
-    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DialFact, EventFact, HeightFacts, NodeFact,
-    NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundCause, RoundFact, RunFacts, ScoreFact,
-    SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
+    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DialFact, EventFact, HeightFacts,
+    NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundCause, RoundFact,
+    RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState, WasteCause,
+    WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};

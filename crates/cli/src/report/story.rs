@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use bftap_analysis::facts::{EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause};
+use bftap_analysis::facts::{
+    Coverage, EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause,
+};
 
 use super::capture::{chain_name, clock};
 use super::loss::Share;
@@ -53,11 +55,19 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
             ),
         );
     }
-    let missed: Vec<_> = report.facts.participation.iter().filter(|v| v.missing > 0).collect();
+    let missed: Vec<_> = report
+        .facts
+        .participation
+        .iter()
+        .filter(|v| v.missing > 0)
+        .collect();
     if let Some(worst) = missed.iter().max_by_key(|validator| validator.missing) {
         let others = missed.len() as u64 - 1;
         let also = if others > 0 {
-            format!("; {} missed some, too", counted(others, "other validator", "other validators"))
+            format!(
+                "; {} missed some, too",
+                counted(others, "other validator", "other validators")
+            )
         } else {
             String::new()
         };
@@ -89,9 +99,10 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
             Ink::Warning,
             "! ",
             format!(
-                "{} of {} left for a higher one{causes}",
+                "{} of {} rounds {} left for a higher one{causes}",
                 count(changed),
-                counted(summary.rounds(), "round was", "rounds were")
+                count(summary.rounds()),
+                was(changed)
             ),
         );
     }
@@ -101,7 +112,10 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
         say(
             Ink::Warning,
             "! ",
-            format!("{} neither decided nor left, and nothing is missing that could hide it", counted(open, "round was", "rounds were")),
+            format!(
+                "{} neither decided nor left, and nothing is missing that could hide it",
+                counted(open, "round was", "rounds were")
+            ),
         );
     }
     if healthy && summary.rounds_with(Outcome::Decided) > 0 {
@@ -127,8 +141,17 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
         .filter(|session| !matches!(session.state, SessionState::Decrypted | SessionState::NoHandshake))
         .count() as u64;
     let unknown_rounds = report.summary.rounds_with(Outcome::Unknown);
-    let unknown_votes: u64 = facts.participation.iter().map(|validator| validator.unknown).sum();
-    let full = facts.nodes.iter().filter(|node| node.coverage == bftap_analysis::facts::Coverage::Full).count();
+    let unknown_votes: u64 = facts
+        .participation
+        .iter()
+        .map(|validator| validator.unknown)
+        .sum();
+    let nodes = facts.nodes.len() as u64;
+    let full = facts
+        .nodes
+        .iter()
+        .filter(|node| node.coverage == Coverage::Full)
+        .count() as u64;
     let mut parts = vec![if share.is_whole() && unread == 0 {
         "everything that passed was read".to_owned()
     } else {
@@ -136,9 +159,10 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
     }];
     if !facts.nodes.is_empty() {
         parts.push(format!(
-            "{} of {} seen in full",
-            count(full as u64),
-            counted(facts.nodes.len() as u64, "node was", "nodes were")
+            "{} of {} nodes {} seen in full",
+            count(full),
+            count(nodes),
+            was(full)
         ));
     }
     if unknown_rounds > 0 {
@@ -153,9 +177,17 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
             counted(unknown_votes, "commit was", "commits were")
         ));
     }
-    let sure = share.is_whole() && unread == 0 && unknown_rounds == 0 && unknown_votes == 0;
+    let sure = share.is_whole() && unread == 0 && unknown_rounds == 0 && unknown_votes == 0 && full == nodes;
     let ink = if sure { Ink::Good } else { Ink::Warning };
-    page.paragraph(ink, if sure { "✓ " } else { "? " }, &format!("how sure: {}", parts.join("; ")));
+    page.paragraph(
+        ink,
+        if sure { "✓ " } else { "? " },
+        &format!("how sure: {}", parts.join("; ")),
+    );
+}
+
+const fn was(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
 }
 
 fn times(report: &Report<'_>, page: &mut Page) {
@@ -226,10 +258,26 @@ fn costs(report: &Report<'_>, page: &mut Page) {
         .long_words("");
     for (cause, copies, meaning) in [
         (WasteCause::EchoSigner, total.echoes, "to the node that signed it"),
-        (WasteCause::Resent, total.resent, "by a sender that had handed it over before"),
-        (WasteCause::EchoSource, total.echo_source, "to the node that the sender had it from"),
-        (WasteCause::Crossing, total.crossing, "on its way when the receiver's own copy passed"),
-        (WasteCause::Regossip, total.regossip, "the receiver had it from somebody else"),
+        (
+            WasteCause::Resent,
+            total.resent,
+            "by a sender that had handed it over before",
+        ),
+        (
+            WasteCause::EchoSource,
+            total.echo_source,
+            "to the node that the sender had it from",
+        ),
+        (
+            WasteCause::Crossing,
+            total.crossing,
+            "on its way when the receiver's own copy passed",
+        ),
+        (
+            WasteCause::Regossip,
+            total.regossip,
+            "the receiver had it from somebody else",
+        ),
     ] {
         if copies > 0 {
             table.row([
@@ -237,7 +285,10 @@ fn costs(report: &Report<'_>, page: &mut Page) {
                 copies.into(),
                 Cell::from(bar(copies as f64, waste as f64, 16)).ink(Ink::Bar),
                 percent(copies).into(),
-                of_cause.get(&cause).map_or_else(String::new, |sum| bytes(*sum)).into(),
+                of_cause
+                    .get(&cause)
+                    .map_or_else(String::new, |sum| bytes(*sum))
+                    .into(),
                 Cell::from(meaning).ink(Ink::Faint),
             ]);
         }
@@ -297,7 +348,12 @@ fn what_if(report: &Report<'_>, page: &mut Page) {
 }
 
 fn who(report: &Report<'_>, page: &mut Page) {
-    let mut lists = vec![of_events(report), of_validators(report), of_scores(report), of_links(report)];
+    let mut lists = vec![
+        of_events(report),
+        of_validators(report),
+        of_scores(report),
+        of_links(report),
+    ];
     lists.retain(|(table, _)| table.is_some());
     if lists.is_empty() {
         return;
@@ -308,7 +364,11 @@ fn who(report: &Report<'_>, page: &mut Page) {
             page.table(&table);
         }
         if left_out > 0 {
-            page.paragraph(Ink::Faint, "", &format!("and {} more; --json has all", count(left_out as u64)));
+            page.paragraph(
+                Ink::Faint,
+                "",
+                &format!("and {} more; --json has all", count(left_out as u64)),
+            );
         }
     }
 }
@@ -365,7 +425,11 @@ fn of_events(report: &Report<'_>) -> Shown {
         table.row([
             (*rule).into(),
             node.as_str().into(),
-            Cell::from(severity).ink(if severity == "critical" { Ink::Bad } else { Ink::Warning }),
+            Cell::from(severity).ink(if severity == "critical" {
+                Ink::Bad
+            } else {
+                Ink::Warning
+            }),
             (events.len() as u64).into(),
             clock(first.time_ns).into(),
             first.sequence.map_or_else(String::new, count).into(),
@@ -388,7 +452,11 @@ fn of_validators(report: &Report<'_>) -> Shown {
     let mut found: Vec<&ParticipationFact> = all.iter().filter(stands_out).collect();
     found.sort_by_key(|validator| {
         let gone = validator.proposals_due.saturating_sub(validator.proposals);
-        Reverse((validator.missing + validator.partial + validator.invalid, gone, validator.late))
+        Reverse((
+            validator.missing + validator.partial + validator.invalid,
+            gone,
+            validator.late,
+        ))
     });
     let mut table = Table::new()
         .long_words("validator")
@@ -411,16 +479,27 @@ fn of_validators(report: &Report<'_>) -> Shown {
             bad(validator.partial),
             validator.late.into(),
             bad(validator.invalid),
-            validator.commit_delay_p50_ns.map_or_else(|| "-".to_owned(), duration).into(),
+            validator
+                .commit_delay_p50_ns
+                .map_or_else(|| "-".to_owned(), duration)
+                .into(),
         ]);
     }
     shown(table, found.len())
 }
 
 fn of_scores(report: &Report<'_>) -> Shown {
-    let mut found: Vec<_> = report.facts.scores.iter().filter(|score| score.score_milli < 0).collect();
+    let mut found: Vec<_> = report
+        .facts
+        .scores
+        .iter()
+        .filter(|score| score.score_milli < 0)
+        .collect();
     found.sort_by_key(|score| score.score_milli);
-    let mut table = Table::new().long_words("node").numbers("score").words("mostly for");
+    let mut table = Table::new()
+        .long_words("node")
+        .numbers("score")
+        .words("mostly for");
     for score in found.iter().take(MOST) {
         let parts = [
             ("delivering too little", score.delivery_deficit_milli),

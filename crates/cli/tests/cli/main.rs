@@ -4,6 +4,7 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+mod export;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
