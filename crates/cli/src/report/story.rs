@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use bftap_analysis::facts::{EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause};
+use bftap_analysis::facts::{
+    Coverage, EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause,
+};
 
 use super::capture::{chain_name, clock};
 use super::loss::Share;
@@ -97,9 +99,10 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
             Ink::Warning,
             "! ",
             format!(
-                "{} of {} left for a higher one{causes}",
+                "{} of {} rounds {} left for a higher one{causes}",
                 count(changed),
-                counted(summary.rounds(), "round was", "rounds were")
+                count(summary.rounds()),
+                was(changed)
             ),
         );
     }
@@ -143,11 +146,12 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
         .iter()
         .map(|validator| validator.unknown)
         .sum();
+    let nodes = facts.nodes.len() as u64;
     let full = facts
         .nodes
         .iter()
-        .filter(|node| node.coverage == bftap_analysis::facts::Coverage::Full)
-        .count();
+        .filter(|node| node.coverage == Coverage::Full)
+        .count() as u64;
     let mut parts = vec![if share.is_whole() && unread == 0 {
         "everything that passed was read".to_owned()
     } else {
@@ -155,9 +159,10 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
     }];
     if !facts.nodes.is_empty() {
         parts.push(format!(
-            "{} of {} seen in full",
-            count(full as u64),
-            counted(facts.nodes.len() as u64, "node was", "nodes were")
+            "{} of {} nodes {} seen in full",
+            count(full),
+            count(nodes),
+            was(full)
         ));
     }
     if unknown_rounds > 0 {
@@ -172,13 +177,17 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
             counted(unknown_votes, "commit was", "commits were")
         ));
     }
-    let sure = share.is_whole() && unread == 0 && unknown_rounds == 0 && unknown_votes == 0;
+    let sure = share.is_whole() && unread == 0 && unknown_rounds == 0 && unknown_votes == 0 && full == nodes;
     let ink = if sure { Ink::Good } else { Ink::Warning };
     page.paragraph(
         ink,
         if sure { "✓ " } else { "? " },
         &format!("how sure: {}", parts.join("; ")),
     );
+}
+
+const fn was(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
 }
 
 fn times(report: &Report<'_>, page: &mut Page) {

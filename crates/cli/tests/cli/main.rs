@@ -5,6 +5,7 @@ mod checkpoint;
 mod common;
 mod crash;
 mod evidence;
+mod export;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
