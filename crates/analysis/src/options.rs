@@ -38,6 +38,8 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// Peers to which nodes hand a payload on in the what-if of a fixed degree.
+    pub what_if_degree: u32,
     /// Payloads that came before this run: their copies are no first ones.
     pub known_payloads: Arc<KnownPayloads>,
 }
@@ -57,6 +59,7 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            what_if_degree: 4,
             known_payloads: Arc::default(),
         }
     }

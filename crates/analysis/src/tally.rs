@@ -9,7 +9,11 @@ use std::net::IpAddr;
 use bftap_ibft_decode::Kind;
 
 use crate::facts::ChainName;
+use crate::participation::Participation;
+use crate::phases::Phases;
 use crate::provisional::MessageSums;
+use crate::waste::Waste;
+use crate::what_if::WhatIf;
 
 /// Something that is added up over heights.
 pub(crate) trait Summed: Default + PartialEq {
@@ -71,6 +75,8 @@ macro_rules! summed {
     )*};
 }
 
+pub(crate) use summed;
+
 /// What heights of one chain gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -80,16 +86,29 @@ pub(crate) struct Tally {
     pub(crate) messages: BTreeMap<(IpAddr, Kind), MessageSums>,
     /// Rounds without a row.
     pub(crate) skipped_rounds: u64,
+    /// Copies of no use.
+    pub(crate) waste: Waste,
+    pub(crate) participation: Participation,
+    pub(crate) phases: Phases,
+    pub(crate) what_if: WhatIf,
 }
 
 summed! {
-    Tally { copies, messages, skipped_rounds }
+    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 crate::kept! {
-    Tally { copies, messages, skipped_rounds }
+    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if }
     MessageSums { messages, useful, repeats, echoes }
+}
+
+impl Tally {
+    /// About how many numbers it holds.
+    pub(crate) fn len(&self) -> usize {
+        let steps = 16 * (self.participation.len() + self.phases.len() + self.what_if.len());
+        self.copies.len() + self.messages.len() + self.waste.len() + steps
+    }
 }
 
 /// The sums of each chain.
@@ -117,6 +136,7 @@ mod tests {
             )]
             .into(),
             skipped_rounds: number,
+            ..Tally::default()
         }
     }
 

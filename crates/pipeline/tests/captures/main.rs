@@ -2,4 +2,5 @@
 
 mod exact;
 mod lossy;
+mod story;
 mod support;
