@@ -4,9 +4,13 @@
 mod fuzzing;
 #[path = "aggregator/known.rs"]
 mod known;
+#[path = "aggregator/ledger.rs"]
+mod ledger;
 mod network;
 #[path = "aggregator/restart.rs"]
 mod restart;
+#[path = "aggregator/story.rs"]
+mod story;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

@@ -5,4 +5,5 @@ mod faults;
 mod lossy;
 mod network;
 mod rules;
+mod story;
 mod support;
