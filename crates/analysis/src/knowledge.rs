@@ -53,7 +53,9 @@ impl Knowledge {
         let ids = who.nodes().iter().map(|node| node.id);
         let mut places = Whereabouts::new(&resolved, ids.chain(who.named_ids()));
         for (end, session) in sessions {
-            places.lasted(&names[session.slot as usize], end.span.1);
+            if end.spoken.iter().any(|spoken| spoken.messages > 0) {
+                places.lasted(&names[session.slot as usize], end.span.1);
+            }
             for at in [0, 1] {
                 let party = &resolved.parties[session.parties[at] as usize];
                 if let Some(address) = party.address {

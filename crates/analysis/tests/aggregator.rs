@@ -5,6 +5,8 @@ mod known;
 mod network;
 #[path = "aggregator/restart.rs"]
 mod restart;
+#[path = "aggregator/rules.rs"]
+mod rules;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

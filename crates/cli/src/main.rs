@@ -6,6 +6,7 @@ mod args;
 mod clock;
 mod cmd;
 mod config;
+mod events_out;
 mod exit;
 #[cfg(test)]
 mod golden;

@@ -25,6 +25,8 @@ use crate::who::ResolvedParty;
 pub(crate) struct RunView<'a> {
     pub(crate) knowledge: &'a Knowledge,
     pub(crate) options: &'a RuleOptions,
+    /// No message is left out on the user's wish.
+    pub(crate) whole: bool,
     pub(crate) sessions: &'a [(SessionEnd, SessionParties)],
     pub(crate) tallies: &'a Tallies,
     /// What the last height of each chain left.
@@ -43,7 +45,13 @@ impl<'a> RunView<'a> {
         &self.knowledge.places
     }
 
-    pub(super) fn event(&self, rule: &'static str, chain: &ChainName, time: i64, detail: String) -> EventFact {
+    pub(super) fn event(
+        &self,
+        rule: &'static str,
+        chain: &ChainName,
+        time: i64,
+        detail: String,
+    ) -> EventFact {
         let mut event = EventFact::new(rule, CaptureTime::from_nanos(time), detail);
         event.chain = chain.clone();
         event
@@ -89,7 +97,14 @@ fn lasting(
     let mut event = match trouble.kind {
         SILENT => {
             let (to, open) = trouble.back.map_or((trouble.last, true), |back| (back, false));
-            silent_validator::describe(run.options, event(silent_validator::RULE), &label, trouble, to, open)
+            silent_validator::describe(
+                run.options,
+                event(silent_validator::RULE),
+                &label,
+                trouble,
+                to,
+                open,
+            )
         }
         MISSING => missing_proposer::describe(run.options, event(missing_proposer::RULE), &label, trouble),
         SLOW => {
@@ -107,8 +122,14 @@ fn lasting(
 fn stalled(run: &RunView<'_>, chain: &ChainName, state: &ChainState) -> Option<EventFact> {
     let &(decided, from) = state.rules.decided.last()?;
     let next = decided.checked_add(1)?;
-    let undecided = state.rules.undecided.as_ref().filter(|undecided| undecided.sequence == next);
-    let latest = run.places().latest(chain);
+    let undecided = state
+        .rules
+        .undecided
+        .as_ref()
+        .filter(|undecided| undecided.sequence == next);
+    // Packets may be of a time that the clock was set back from.
+    let set_back = state.rules.latest.is_some_and(|latest| latest > from);
+    let latest = run.places().latest(chain).filter(|_| run.whole && !set_back);
     let stall = Stall {
         from,
         to: undecided.map(|undecided| undecided.last).max(latest)?,

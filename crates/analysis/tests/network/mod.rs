@@ -223,6 +223,7 @@ impl Network {
             seen: CaptureTime::from_nanos(time),
             arrived: None,
             wire_len: 304,
+            stale: false,
         });
     }
 
@@ -265,6 +266,46 @@ impl Network {
         self.clock += 1_000_000_000;
     }
 
+    /// Takes back messages.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Occurrence) -> bool) {
+        self.messages.retain(keep);
+    }
+
+    /// A message in place of one that was made with [`vote`](Self::vote).
+    pub(crate) fn with(payload: &Arc<Payload>, change: impl Fn(&mut ConsensusMessage)) -> Arc<Payload> {
+        let mut changed = Payload::clone(payload);
+        change(&mut changed.message);
+        let text = format!("{:?}", changed.message);
+        changed.hash = keccak256(text.as_bytes());
+        Arc::new(changed)
+    }
+
+    /// Only one node's port was captured.
+    pub(crate) fn tap_only(&mut self, node: u8) {
+        let nodes = self.ids.len() as u8;
+        for a in (0..nodes).filter(|a| *a != node) {
+            for b in (a + 1..nodes).filter(|b| *b != node) {
+                self.hide(a, b);
+            }
+        }
+    }
+
+    /// The two nodes of a session, the initiator first.
+    pub(crate) fn ends_of(&self, session: SessionKey) -> (u8, u8) {
+        let pair = session.connection % 10_000;
+        ((pair / 100) as u8, (pair % 100) as u8)
+    }
+
+    /// Now, by the clock of heights.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, nanos: i64) {
+        self.clock += nanos;
+    }
+
     pub(crate) fn span_of(&self, sequence: u64) -> (i64, i64) {
         self.spans[&sequence]
     }
@@ -277,7 +318,8 @@ impl Network {
             .clone()
             .map(|(key, info)| Observation::Session(key, Box::new(info.clone())));
         let ends = sessions.map(|(key, info)| {
-            let end = session_end(info, SessionState::Decrypted, (0, i64::MAX));
+            let latest = self.messages.iter().map(|message| message.seen.nanos()).max();
+            let end = session_end(info, SessionState::Decrypted, (0, latest.unwrap_or(i64::MAX)));
             Observation::End(key, Box::new(end))
         });
         open.chain(self.messages.iter().cloned().map(Observation::Message))
@@ -302,7 +344,11 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         capabilities: vec!["istanbul/64".to_owned()],
         stream_bytes: [1000, 1000],
         roles: [Some("cn"); 2],
-        spoken: [Spoken::default(); 2],
+        spoken: [Spoken {
+            messages: 3,
+            first: Some(CaptureTime::from_nanos(span.0)),
+            last: Some(CaptureTime::from_nanos(span.1)),
+        }; 2],
         detail: None,
         span: (CaptureTime::from_nanos(span.0), CaptureTime::from_nanos(span.1)),
         losses: Vec::new(),
