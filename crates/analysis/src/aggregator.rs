@@ -11,13 +11,12 @@ use crate::chain::Slots;
 use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
-use crate::facts::{
-    CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
-};
+use crate::facts::{CaptureFact, ChainName, EventFact, FactSink, RunFacts, SessionState};
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
+use crate::lists::complete;
 use crate::minutes::{LinkSum, Minutes, minute_of};
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
@@ -25,7 +24,7 @@ use crate::provisional::{Now, Provisional, Update};
 use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
-use crate::tally::{Summed as _, Tallies, Tally};
+use crate::tally::Tallies;
 use crate::who::Who;
 
 /// What the reading side counted.
@@ -286,7 +285,13 @@ impl Aggregator {
             &self.options.score,
         );
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
-        complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        complete(
+            &mut update.facts,
+            nodes,
+            provisional.tallies(),
+            candidates,
+            &knowledge,
+        );
         update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
@@ -400,7 +405,7 @@ impl Aggregator {
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
         let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
-        complete(&mut facts, nodes, &tallies, candidates);
+        complete(&mut facts, nodes, &tallies, candidates, &knowledge);
         facts.scores = scores;
         Ok(facts)
     }
@@ -427,30 +432,6 @@ impl Aggregator {
 
 /// Frames that do not decode are counted for so many senders and minutes.
 const MOST_UNDECODABLE: usize = 65_536;
-
-/// Adds to the lists what heights and nodes tell.
-pub(crate) fn complete(facts: &mut RunFacts, nodes: Vec<NodeFact>, tallies: &Tallies, candidates: u64) {
-    facts.totals.other_flows += candidates;
-    let mut all = Tally::default();
-    for tally in tallies.values() {
-        all.skipped_rounds.add(&tally.skipped_rounds);
-        all.copies.add(&tally.copies);
-    }
-    if all.skipped_rounds > 0 {
-        *facts
-            .totals
-            .limits_reached
-            .entry("empty_rounds".to_owned())
-            .or_default() += all.skipped_rounds;
-    }
-    facts.nodes = nodes;
-    let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
-        receiver_ip,
-        copies,
-        payloads,
-    };
-    facts.copies = all.copies.iter().map(row).collect();
-}
 
 /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
 pub(crate) fn drop_candidates(

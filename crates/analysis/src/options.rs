@@ -46,6 +46,8 @@ pub struct AnalysisOptions {
     pub rules: RuleOptions,
     /// What scores are made of.
     pub score: ScoreOptions,
+    /// Peers to which nodes hand a payload on in the what-if of a fixed degree.
+    pub what_if_degree: u32,
     /// Payloads that came before this run: their copies are no first ones.
     pub known_payloads: Arc<KnownPayloads>,
 }
@@ -68,6 +70,7 @@ impl Default for AnalysisOptions {
             whole: true,
             rules: RuleOptions::default(),
             score: ScoreOptions::default(),
+            what_if_degree: 4,
             known_payloads: Arc::default(),
         }
     }

@@ -2,11 +2,15 @@
 
 #[path = "aggregator/known.rs"]
 mod known;
+#[path = "aggregator/ledger.rs"]
+mod ledger;
 mod network;
 #[path = "aggregator/restart.rs"]
 mod restart;
 #[path = "aggregator/rules.rs"]
 mod rules;
+#[path = "aggregator/story.rs"]
+mod story;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

@@ -4,4 +4,5 @@ mod exact;
 mod faults;
 mod lossy;
 mod rules;
+mod story;
 mod support;
