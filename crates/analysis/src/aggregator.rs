@@ -18,6 +18,7 @@ use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
 use crate::lists::complete;
 use crate::minutes::{LinkSum, Minutes, minute_of};
+use crate::network::NetworkFacts;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
@@ -284,6 +285,7 @@ impl Aggregator {
             &events,
             &self.options.score,
         );
+        let network = NetworkFacts::new(&knowledge);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(
             &mut update.facts,
@@ -292,6 +294,7 @@ impl Aggregator {
             candidates,
             &knowledge,
         );
+        network.tell(&mut update.facts);
         update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
@@ -404,9 +407,11 @@ impl Aggregator {
             *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
+        let network = NetworkFacts::new(&knowledge);
         let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
         complete(&mut facts, nodes, &tallies, candidates, &knowledge);
         facts.scores = scores;
+        network.tell(&mut facts);
         Ok(facts)
     }
 

@@ -13,6 +13,7 @@ use crate::closing::{ChainContext, ChainState, IpRanks, NOBODY};
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, Coverage, Label, LinkCountFact, NodeFact, SessionState};
 use crate::known::KnownPayloads;
+use crate::links::Links;
 use crate::minutes::{LinkKey, LinkSum};
 use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
@@ -38,6 +39,7 @@ pub(crate) struct Knowledge {
     rtt_min: BTreeMap<(IpAddr, IpAddr), Nanos>,
     /// For the what-if of a fixed degree.
     pub(crate) what_if_degree: u32,
+    pub(crate) links: Links,
 }
 
 impl Knowledge {
@@ -90,6 +92,7 @@ impl Knowledge {
             witnesses,
             rtt_min: BTreeMap::new(),
             what_if_degree: options.what_if_degree,
+            links: Links::new(sessions.iter().map(|(end, _)| end)),
         };
         knowledge.coverage = knowledge.coverage(&tapped, sessions);
         knowledge

@@ -9,15 +9,18 @@ mod changes;
 mod closing;
 mod coverage;
 pub mod facts;
+pub mod fuzzing;
 mod height;
 mod heights;
 mod histogram;
 mod knowledge;
 mod known;
 mod ledger;
-mod lists;
 mod lived;
+mod links;
+mod lists;
 mod minutes;
+mod network;
 mod observation;
 mod options;
 mod participation;
@@ -43,8 +46,8 @@ pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, Spoken,
-    WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, SessionNetwork,
+    Spoken, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;

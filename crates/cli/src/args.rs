@@ -1,6 +1,8 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+mod evidence;
 #[cfg(target_os = "linux")]
+mod fault;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]
@@ -22,6 +24,9 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceCommand, EvidenceKeygenArgs, EvidenceMakeArgs, EvidenceVerifyArgs,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use guard::{
     GuardBlockArgs, GuardCommand, GuardListArgs, GuardQuorumArgs, GuardSwitchArgs, GuardUnblockArgs,
@@ -40,7 +45,7 @@ pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
 pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
-pub(crate) use store::{OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
+pub(crate) use store::{DiffArgs, ExportArgs, OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
 
 /// Watches a BFT network from the wire.
 ///
@@ -59,6 +64,7 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
+    Evidence(Box<EvidenceArgs>),
     /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -79,6 +85,8 @@ pub(crate) enum Command {
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
     Store(StoreCommand),
+    Export(ExportArgs),
+    Diff(DiffArgs),
 }
 
 /// Read captures, count and judge every consensus message, report, store
@@ -163,6 +171,9 @@ pub(crate) struct ResultArgs {
     /// Append each event of a rule to this file, one JSON object a line, as soon as it is found; `-` is standard error (docs/rules.md)
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) events: Option<PathBuf>,
+    /// List in --json also the votes that reached everybody in time, or of which loss may hide what became: most of them
+    #[arg(long, requires = "json", help_heading = "Output")]
+    pub(crate) all_votes: bool,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
     #[arg(long, value_name = "ADDR", help_heading = "Output")]
@@ -320,8 +331,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "analyze", "messages", "decode", "keys", "guard", "live", "lab", "lab-node", "simulate",
-                "store"
+                "analyze", "messages", "decode", "evidence", "keys", "guard", "live", "lab", "lab-node",
+                "simulate", "store"
             ]
         );
     }
@@ -387,6 +398,13 @@ mod tests {
             "bftap analyze a.pcap --dialect raft",
             "bftap analyze a.pcap --attach-search far",
             "bftap analyze a.pcap --attach-budget -1",
+            "bftap evidence 3",
+            "bftap evidence -o d",
+            "bftap evidence three -o d",
+            "bftap evidence --sign-key k",
+            "bftap evidence verify",
+            "bftap evidence verify d --public-key 02",
+            "bftap evidence keygen",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
             "bftap keys init",

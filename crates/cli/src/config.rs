@@ -50,6 +50,7 @@ struct ConsensusTable {
 #[serde(deny_unknown_fields, default)]
 struct StoreTable {
     deliveries: Option<bool>,
+    votes: Option<bool>,
     spool_mib: Option<u32>,
     spool_folder: Option<PathBuf>,
     patience_seconds: Option<u32>,
@@ -159,6 +160,7 @@ impl Config {
             spool_folder: self.store.spool_folder.clone().unwrap_or(default.spool_folder),
             patience: seconds(self.store.patience_seconds).unwrap_or(default.patience),
             answer: seconds(self.store.answer_seconds).unwrap_or(default.answer),
+            votes: self.store.votes.unwrap_or(default.votes),
         }
     }
 
@@ -421,7 +423,7 @@ mod tests {
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);
         let config = parse(
-            "[store]\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\nanswer_seconds = 10\n",
+            "[store]\nvotes = false\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\nanswer_seconds = 10\n",
         )
         .unwrap();
         let expected = WriterOptions {
@@ -429,6 +431,7 @@ mod tests {
             spool_folder: "here".into(),
             patience: Duration::from_secs(9),
             answer: Duration::from_secs(10),
+            votes: false,
         };
         assert_eq!(config.writer(), expected);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bftap_analysis::Update;
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RunFacts};
+use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RoundCause, RunFacts, VoteState};
 use bftap_model::CaptureTime;
 use bftap_pipeline::{CutHeights, LiveSink, Moment};
 use bftap_store::{NewRun, StoreError, StoreUrl, StoreWriter, WriterOptions};
@@ -99,6 +99,20 @@ fn cut_height(mut height: HeightFacts) -> HeightFacts {
     for round in &mut height.rounds {
         if round.outcome == Outcome::Open {
             round.outcome = Outcome::Unknown;
+        }
+        if round.cause.is_some() {
+            round.cause = Some(RoundCause::Unknown);
+        }
+    }
+    for lived in &mut height.node_rounds {
+        lived.lower_bound = true;
+    }
+    for vote in &mut height.votes {
+        if matches!(
+            vote.state,
+            VoteState::Missing | VoteState::Partial | VoteState::Late
+        ) {
+            vote.state = VoteState::Unknown;
         }
     }
     height

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionState};
 use bftap_analysis::{
     Aggregator, AnalysisOptions, ChainId, KnownNode, Observation, Occurrence, Payload, ReadFacts, SessionEnd,
-    SessionInfo, SessionKey, Spoken, WorkerTotals,
+    SessionInfo, SessionKey, SessionNetwork, Spoken, WorkerTotals,
 };
 use bftap_ibft_decode::{ConsensusMessage, Justification, Kind, Proposal, Validity, View};
 use bftap_model::{Address, CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId, keccak256};
@@ -394,6 +394,7 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         blind: Vec::new(),
         frames_lost: [0; 2],
         inferred: None,
+        network: SessionNetwork::default(),
     }
 }
 

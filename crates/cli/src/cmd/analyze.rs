@@ -60,7 +60,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
 
     // Whatever cannot be written is found before anything is read.
     let part = Part::of(&args.input.read);
-    let create = |path| JsonOut::create(path, part.as_ref());
+    let create = |path| JsonOut::create(path, part.as_ref(), args.results.all_votes);
     let json = args.results.json.as_deref().map(create).transpose()?;
     let events = args.results.events.as_deref().map(EventsOut::open).transpose()?;
     let progress = Arc::new(Progress::default());

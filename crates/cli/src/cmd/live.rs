@@ -61,7 +61,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     interrupt::gently(move || gentle.come()).context("cannot watch for Ctrl-C")?;
 
     let part = Part::of(&args.read);
-    let create = |path| JsonOut::create(path, part.as_ref());
+    let create = |path| JsonOut::create(path, part.as_ref(), args.results.all_votes);
     // The state first: it is one monitor's, and so is what shippers sent.
     let mut new_run = new_run(args, part.as_ref());
     let mut journal = open_journal(args, &new_run.name)?;
@@ -195,9 +195,10 @@ fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>>
         quorum_rule: args.guard_quorum_rule,
         silent: Vec::new(),
         silent_from_store: false,
+        store_age: args.guard_store_age,
     };
     let guarding = Guarding::new(&switch, Some(&quorum))?;
-    let socket = AdminSocket::start(path, guarding, url.clone())?;
+    let socket = AdminSocket::start(path, guarding, url.clone(), args.guard_store_age)?;
     tell(
         Level::Note,
         &format!(
