@@ -22,7 +22,7 @@ use crate::network::NetworkFacts;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
-use crate::rules::{EventList, MinuteBook, RunView, is_stale, of_run};
+use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
 use crate::tally::Tallies;
@@ -77,8 +77,6 @@ pub struct Aggregator {
     pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
     pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
-    /// The highest heights that both ends of each open session have sent messages of, by direction.
-    tops: HashMap<SessionKey, [u64; 2]>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -108,7 +106,6 @@ impl Aggregator {
             events: Vec::new(),
             events_of: BTreeMap::new(),
             undecodable: BTreeMap::new(),
-            tops: HashMap::new(),
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
@@ -132,7 +129,6 @@ impl Aggregator {
             }
             Observation::End(key, end) => {
                 self.live.remove(&key);
-                self.tops.remove(&key);
                 self.recent = None;
                 if self.ended.len() < self.options.listed_sessions {
                     let session = self.session(&end.info);
@@ -215,12 +211,8 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        let tops = self.tops.entry(occurrence.session).or_default();
-        let stale = is_stale(message.view.sequence, *tops, &self.options.rules);
-        let top = &mut tops[occurrence.direction.index()];
-        *top = (*top).max(message.view.sequence);
         self.minutes
-            .add(occurrence.seen, link, LinkSum::one(bytes, stale))
+            .add(occurrence.seen, link, LinkSum::one(bytes, occurrence.stale))
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -273,6 +265,7 @@ impl Aggregator {
         let run = RunView {
             knowledge: &knowledge,
             options: &self.options.rules,
+            whole: self.options.whole,
             sessions: &sessions,
             tallies: provisional.tallies(),
             states: &states,
@@ -401,6 +394,7 @@ impl Aggregator {
         let run = RunView {
             knowledge: &knowledge,
             options: &self.options.rules,
+            whole: self.options.whole,
             sessions: &sessions,
             tallies: &tallies,
             states: &states,

@@ -13,12 +13,12 @@ use crate::height::Height;
 use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
-use crate::rules::{self, HeightView, RuleOptions, RuleState, Whereabouts};
+use crate::rules::{HeightView, RuleOptions, RuleState, Whereabouts};
 use crate::tally::Tally;
 use crate::votes::{self, Table};
 use crate::who::{Resolved, ResolvedParty};
 use crate::witnesses::Witnesses;
-use crate::{ledger, lived, participation, phases, round, rows, what_if};
+use crate::{ledger, lived, participation, phases, round, rows, rules, what_if};
 
 /// What a height is judged by; the same for all heights of a chain.
 #[derive(Debug)]
@@ -40,14 +40,6 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) deliveries: bool,
     /// What came before this run.
     pub(crate) known: &'a KnownPayloads,
-    /// When rules speak.
-    pub(crate) rules: &'a RuleOptions,
-    /// The nodes behind keys.
-    pub(crate) places: &'a Whereabouts,
-    /// All sessions of the chain told that they are on it; none was put there because nothing speaks against it.
-    pub(crate) told: bool,
-    /// Everybody whom a header of the chain names.
-    pub(crate) listed: &'a BTreeSet<Address>,
     /// Everybody with a vote as far as the whole run tells, sorted.
     pub(crate) members: Vec<Address>,
     /// Index of each party among them; [`NOBODY`] of others.
@@ -57,6 +49,14 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) rtt_min: &'a BTreeMap<(IpAddr, IpAddr), Nanos>,
     /// Peers to which nodes hand on in the what-if of a fixed degree.
     pub(crate) what_if_degree: u32,
+    /// When rules speak.
+    pub(crate) rules: &'a RuleOptions,
+    /// The nodes behind keys.
+    pub(crate) places: &'a Whereabouts,
+    /// All sessions of the chain told that they are on it; none was put there because nothing speaks against it.
+    pub(crate) told: bool,
+    /// Everybody whom a header of the chain names.
+    pub(crate) listed: &'a BTreeSet<Address>,
 }
 
 /// No validator.
@@ -156,14 +156,14 @@ pub(crate) fn close(
     tally: &mut Tally,
     keep: Option<&mut KnownPayloads>,
 ) -> HeightFacts {
-    let rows = rows::sorted(height, chain);
-    let counts = ledger::count(height, &rows, sequence, chain, tally, keep);
-    let span = span_of(&counts);
     let last_author = state
         .last_block
         .filter(|&(last, _)| sequence.checked_sub(1) == Some(last))
         .map(|(_, author)| author);
-    let before_it = state.validators.clone();
+    let before = state.validators.clone();
+    let rows = rows::sorted(height, chain);
+    let counts = ledger::count(height, &rows, sequence, chain, tally, keep);
+    let span = span_of(&counts);
     let judged = round::judge(height, &rows, sequence, &counts, span, chain, state, tally);
     let node_rounds = lived::node_rounds(&judged.lives, &counts, sequence, span, chain);
     let table = votes::table(&Table {
@@ -182,25 +182,21 @@ pub(crate) fn close(
     } else {
         Vec::new()
     };
-    let mut events = Vec::new();
-    if state.validators != before_it {
-        rules::replaced(&mut state.rules, &before_it, &state.validators);
-    }
-    let validators = match chain.fixed_validators {
-        Some(fixed) => fixed.to_vec(),
-        None => state.validators.clone(),
-    };
-    let rounds: Vec<_> = judged.rounds.into_iter().map(|(fact, _)| fact).collect();
-    let view = HeightView::new(height, sequence, chain, &validators, &rounds, last_author);
-    rules::of_height(&view, state, tally, &mut events);
-    HeightFacts {
+    let round::Rounds {
+        validators, rounds, ..
+    } = judged;
+    let mut facts = HeightFacts {
         counts,
         deliveries,
-        rounds,
+        rounds: rounds.into_iter().map(|(fact, _)| fact).collect(),
         node_rounds,
         votes: table.into_iter().map(|(_, fact)| fact).collect(),
-        events,
-    }
+        events: Vec::new(),
+    };
+    rules::replaced(&mut state.rules, &before, &state.validators);
+    let view = HeightView::new(height, sequence, chain, &validators, &facts.rounds, last_author);
+    rules::of_height(&view, state, tally, &mut facts.events);
+    facts
 }
 
 /// First and last sight of anything of a height.

@@ -34,12 +34,12 @@ pub(crate) struct Knowledge {
     pub(crate) losses: Losses,
     /// The nodes behind keys.
     pub(crate) places: Whereabouts,
-    pub(crate) links: Links,
     witnesses: Witnesses,
     /// Least round trip times between IP addresses, the lower one first, where they were measured.
     rtt_min: BTreeMap<(IpAddr, IpAddr), Nanos>,
     /// For the what-if of a fixed degree.
     pub(crate) what_if_degree: u32,
+    pub(crate) links: Links,
 }
 
 impl Knowledge {
@@ -61,7 +61,9 @@ impl Knowledge {
         let ids = who.nodes().iter().map(|node| node.id);
         let mut places = Whereabouts::new(&resolved, ids.chain(who.named_ids()));
         for (end, session) in sessions {
-            places.lasted(&names[session.slot as usize], end.span.1);
+            if end.spoken.iter().any(|spoken| spoken.messages > 0) {
+                places.lasted(&names[session.slot as usize], end.span.1);
+            }
             for at in [0, 1] {
                 let party = &resolved.parties[session.parties[at] as usize];
                 if let Some(address) = party.address {
@@ -88,9 +90,9 @@ impl Knowledge {
             coverage: CoverageMap::default(),
             losses,
             places,
+            witnesses,
             rtt_min: links.round_trips(),
             links,
-            witnesses,
             what_if_degree: options.what_if_degree,
         };
         knowledge.coverage = knowledge.coverage(&tapped, sessions);

@@ -52,6 +52,6 @@ pub use observation::{
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
 pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
-pub use rules::{MOST_FUTURE_HEIGHTS, RuleOptions};
+pub use rules::{MOST_FUTURE_HEIGHTS, RULES, RuleOptions};
 pub use score::ScoreOptions;
 pub use who::{KnownNode, Names};

@@ -72,6 +72,8 @@ pub struct Occurrence {
     pub arrived: Option<CaptureTime>,
     /// Bytes of its frame on the wire.
     pub wire_len: u32,
+    /// Both ends had sent messages of far higher heights in this session before; see [`RuleOptions::is_stale`](crate::RuleOptions::is_stale).
+    pub stale: bool,
 }
 
 /// What is known of a session when it ends.

@@ -40,6 +40,8 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// No message is left out by its time or height: what does not come did not happen.
+    pub whole: bool,
     /// When rules speak.
     pub rules: RuleOptions,
     /// What scores are made of.
@@ -65,6 +67,7 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            whole: true,
             rules: RuleOptions::default(),
             score: ScoreOptions::default(),
             what_if_degree: 4,

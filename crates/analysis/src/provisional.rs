@@ -358,7 +358,7 @@ impl Provisional {
     }
 
     /// What rules found in the heights judged so far, as much of it as is to be listed.
-    pub(crate) fn events(&mut self, options: &AnalysisOptions) -> io::Result<EventList> {
+    pub(crate) fn events<'o>(&mut self, options: &'o AnalysisOptions) -> io::Result<EventList<'o>> {
         let mut list = EventList::new(options);
         for at in &self.eventful {
             if let Some(judged) = self.judged.get(at)? {
@@ -627,7 +627,7 @@ mod tests {
                     .is_multiple_of(3)
                     .then_some((number, CaptureTime::from_nanos(number as i64))),
                 rules: RuleState {
-                    lives: vec![(Address([7; 20]), CaptureTime::from_nanos(number as i64))],
+                    latest: Some(CaptureTime::from_nanos(number as i64)),
                     ..RuleState::default()
                 },
             },

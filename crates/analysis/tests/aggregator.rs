@@ -9,6 +9,8 @@ mod ledger;
 mod network;
 #[path = "aggregator/restart.rs"]
 mod restart;
+#[path = "aggregator/rules.rs"]
+mod rules;
 #[path = "aggregator/story.rs"]
 mod story;
 #[path = "aggregator/updates.rs"]

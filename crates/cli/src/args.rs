@@ -168,6 +168,9 @@ pub(crate) struct ResultArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Append each event of a rule to this file, one JSON object a line, as soon as it is found; `-` is standard error (docs/rules.md)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) events: Option<PathBuf>,
     /// List in --json also the votes that reached everybody in time, or of which loss may hide what became: most of them
     #[arg(long, requires = "json", help_heading = "Output")]
     pub(crate) all_votes: bool,
@@ -358,7 +361,7 @@ mod tests {
             "bftap analyze a.pcap - --keylog k1 --keylog k2 --nodes n.json --store sqlite://x.db --json - \
              --config c.toml --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z --sequence 10..20 --port 32323 \
              --port 32324 --dialect quorum-ibft --jobs 3 --tapped 10.0.0.1 --tapped fe80::1 --run night --no-mac \
-             --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464",
+             --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464 --events -",
         );
         assert_eq!(args.input.captures.len(), 2);
         assert_eq!(args.input.keys.keylog.len(), 2);
@@ -368,6 +371,7 @@ mod tests {
         assert_eq!(args.results.tapped.len(), 2);
         assert_eq!(args.pace.map(Pace::milli), Some(500));
         assert_eq!(args.results.metrics.map(|address| address.port()), Some(9464));
+        assert_eq!(args.results.events.as_deref(), Some(std::path::Path::new("-")));
         assert_eq!(args.results.store.run.as_deref(), Some("night"));
         assert!(args.input.read.no_mac && args.input.read.no_signatures);
         assert_eq!(

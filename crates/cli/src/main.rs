@@ -7,6 +7,7 @@ mod clock;
 mod cmd;
 mod config;
 mod diff;
+mod events_out;
 mod exit;
 mod export;
 #[cfg(test)]

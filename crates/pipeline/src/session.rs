@@ -79,6 +79,8 @@ pub(crate) struct Session {
     breaks: Breaks,
     /// Consensus messages by [`Direction::index`].
     spoken: [Spoken; 2],
+    /// The highest heights of them.
+    tops: [u64; 2],
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -110,6 +112,7 @@ impl Session {
             pending: VecDeque::new(),
             breaks: Breaks::default(),
             spoken: [Spoken::default(); 2],
+            tops: [0; 2],
             seek: SeekState::default(),
             announced: false,
             returning: None,
@@ -264,6 +267,10 @@ impl Session {
         around: &mut Surroundings<'_>,
     ) {
         self.spoken[frame.direction.index()].note(frame.origin.seen);
+        let sequence = payload.message.view.sequence;
+        let stale = around.options.analysis.rules.is_stale(sequence, self.tops);
+        let top = &mut self.tops[frame.direction.index()];
+        *top = (*top).max(sequence);
         if !around
             .options
             .selection
@@ -279,6 +286,7 @@ impl Session {
             seen: frame.origin.seen,
             arrived: None,
             wire_len: frame.wire_len,
+            stale,
         };
         match pushed {
             // Only the packet at hand can be seen again; what waited for a secret has settled long ago.

@@ -238,6 +238,7 @@ impl Network {
             seen: CaptureTime::from_nanos(time),
             arrived: arrived.map(CaptureTime::from_nanos),
             wire_len: 304,
+            stale: false,
         });
     }
 
@@ -304,6 +305,46 @@ impl Network {
         self.clock += 1_000_000_000;
     }
 
+    /// Takes back messages.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Occurrence) -> bool) {
+        self.messages.retain(keep);
+    }
+
+    /// A message in place of one that was made with [`vote`](Self::vote).
+    pub(crate) fn with(payload: &Arc<Payload>, change: impl Fn(&mut ConsensusMessage)) -> Arc<Payload> {
+        let mut changed = Payload::clone(payload);
+        change(&mut changed.message);
+        let text = format!("{:?}", changed.message);
+        changed.hash = keccak256(text.as_bytes());
+        Arc::new(changed)
+    }
+
+    /// Only one node's port was captured.
+    pub(crate) fn tap_only(&mut self, node: u8) {
+        let nodes = self.ids.len() as u8;
+        for a in (0..nodes).filter(|a| *a != node) {
+            for b in (a + 1..nodes).filter(|b| *b != node) {
+                self.hide(a, b);
+            }
+        }
+    }
+
+    /// The two nodes of a session, the initiator first.
+    pub(crate) fn ends_of(&self, session: SessionKey) -> (u8, u8) {
+        let pair = session.connection % 10_000;
+        ((pair / 100) as u8, (pair % 100) as u8)
+    }
+
+    /// Now, by the clock of heights.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, nanos: i64) {
+        self.clock += nanos;
+    }
+
     pub(crate) fn span_of(&self, sequence: u64) -> (i64, i64) {
         self.spans[&sequence]
     }
@@ -313,8 +354,10 @@ impl Network {
         let open = self.sessions.iter().map(|(&(chain, a, b), info)| {
             Observation::Session(self.key(chain, a, b), Box::new(info.clone()))
         });
+        let latest = self.messages.iter().map(|message| message.seen.nanos()).max();
+        let latest = latest.unwrap_or(i64::MAX);
         let ends = self.sessions.iter().map(|(&(chain, a, b), info)| {
-            let span = self.open.get(&(chain, a, b)).copied().unwrap_or((0, i64::MAX));
+            let span = self.open.get(&(chain, a, b)).copied().unwrap_or((0, latest));
             let end = session_end(info, SessionState::Decrypted, span);
             Observation::End(self.key(chain, a, b), Box::new(end))
         });
@@ -340,7 +383,11 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         capabilities: vec!["istanbul/64".to_owned()],
         stream_bytes: [1000, 1000],
         roles: [Some("cn"); 2],
-        spoken: [Spoken::default(); 2],
+        spoken: [Spoken {
+            messages: 3,
+            first: Some(CaptureTime::from_nanos(span.0)),
+            last: Some(CaptureTime::from_nanos(span.1)),
+        }; 2],
         detail: None,
         span: (CaptureTime::from_nanos(span.0), CaptureTime::from_nanos(span.1)),
         losses: Vec::new(),

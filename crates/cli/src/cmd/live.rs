@@ -15,6 +15,7 @@ use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 use crate::admin::AdminSocket;
 use crate::args::{GuardQuorumArgs, GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
+use crate::events_out::EventsOut;
 use crate::exit::{Status, Usage};
 use crate::guarding::Guarding;
 use crate::interrupt;
@@ -76,6 +77,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     }
     end.also(keys);
     let json = args.results.json.as_deref().map(create).transpose()?;
+    let events = args.results.events.as_deref().map(EventsOut::open).transpose()?;
     let progress = Arc::new(Progress::default());
     let metrics = args
         .results
@@ -116,6 +118,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         store_failed: false,
         stored_live: true,
         metrics,
+        events,
         shown: None,
         clock: &clock,
     };
@@ -170,6 +173,9 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let secrets = counts.whole + counts.aes_named + counts.aes_only;
     let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
     results::report(&mut sinks, &analysis.facts, &asked)?;
+    if sinks.events.as_ref().is_some_and(EventsOut::has_failed) {
+        status = Status::Incomplete;
+    }
     Ok(status)
 }
 
