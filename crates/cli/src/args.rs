@@ -390,7 +390,10 @@ mod tests {
     #[test]
     fn what_is_not_typed_has_its_default() {
         let args = analyze("bftap analyze a.pcap");
-        assert_eq!(format!("{:?}", ReadArgs::untyped()), format!("{:?}", args.input.read));
+        assert_eq!(
+            format!("{:?}", ReadArgs::untyped()),
+            format!("{:?}", args.input.read)
+        );
     }
 
     #[test]

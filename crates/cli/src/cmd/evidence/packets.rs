@@ -229,7 +229,7 @@ mod tests {
             ip: [10, 0, 0, 1].into(),
             port: 1,
         };
-        let head = |seq, second| SegmentHead {
+        let head = |seq, second: i64| SegmentHead {
             source: end,
             destination: end,
             seq: SeqNumber(seq),
