@@ -251,6 +251,19 @@ pub(crate) struct ReadArgs {
     pub(crate) no_signatures: bool,
 }
 
+impl ReadArgs {
+    /// As if none of them was typed: for commands that read captures as `bftap analyze` does by default.
+    pub(crate) fn untyped() -> Self {
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            read: ReadArgs,
+        }
+        // None of them is required.
+        Only::parse_from(["bftap"]).read
+    }
+}
+
 /// Where session secrets come from.
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
@@ -382,6 +395,15 @@ mod tests {
         assert_eq!(
             (args.input.read.attach_search, args.input.read.attach_budget),
             (64, 600)
+        );
+    }
+
+    #[test]
+    fn what_is_not_typed_has_its_default() {
+        let args = analyze("bftap analyze a.pcap");
+        assert_eq!(
+            format!("{:?}", ReadArgs::untyped()),
+            format!("{:?}", args.input.read)
         );
     }
 

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bftap_model::is_harmless;
 
 use crate::bundle::{sha256, sums};
+use crate::claim::ClaimKind;
 use crate::findings::{self, Finding, is_proven};
 use crate::manifest::{MANIFEST, Manifest, PACKETS, README, SIGNATURE, SUMS};
-use crate::material::{Anchor, Header, Material, Message};
+use crate::material::{Anchor, Header, MAX_HEADER, Material, Message};
 use crate::pcapng;
 use crate::signing::{self, PublicKey};
 use crate::source::Source;
@@ -119,6 +120,7 @@ fn check(source: &mut dyn Source, key: Option<&PublicKey>, verdict: &mut Verdict
             "{SUMS} does not list the files of {MANIFEST} with their hashes"
         ));
     }
+    check_claim(manifest)?;
     let files = read_files(source, manifest)?;
     let material = material_of(manifest, &files)?;
     let found = findings::of(&material);
@@ -220,6 +222,23 @@ fn read_files(source: &mut dyn Source, manifest: &Manifest) -> Result<BTreeMap<S
     Ok(kept)
 }
 
+/// A bundle for one rule must not claim what another one is about.
+fn check_claim(manifest: &Manifest) -> Result<(), String> {
+    if manifest.claim.what != ClaimKind::of_rule(&manifest.event.rule) {
+        return Err(format!(
+            "{MANIFEST} claims `{}` for an event of the rule `{}`",
+            manifest.claim.what.as_str(),
+            manifest.event.rule
+        ));
+    }
+    if manifest.headers.len() > MAX_HEADERS || manifest.anchors.len() > MAX_ANCHORS {
+        return Err(format!(
+            "{MANIFEST} has more headers or sealed blocks than any bundle"
+        ));
+    }
+    Ok(())
+}
+
 /// Reads messages, headers and seals anew, and compares with what the manifest says of them.
 fn material_of(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result<Material, String> {
     let differs = |file: &str| format!("{MANIFEST} says of {file} what is not in it");
@@ -251,6 +270,9 @@ fn material_of(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result
             .get(&entry.file)
             .filter(|_| entry.file.starts_with("headers/") && left.remove(entry.file.as_str()))
             .ok_or_else(|| format!("{MANIFEST}: {name} is no header of the bundle"))?;
+        if bytes.len() > MAX_HEADER {
+            return Err(told(name, "it is longer than any header"));
+        }
         let header = Header::read(&entry.file, &entry.dialect, bytes).map_err(|why| told(name, why))?;
         if header.entry() != *entry {
             return Err(differs(name));
@@ -259,9 +281,6 @@ fn material_of(manifest: &Manifest, files: &BTreeMap<String, Vec<u8>>) -> Result
     }
     if let Some(name) = left.first() {
         return Err(format!("{MANIFEST} says nothing of {name}"));
-    }
-    if manifest.anchors.len() > MAX_ANCHORS {
-        return Err(format!("{MANIFEST} has more sealed blocks than any bundle"));
     }
     let mut anchors = Vec::with_capacity(manifest.anchors.len());
     for entry in &manifest.anchors {
@@ -316,6 +335,8 @@ const MAX_MANIFEST: u64 = 64 << 20;
 const MAX_SMALL: u64 = 4096;
 /// Sealed blocks: the parent and one that builds on it.
 const MAX_ANCHORS: usize = 4;
+/// Headers: of the blocks voted for, and of sealed ones. Each may hold many seals, and a seal takes time.
+const MAX_HEADERS: usize = 80;
 
 #[cfg(test)]
 mod tests {

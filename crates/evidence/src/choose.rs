@@ -8,7 +8,7 @@ use bftap_model::{Address, Hash256};
 use crate::claim::ClaimKind;
 use crate::collect::{Collector, Found, Sight};
 use crate::manifest::Claim;
-use crate::material::{needed_of, parents_named};
+use crate::material::{MAX_HEADER, needed_of, parents_named};
 
 /// What an event says, as far as messages can show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,7 +334,9 @@ fn headers(found: &BTreeMap<Hash256, Found>) -> BTreeMap<Hash256, HeaderSeen<'_>
             .dialect
             .open(found.local, &found.bytes)
             .and_then(|envelope| found.dialect.header_in(found.local, envelope.payload));
-        if let Ok(Some(bytes)) = header {
+        if let Ok(Some(bytes)) = header
+            && bytes.len() <= MAX_HEADER
+        {
             headers.entry(proposal.hash).or_insert_with(|| HeaderSeen {
                 dialect: found.dialect,
                 bytes,

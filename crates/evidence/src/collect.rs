@@ -12,7 +12,7 @@ pub struct CollectLimits {
     pub payloads: usize,
     /// Bytes of their messages. Default 256 MiB.
     pub bytes: usize,
-    /// Places that are kept of one payload. Default 512; the others are counted.
+    /// Places that are kept of one payload. Default 256; the others are counted.
     pub sights: usize,
 }
 
@@ -21,7 +21,7 @@ impl Default for CollectLimits {
         Self {
             payloads: 65_536,
             bytes: 256 << 20,
-            sights: 512,
+            sights: 256,
         }
     }
 }

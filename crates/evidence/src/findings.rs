@@ -207,8 +207,8 @@ impl<'m> View<'m> {
                     && Some(message.view.round) == claim.round
             });
         let place = format!(
-            "{} of height {}, round {}",
-            escaped(claim.kind.as_deref().unwrap_or("messages")),
+            "{}s of height {}, round {}",
+            escaped(claim.kind.as_deref().unwrap_or("message")),
             claim.sequence,
             claim
                 .round

@@ -203,6 +203,9 @@ impl Anchor {
     }
 }
 
+/// Bytes of a header: a thousand validators and their seals take some 90 KB.
+pub(crate) const MAX_HEADER: usize = 256 << 10;
+
 /// How many of n validators must have sealed a block: all of up to three, else two thirds, rounded up. No client takes more (WIRE-FORMATS 7.4),
 /// and older ones less.
 pub(crate) const fn needed_of(validators: usize) -> usize {

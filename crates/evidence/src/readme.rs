@@ -110,8 +110,15 @@ fn write(
          believes nothing that stands in `manifest.json` or here.\n"
     )?;
     writeln!(out, "By hand:\n")?;
-    for step in steps(manifest, signed) {
-        writeln!(out, "1. {step}")?;
+    for (index, step) in steps(manifest, signed).iter().enumerate() {
+        writeln!(out, "{}. {step}", index + 1)?;
+    }
+    if manifest.packets.is_some() {
+        writeln!(
+            out,
+            "\nWhoever has the secrets of the sessions, which are not here, can see that the packets carry the messages: \
+             `bftap messages packets.pcapng --keylog SECRETS`."
+        )?;
     }
     Ok(())
 }
@@ -154,8 +161,8 @@ fn limits_of(manifest: &Manifest) -> Vec<String> {
         "when, where and between whom the messages were seen: places, times and packets in `manifest.json` are the word of whoever made the \
          bundle. Packets are encrypted with keys that both ends know, so they could be made up"
             .to_owned(),
-        "why the key signed: a validator that lost its memory in a crash, or whose key runs on two machines, signs twice as well as one \
-         that lies; somebody who stole the key does too"
+        "why the key signed: a validator that lost its memory in a crash, whose key runs on two machines, or whose chain was copied for a \
+         test together with its keys, signs twice just as one that lies; somebody who stole the key does too"
             .to_owned(),
         "that the chain is the one you mean: whoever makes up a chain can seal it with keys of his own. Compare the hash of the sealed block \
          below with a node of your chain"

@@ -298,6 +298,10 @@ fn lies_of_the_manifest_are_found_behind_right_hashes() {
             "outside",
             Box::new(|manifest| manifest.messages[0].file = "../x".into()),
         ),
+        (
+            "rule",
+            Box::new(|manifest| manifest.event.rule = "bad_signature".into()),
+        ),
         ("version", Box::new(|manifest| manifest.version = 2)),
     ];
     for (name, lie) in lies {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::common::{Ran, run, scratch};
+use crate::common::{Ran, run, scratch, shared};
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -160,6 +160,16 @@ fn an_equivocating_proposer_is_proven_to_others() {
             }
         }
 
+        // Whoever has the secrets finds the messages in the packets.
+        let read = run(
+            folder,
+            "messages ev/packets.pcapng --keylog net.keylog --nodes net.nodes.json --json --kind preprepare",
+        )
+        .ok();
+        for digest in &digests {
+            assert!(read.contains(digest.as_str()), "{digest} in {read}");
+        }
+
         // Elsewhere, with nothing but the folder.
         let elsewhere = scratch();
         fs::rename(folder.join("ev"), elsewhere.path().join("ev")).unwrap();
@@ -265,6 +275,92 @@ fn packets(file: &[u8]) -> Vec<Vec<u8>> {
         at += word(at + 4);
     }
     packets
+}
+
+/// Where the event says which payloads it is about, these are taken, whatever else there is.
+#[test]
+fn an_event_that_names_its_payloads_gets_them() {
+    let scratch_folder = scratch();
+    let folder = scratch_folder.path();
+    let capture = simulate_and_analyze(folder, "klaytn-1.4", "");
+    let lines = run(
+        folder,
+        &format!("messages {capture} --keylog net.keylog --nodes net.nodes.json --json --kind commit --sequence 2 --signer cn3"),
+    )
+    .ok();
+    let line: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let payload = line["payload"].as_str().unwrap();
+    let number = event(folder, "late_commit", (2, 0, "cn3"));
+    let missing = format!("0x{}", "ab".repeat(32));
+    query(
+        folder,
+        &format!(
+            "UPDATE event SET kind = 'commit', payloads = '[\"{payload}\",\"{missing}\"]' WHERE event_number = {number}"
+        ),
+    );
+    let ran = make(folder, number, "ev", "");
+    assert!(ran.stderr.contains(&missing), "{}", ran.stderr);
+    ran.ok();
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(folder.join("ev/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["claim"]["what"], "signed");
+    assert_eq!(manifest["missing_payloads"][0], missing);
+    let accused: Vec<_> = manifest["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|message| message["accused"] == true)
+        .map(|message| message["payload"].as_str().unwrap())
+        .collect();
+    assert_eq!(accused, [payload]);
+    let told = run(folder, "evidence verify ev").ok();
+    assert!(
+        told.contains("1 message: every signature is of the key of"),
+        "{told}"
+    );
+    let readme = fs::read_to_string(folder.join("ev/README.md")).unwrap();
+    assert!(readme.contains("no signature shows"), "{readme}");
+}
+
+/// Headers and seals of real nodes bind a signer to their chain by the same rules.
+#[test]
+fn real_nodes_seal_their_blocks() {
+    for (set, height) in [("klaytn-7cn", 20), ("quorum-4", 20)] {
+        let Some(captures) = shared(set) else { return };
+        let captures = captures.display();
+        let scratch_folder = scratch();
+        let folder = scratch_folder.path();
+        let options = format!("--keylog {captures}/sessions.keylog --nodes {captures}/nodes.json");
+        run(
+            folder,
+            &format!("analyze {captures}/tap1.pcap {options} --store sqlite://x.db --sequence {height}"),
+        )
+        .ok();
+        for kind in ["preprepare", "prepare", "commit"] {
+            let lines = run(
+                folder,
+                &format!("messages {captures}/tap1.pcap {options} --json --kind {kind} --sequence {height} --round 0"),
+            )
+            .ok();
+            let line: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+            let (payload, signer) = (
+                line["payload"].as_str().unwrap(),
+                line["signer"].as_str().unwrap(),
+            );
+            let number = event(folder, kind, (height, 0, signer));
+            query(
+                folder,
+                &format!("UPDATE event SET payloads = '[\"{payload}\"]' WHERE event_number = {number}"),
+            );
+            run(
+                folder,
+                &format!("evidence {number} -o {kind} --store sqlite://x.db {options}"),
+            )
+            .ok();
+            let told = run(folder, &format!("evidence verify {kind}")).ok();
+            assert_eq!(told.matches("  proven").count(), 4, "{set} {kind}: {told}");
+        }
+    }
 }
 
 #[test]

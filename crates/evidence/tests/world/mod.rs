@@ -167,6 +167,7 @@ fn make(
         tool: "bftap 0".to_owned(),
         event: EventEntry {
             run: "night".to_owned(),
+            rule: accusation.what.as_str().to_owned(),
             detail: "hostile\u{1b}[2J `text`".to_owned(),
             ..EventEntry::default()
         },

@@ -36,14 +36,7 @@ pub(super) fn read(
         nodes: args.nodes.clone(),
         config: args.config.clone(),
         dialect: args.dialect,
-        from: None,
-        to: None,
-        sequence: None,
-        ports: Vec::new(),
-        attach_search: ATTACH_SEARCH_GIB,
-        attach_budget: ATTACH_BUDGET_SECONDS,
-        no_mac: false,
-        no_signatures: false,
+        ..ReadArgs::untyped()
     };
     let mut settings = settings::gather(&read, &args.keylog)?;
     let nodes = std::mem::take(&mut settings.nodes);
@@ -128,7 +121,3 @@ fn take(message: RawMessage, chain: &str, collector: &mut Collector) {
         sight,
     );
 }
-
-/// As `bftap analyze` does by default.
-const ATTACH_SEARCH_GIB: u32 = 64;
-const ATTACH_BUDGET_SECONDS: u32 = 600;

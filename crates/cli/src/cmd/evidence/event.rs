@@ -22,9 +22,9 @@ pub(super) struct StoredEvent {
     sender: Option<String>,
     time: CaptureTime,
     detail: String,
-    /// What the store of this version has no columns for is empty.
     kind: Option<Kind>,
-    address: Option<Address>,
+    /// Whose key is accused: where content is to blame, and not who handed it over.
+    accused: Option<Address>,
     payloads: Vec<Hash256>,
 }
 
@@ -43,9 +43,12 @@ impl StoredEvent {
             sender: row.sender.clone(),
             time: CaptureTime::from_nanos(row.time_ns),
             detail: row.detail.clone(),
-            kind: None,
-            address: row.signer.as_deref().and_then(|label| address_of(label, details)),
-            payloads: Vec::new(),
+            kind: row.kind.as_deref().and_then(|kind| kind.parse().ok()),
+            accused: row.signer.as_deref().and_then(|label| {
+                let blamed = row.address.as_deref().and_then(|address| address.parse().ok());
+                blamed.or_else(|| address_of(label, details))
+            }),
+            payloads: row.payloads.as_deref().map(payloads_of).unwrap_or_default(),
         }
     }
 
@@ -67,7 +70,7 @@ impl StoredEvent {
             // Locks are in conflict across rounds.
             round: self.round.filter(|_| what != ClaimKind::ConflictingLock),
             kind: self.kind,
-            accused: self.address,
+            accused: self.accused,
             payloads: self.payloads.clone(),
         })
     }
@@ -92,6 +95,12 @@ impl StoredEvent {
             detail: self.detail.clone(),
         }
     }
+}
+
+/// Hashes in a JSON list. What is none is left out: stores are input like any other.
+fn payloads_of(list: &str) -> Vec<Hash256> {
+    let texts: Vec<String> = serde_json::from_str(list).unwrap_or_default();
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 /// The address of a node in text: its label is its name, else its address.
@@ -136,5 +145,19 @@ impl Names {
             at.next().filter(|_| address.is_none())
         });
         known.map(|(name, ..)| name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_read_as_far_as_they_are_hashes() {
+        let hash = Hash256([7; 32]);
+        assert_eq!(payloads_of(&format!("[\"{hash}\",\"0x07\"]")), [hash]);
+        for none in ["", "null", "{}", "[1]", "[\"0x"] {
+            assert_eq!(payloads_of(none), [], "{none}");
+        }
     }
 }

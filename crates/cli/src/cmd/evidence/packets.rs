@@ -211,7 +211,8 @@ const NEAR: Nanos = Nanos::from_secs(60);
 /// A bundle is to be handed on: the packets of a few hundred messages.
 const MAX_PACKETS: usize = 100_000;
 const MAX_BYTES: usize = 64 << 20;
-const MAX_PACKETS_OF_A_FRAME: usize = 64;
+/// Packets that a place lists; all of them are in the file.
+const MAX_PACKETS_OF_A_FRAME: usize = 24;
 /// At least what tcpdump writes.
 const SNAP_LENGTH: u32 = 262_144;
 
