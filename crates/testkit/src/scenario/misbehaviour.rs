@@ -247,7 +247,9 @@ fn flood(
     let expected = match of {
         // Counted by the minute.
         FloodOf::Future | FloodOf::Stale | FloodOf::Undecodable => Expected::new(rule, Some(node)),
-        FloodOf::Same | FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
+        // Told from the first copy on, which was honest.
+        FloodOf::Same => Expected::new(rule, Some(node)).between(ms(from - 4_500), ms(from + lasts)),
+        FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
     };
     let word = match of {
         FloodOf::Future => "flood:future",
@@ -359,8 +361,9 @@ fn churn(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     };
     let from = from_to(dice, 3_500, 5_000);
     fault(scenario, node, FaultKind::Churn(ms(every)), from, lasts);
+    // The first of them may be an honest one, a while before.
     scenario.must.push(
-        meanwhile("connection_churn", node, from, lasts)
+        Expected::new("connection_churn", Some(node))
             .suspicious(true)
             .deed("churn", node, (24 * peers).unsigned_abs()),
     );
