@@ -405,14 +405,7 @@ impl Aggregator {
             *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
-        let mut facts = run_facts(
-            sessions,
-            events,
-            &self.limits,
-            read,
-            totals,
-            &knowledge.names,
-        );
+        let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
         complete(&mut facts, nodes, &tallies, candidates);
         facts.scores = scores;
         Ok(facts)

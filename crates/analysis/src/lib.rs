@@ -32,11 +32,12 @@ pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, Spoken, WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, Spoken,
+    WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
+pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
 pub use rules::{MOST_FUTURE_HEIGHTS, RuleOptions};
 pub use score::ScoreOptions;
-pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
 pub use who::{KnownNode, Names};

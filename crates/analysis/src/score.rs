@@ -108,12 +108,19 @@ pub(crate) fn count(view: &HeightView<'_>, known: &dyn Fn(Address) -> bool, tall
     let stretch = stretch_of(begin);
     let mut peers: HashMap<u32, PeerSums> = HashMap::new();
     // The first copy at each receiver; ties as everywhere by place.
-    let mut arrivals: Vec<(u32, u32, CaptureTime, CaptureTime, u32)> = Vec::with_capacity(view.height.deliveries.len());
+    let mut arrivals: Vec<(u32, u32, CaptureTime, CaptureTime, u32)> =
+        Vec::with_capacity(view.height.deliveries.len());
     let mut links: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut last = None;
     for (key, delivery) in &view.height.deliveries {
         let receiver = view.chain.ips.of_party[key.receiver as usize];
-        arrivals.push((key.payload, receiver, delivery.first_arrival, delivery.first_seen, key.sender));
+        arrivals.push((
+            key.payload,
+            receiver,
+            delivery.first_arrival,
+            delivery.first_seen,
+            key.sender,
+        ));
         if last != Some((key.sender, receiver)) {
             last = Some((key.sender, receiver));
             links.insert((key.sender, receiver));
@@ -130,7 +137,9 @@ pub(crate) fn count(view: &HeightView<'_>, known: &dyn Fn(Address) -> bool, tall
     let mut reached: BTreeMap<PeerKey, u64> = BTreeMap::new();
     for (sender, _) in links {
         let party = view.party(sender);
-        *reached.entry(key_of(party.address, party.ip, stretch)).or_default() += 1;
+        *reached
+            .entry(key_of(party.address, party.ip, stretch))
+            .or_default() += 1;
     }
     let mut usual: Vec<u64> = reached.values().copied().collect();
     usual.sort_unstable();
@@ -229,7 +238,9 @@ pub(crate) fn scores(
             let ip = node.ips.first().copied();
             let key = (node.address, ip.filter(|_| node.address.is_none()));
             let sum = sums.get(&key).copied().unwrap_or_default();
-            let connected = node.address.map_or(Nanos(0), |address| knowledge.places.connected_for(address));
+            let connected = node
+                .address
+                .map_or(Nanos(0), |address| knowledge.places.connected_for(address));
             let keys = node.ips.iter().filter_map(|ip| keys_at.get(ip)).max().copied();
             score(node, ip, sum, connected, keys.unwrap_or(1), options)
         })
@@ -333,11 +344,17 @@ mod tests {
         let score = of(sum, 30, 3);
         assert_eq!(score.time_in_mesh_milli, 3_000);
         assert_eq!(score.first_deliveries_milli, 2_500);
-        assert_eq!(score.delivery_deficit_milli, -4_500, "three tenths, squared, by half");
+        assert_eq!(
+            score.delivery_deficit_milli, -4_500,
+            "three tenths, squared, by half"
+        );
         assert_eq!(score.invalid_milli, -90_000);
         assert_eq!(score.colocation_milli, -20_000);
         assert_eq!(score.behaviour_milli, -80_000);
-        assert_eq!(score.score_milli, 3_000 + 2_500 - 4_500 - 90_000 - 20_000 - 80_000);
+        assert_eq!(
+            score.score_milli,
+            3_000 + 2_500 - 4_500 - 90_000 - 20_000 - 80_000
+        );
     }
 
     #[test]
@@ -349,7 +366,10 @@ mod tests {
             ..Decayed::default()
         };
         let score = of(sum, 1_000_000, 1);
-        assert_eq!((score.time_in_mesh_milli, score.first_deliveries_milli), (6_000, 10_000));
+        assert_eq!(
+            (score.time_in_mesh_milli, score.first_deliveries_milli),
+            (6_000, 10_000)
+        );
         assert_eq!(score.score_milli, 16_000, "nothing is held against it");
         assert_eq!(milli(f64::NAN), 0);
         assert_eq!(milli(-1e300), -1_000_000_000_000_000);

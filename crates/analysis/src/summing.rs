@@ -9,9 +9,8 @@ use crate::observation::{SessionEnd, WorkerTotals};
 /// By time, and what is equal in that by everything that can differ.
 pub(crate) fn sort_events(events: &mut [EventFact]) {
     events.sort_by(|a, b| {
-        (a.time_ns, a.rule, &a.chain, a.sequence, &a.detail).cmp(&(
-            b.time_ns, b.rule, &b.chain, b.sequence, &b.detail,
-        ))
+        (a.time_ns, a.rule, &a.chain, a.sequence, &a.detail)
+            .cmp(&(b.time_ns, b.rule, &b.chain, b.sequence, &b.detail))
     });
 }
 

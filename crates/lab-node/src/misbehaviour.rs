@@ -249,7 +249,10 @@ impl Node {
             FloodOf::Same => return self.last_vote.clone(),
             FloodOf::Undecodable => return None,
             FloodOf::Future => (head.number + 2 + turn % 100, 1 + turn / 100),
-            FloodOf::Stale => (head.number.saturating_sub(turn % 60).max(1), 1 + turn / 60),
+            FloodOf::Stale => {
+                let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
+                (behind.max(1), 1 + turn / 20)
+            }
             FloodOf::RoundChanges => {
                 let (height, round) = &mut self.asked_round;
                 if *height != head.number + 1 {

@@ -21,23 +21,28 @@ pub(super) fn is_nobodys(known: &dyn Fn(Address) -> bool, entry: &PayloadEntry) 
 }
 
 /// `known`: keys of validators and nodes.
-pub(super) fn judge(
-    view: &HeightView<'_>,
-    known: &dyn Fn(Address) -> bool,
-    events: &mut Vec<EventFact>,
-) {
+pub(super) fn judge(view: &HeightView<'_>, known: &dyn Fn(Address) -> bool, events: &mut Vec<EventFact>) {
     let mut found: Vec<_> = view
         .payloads()
         .filter(|(entry, _)| is_nobodys(known, entry))
-        .map(|(entry, sight)| (view.chain.rank(sight.sender), sight.first, entry.hash, entry, sight))
+        .map(|(entry, sight)| {
+            (
+                view.chain.rank(sight.sender),
+                sight.first,
+                entry.hash,
+                entry,
+                sight,
+            )
+        })
         .collect();
     found.sort_unstable_by_key(|found| (found.0, found.1, found.2));
     for group in found.chunk_by(|a, b| a.0 == b.0) {
         let (_, time, _, entry, sight) = group[0];
         let sender = view.party(sight.sender);
-        let claims = entry
-            .claimed
-            .map_or_else(|| "nobody".into(), |claimed| view.chain.who.names.label_of(claimed));
+        let claims = entry.claimed.map_or_else(
+            || "nobody".into(),
+            |claimed| view.chain.who.names.label_of(claimed),
+        );
         let detail = format!(
             "{} handed over {} message(s) whose signature is nobody's; the first one, a {} of round {}, claims to be from {claims}",
             sender.label,

@@ -37,7 +37,9 @@ pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
             commits.push((signer, entry.round, view.sights[at].first, entry.hash, digest, at));
         }
     }
-    let one_block = commits.first().is_none_or(|first| commits.iter().all(|commit| commit.4 == first.4));
+    let one_block = commits
+        .first()
+        .is_none_or(|first| commits.iter().all(|commit| commit.4 == first.4));
     if one_block {
         return;
     }
@@ -63,7 +65,11 @@ pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
 
 fn broken_lock(view: &HeightView<'_>, commits: &[Commit], first: &Commit, last: &Commit) -> EventFact {
     let signer = first.0;
-    let for_first: BTreeSet<Address> = commits.iter().filter(|commit| commit.4 == first.4).map(|commit| commit.0).collect();
+    let for_first: BTreeSet<Address> = commits
+        .iter()
+        .filter(|commit| commit.4 == first.4)
+        .map(|commit| commit.0)
+        .collect();
     let span = (first.2.min(last.2), first.2.max(last.2));
     let restarted = view.may_have_restarted(signer, first.2, last.2);
     let seen = view.chain.all_validators_covered && !view.chain.losses.overlap_anywhere(span.0, span.1);
@@ -89,7 +95,9 @@ fn broken_lock(view: &HeightView<'_>, commits: &[Commit], first: &Commit, last: 
     event.round = Some(last.1);
     event.kind = Some(Kind::Commit);
     view.chain.places.blame_signer(&mut event, signer, view.chain.who);
-    event.numbers.insert("commits_for_first", number(for_first.len() as u64));
+    event
+        .numbers
+        .insert("commits_for_first", number(for_first.len() as u64));
     event.numbers.insert("first_round", number(first.1));
     show(&mut event, first.3);
     show(&mut event, last.3);
@@ -98,9 +106,8 @@ fn broken_lock(view: &HeightView<'_>, commits: &[Commit], first: &Commit, last: 
 
 fn locked_apart(view: &HeightView<'_>, latest: &[Commit], events: &mut Vec<EventFact>) {
     let payloads = &view.height.payloads;
-    let apart = |a: &&Commit, b: &&Commit| {
-        a.4 != b.4 && a.1 != b.1 && view.one_chain(&payloads[a.5], &payloads[b.5])
-    };
+    let apart =
+        |a: &&Commit, b: &&Commit| a.4 != b.4 && a.1 != b.1 && view.one_chain(&payloads[a.5], &payloads[b.5]);
     // The earliest one of the lowest round, and the earliest one that it contradicts.
     let mut ordered: Vec<&Commit> = latest.iter().collect();
     ordered.sort_unstable_by_key(|commit| (commit.1, commit.2, commit.3));

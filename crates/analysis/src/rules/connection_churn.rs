@@ -31,12 +31,16 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
         if end.attached == Some("midstream") || end.candidate {
             continue;
         }
-        pairs
-            .entry((from.ip, to.ip))
-            .or_default()
-            .push((end.span.0, session.parties[0], shook, session.slot));
+        pairs.entry((from.ip, to.ip)).or_default().push((
+            end.span.0,
+            session.parties[0],
+            shook,
+            session.slot,
+        ));
     }
-    let least = usize::try_from(run.options.churn_per_minute).unwrap_or(usize::MAX).max(2);
+    let least = usize::try_from(run.options.churn_per_minute)
+        .unwrap_or(usize::MAX)
+        .max(2);
     for ((_, to), mut dials) in pairs {
         if dials.len() < least {
             continue;
@@ -62,7 +66,10 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
 fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
     let (first, last) = (dials[0].0, dials[dials.len() - 1].0);
     // A dialler whose key is known from any of them.
-    let known = dials.iter().map(|dial| dial.1).find(|party| run.party(*party).address.is_some());
+    let known = dials
+        .iter()
+        .map(|dial| dial.1)
+        .find(|party| run.party(*party).address.is_some());
     let party = run.party(known.unwrap_or(dials[0].1));
     let seconds = last.since(first).0 as f64 / 1e9;
     let detail = format!(

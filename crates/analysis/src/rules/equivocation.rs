@@ -77,9 +77,9 @@ fn event(view: &HeightView<'_>, group: &[(Address, Pair, u64)]) -> EventFact {
     let (first, second) = (&view.height.payloads[a], &view.height.payloads[b]);
     let (from, to) = (view.sights[a].first, view.sights[b].first);
     // All of them must be explained by starts, not only the first.
-    let excused = group.iter().all(|(_, (a, b), _)| {
-        view.may_have_restarted(signer, view.sights[*a].first, view.sights[*b].first)
-    });
+    let excused = group
+        .iter()
+        .all(|(_, (a, b), _)| view.may_have_restarted(signer, view.sights[*a].first, view.sights[*b].first));
     let digest = |digest: Option<Hash256>| digest.map_or_else(String::new, |digest| digest.to_string());
     let mut detail = format!(
         "{} sent two {}s for height {}, round {}: one for block {}, one for {}",
@@ -91,7 +91,9 @@ fn event(view: &HeightView<'_>, group: &[(Address, Pair, u64)]) -> EventFact {
         digest(second.digest)
     );
     if excused {
-        detail.push_str("; it may have been started anew in between, and an honest node remembers nothing then");
+        detail.push_str(
+            "; it may have been started anew in between, and an honest node remembers nothing then",
+        );
     }
     let mut event = view.event(RULE, to, detail);
     event.severity = if excused { "warning" } else { "critical" };
@@ -100,9 +102,10 @@ fn event(view: &HeightView<'_>, group: &[(Address, Pair, u64)]) -> EventFact {
     event.kind = Some(first.kind);
     view.chain.places.blame_signer(&mut event, signer, view.chain.who);
     event.numbers.insert("views", number(group.len() as u64));
-    event
-        .numbers
-        .insert("digests", number(group.iter().map(|found| found.2).max().unwrap_or(0)));
+    event.numbers.insert(
+        "digests",
+        number(group.iter().map(|found| found.2).max().unwrap_or(0)),
+    );
     event.numbers.insert("apart_ns", to.since(from).0);
     show(&mut event, first.hash);
     show(&mut event, second.hash);

@@ -90,7 +90,9 @@ fn event(view: &HeightView<'_>, validator: Address, trouble: &Trouble) -> Option
     let base = view.event(RULE, trouble.from, String::new());
     let label = view.chain.who.names.label_of(validator);
     let mut event = describe(view.options(), base, &label, trouble)?;
-    view.chain.places.blame_signer(&mut event, validator, view.chain.who);
+    view.chain
+        .places
+        .blame_signer(&mut event, validator, view.chain.who);
     Some(event)
 }
 

@@ -40,9 +40,9 @@ mod wrong_signer;
 
 use bftap_model::Address;
 
+pub(crate) use list::EventList;
 pub use options::{MOST_FUTURE_HEIGHTS, RuleOptions};
 pub(crate) use per_minute::MinuteBook;
-pub(crate) use list::EventList;
 pub(crate) use run::{RunView, of_run};
 pub(crate) use stale_flood::is_stale;
 pub(crate) use state::RuleState;

@@ -21,9 +21,8 @@ use super::view::{HeightView, number, show};
 pub(super) const RULE: &str = "not_validator";
 
 pub(super) fn judge(view: &HeightView<'_>, state: &ChainState, events: &mut Vec<EventFact>) {
-    let strange = |address: Address| {
-        !view.is_validator(address) && state.rules.former.binary_search(&address).is_err()
-    };
+    let strange =
+        |address: Address| !view.is_validator(address) && state.rules.former.binary_search(&address).is_err();
     let mut found: Vec<_> = view
         .payloads()
         .filter(|(entry, _)| !entry.invalid && entry.checked)
@@ -34,8 +33,8 @@ pub(super) fn judge(view: &HeightView<'_>, state: &ChainState, events: &mut Vec<
         return;
     }
     let voters: BTreeSet<Address> = view.votes().map(|(signer, ..)| signer).collect();
-    let sure = view.chain.fixed_validators.is_some()
-        || view.quorum().is_some_and(|quorum| voters.len() >= quorum);
+    let sure =
+        view.chain.fixed_validators.is_some() || view.quorum().is_some_and(|quorum| voters.len() >= quorum);
     if !sure {
         return;
     }
@@ -47,7 +46,8 @@ pub(super) fn judge(view: &HeightView<'_>, state: &ChainState, events: &mut Vec<
             Some(parent) if !parents.is_empty() => parents.contains(&parent),
             _ => view.chain.told,
         };
-        of_this_chain && (proposed || view.chain.fixed_validators.is_some() || !view.chain.listed.contains(signer))
+        of_this_chain
+            && (proposed || view.chain.fixed_validators.is_some() || !view.chain.listed.contains(signer))
     });
     found.sort_unstable_by_key(|found| (found.0, found.1, found.2));
     for group in found.chunk_by(|a, b| a.0 == b.0) {

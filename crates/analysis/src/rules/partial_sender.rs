@@ -38,7 +38,13 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         return;
     }
     let index_of = |address: Option<Address>| view.validators.binary_search(&address?).ok();
-    let parties: Vec<Option<usize>> = view.chain.who.parties.iter().map(|party| index_of(party.address)).collect();
+    let parties: Vec<Option<usize>> = view
+        .chain
+        .who
+        .parties
+        .iter()
+        .map(|party| index_of(party.address))
+        .collect();
     let voters: Vec<Option<usize>> = view
         .height
         .payloads
@@ -51,7 +57,9 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
     let mut tables: HashMap<(u64, Kind), Table> = HashMap::new();
     let (mut from, mut to) = (CaptureTime::MAX, CaptureTime::MIN);
     for (key, delivery) in &view.height.deliveries {
-        let Some(voter) = voters[key.payload as usize] else { continue };
+        let Some(voter) = voters[key.payload as usize] else {
+            continue;
+        };
         let entry = &view.height.payloads[key.payload as usize];
         let table = tables.entry((entry.round, entry.kind)).or_insert_with(|| Table {
             validators,
@@ -69,7 +77,11 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
     let covered: Vec<bool> = if tables.is_empty() {
         return;
     } else {
-        let covered = |node: &Address| view.chain.places.visible(*node, (from, to), view.chain.coverage, view.chain.losses);
+        let covered = |node: &Address| {
+            view.chain
+                .places
+                .visible(*node, (from, to), view.chain.coverage, view.chain.losses)
+        };
         view.validators.iter().map(covered).collect()
     };
     let mut rounds: Vec<(u64, Kind, &Table)> = tables
@@ -82,7 +94,10 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         let mut voted = false;
         for &(round, _, table) in &rounds {
             let reached = table.reached(voter);
-            let others = reached.iter().enumerate().filter(|(node, has)| **has && *node != voter);
+            let others = reached
+                .iter()
+                .enumerate()
+                .filter(|(node, has)| **has && *node != voter);
             if others.count() == 0 {
                 continue;
             }
@@ -119,7 +134,9 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
                     let base = view.event(RULE, trouble.from, String::new());
                     let label = view.chain.who.names.label_of(validator);
                     if let Some(mut event) = describe(view.options(), base, &label, &trouble) {
-                        view.chain.places.blame_signer(&mut event, validator, view.chain.who);
+                        view.chain
+                            .places
+                            .blame_signer(&mut event, validator, view.chain.who);
                         events.push(event);
                     }
                 }

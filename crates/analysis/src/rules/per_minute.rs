@@ -74,7 +74,13 @@ const MOST_OLD: usize = 10_000;
 
 impl MinuteBook {
     /// A minute as it is known now.
-    pub(crate) fn note(&mut self, start: CaptureTime, minute: &Minute, knowledge: &Knowledge, options: &super::RuleOptions) {
+    pub(crate) fn note(
+        &mut self,
+        start: CaptureTime,
+        minute: &Minute,
+        knowledge: &Knowledge,
+        options: &super::RuleOptions,
+    ) {
         let mut links: HashMap<(u32, u32, u32), (u64, u64)> = HashMap::new();
         for (key, sum) in minute {
             let rank = knowledge.rank_of(key.receiver);
@@ -209,8 +215,14 @@ impl Stretch {
     pub(super) fn tell(&self, event: &mut EventFact) {
         event.numbers.insert("from_ns", self.from);
         event.numbers.insert("to_ns", self.to.saturating_add(MINUTE));
-        event.numbers.insert("minutes", (self.to.saturating_sub(self.from)) / MINUTE + 1);
-        event.numbers.insert("messages", super::view::number(self.messages));
-        event.numbers.insert("most_per_minute", super::view::number(self.most));
+        event
+            .numbers
+            .insert("minutes", (self.to.saturating_sub(self.from)) / MINUTE + 1);
+        event
+            .numbers
+            .insert("messages", super::view::number(self.messages));
+        event
+            .numbers
+            .insert("most_per_minute", super::view::number(self.most));
     }
 }

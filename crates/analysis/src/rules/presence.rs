@@ -24,9 +24,9 @@ pub(super) fn presence(view: &HeightView<'_>) -> Vec<Presence> {
         .payloads()
         .filter_map(|(entry, sight)| {
             // Who lies is there: by its signature, or because it hands over itself what claims to be its own.
-            let claims = entry.claimed.filter(|claimed| {
-                entry.invalid && view.party(sight.sender).address == Some(*claimed)
-            });
+            let claims = entry
+                .claimed
+                .filter(|claimed| entry.invalid && view.party(sight.sender).address == Some(*claimed));
             let mut signs = [entry.signer, claims].into_iter().flatten();
             let own = signs.find(|address| view.is_validator(*address))?;
             Some((entry.round, own, sight.first))

@@ -18,7 +18,9 @@ pub(super) fn judge(view: &HeightView<'_>, found: &[(&DeliveryKey, &Delivery)], 
         let most = group.iter().map(|(_, delivery)| u64::from(delivery.copies)).max();
         let copies: u64 = group.iter().map(|(_, delivery)| u64::from(delivery.copies)).sum();
         let time = group.iter().map(|(_, delivery)| delivery.first_seen).min();
-        let (Some(most), Some(time)) = (most, time) else { continue };
+        let (Some(most), Some(time)) = (most, time) else {
+            continue;
+        };
         let worst = group
             .iter()
             .rev()

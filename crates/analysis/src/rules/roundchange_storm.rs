@@ -19,7 +19,9 @@ pub(super) const RULE: &str = "roundchange_storm";
 
 pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
     let limit = view.options().roundchange_rounds;
-    let changes = view.votes().filter(|(_, entry, _)| entry.kind == Kind::RoundChange);
+    let changes = view
+        .votes()
+        .filter(|(_, entry, _)| entry.kind == Kind::RoundChange);
     let mut found: Vec<_> = changes
         .map(|(signer, entry, sight)| (signer, entry.round, sight.first, entry.hash, sight))
         .collect();
@@ -37,7 +39,9 @@ pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
         for found in own {
             let party = found.4.sender;
             let itself = view.party(party).address == Some(signer);
-            let sender = senders.entry(view.chain.rank(party)).or_insert((itself, 0, party));
+            let sender = senders
+                .entry(view.chain.rank(party))
+                .or_insert((itself, 0, party));
             sender.1 += 1;
         }
         // Of several as busy the one with the lowest IP address.

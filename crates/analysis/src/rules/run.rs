@@ -43,7 +43,13 @@ impl<'a> RunView<'a> {
         &self.knowledge.places
     }
 
-    pub(super) fn event(&self, rule: &'static str, chain: &ChainName, time: i64, detail: String) -> EventFact {
+    pub(super) fn event(
+        &self,
+        rule: &'static str,
+        chain: &ChainName,
+        time: i64,
+        detail: String,
+    ) -> EventFact {
         let mut event = EventFact::new(rule, CaptureTime::from_nanos(time), detail);
         event.chain = chain.clone();
         event
@@ -89,7 +95,14 @@ fn lasting(
     let mut event = match trouble.kind {
         SILENT => {
             let (to, open) = trouble.back.map_or((trouble.last, true), |back| (back, false));
-            silent_validator::describe(run.options, event(silent_validator::RULE), &label, trouble, to, open)
+            silent_validator::describe(
+                run.options,
+                event(silent_validator::RULE),
+                &label,
+                trouble,
+                to,
+                open,
+            )
         }
         MISSING => missing_proposer::describe(run.options, event(missing_proposer::RULE), &label, trouble),
         SLOW => {
@@ -107,7 +120,11 @@ fn lasting(
 fn stalled(run: &RunView<'_>, chain: &ChainName, state: &ChainState) -> Option<EventFact> {
     let &(decided, from) = state.rules.decided.last()?;
     let next = decided.checked_add(1)?;
-    let undecided = state.rules.undecided.as_ref().filter(|undecided| undecided.sequence == next);
+    let undecided = state
+        .rules
+        .undecided
+        .as_ref()
+        .filter(|undecided| undecided.sequence == next);
     let latest = run.places().latest(chain);
     let stall = Stall {
         from,

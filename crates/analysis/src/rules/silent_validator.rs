@@ -84,7 +84,9 @@ pub(super) fn event(
     let base = view.event(RULE, trouble.from, String::new());
     let label = view.chain.who.names.label_of(validator);
     let mut event = describe(view.options(), base, &label, trouble, to, open)?;
-    view.chain.places.blame_signer(&mut event, validator, view.chain.who);
+    view.chain
+        .places
+        .blame_signer(&mut event, validator, view.chain.who);
     Some(event)
 }
 

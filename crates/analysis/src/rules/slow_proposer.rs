@@ -29,7 +29,9 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         .filter(|(_, entry, _)| entry.kind == Kind::Preprepare && entry.round == 0)
         .map(|(signer, entry, sight)| (sight.first, entry.hash, signer))
         .min();
-    let Some((seen, _, proposer)) = proposal else { return };
+    let Some((seen, _, proposer)) = proposal else {
+        return;
+    };
     let took = seen.since(before).0;
     if took < 0 || !view.visible(proposer, (before, seen)) {
         return;
@@ -51,7 +53,9 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         let base = view.event(RULE, trouble.from, String::new());
         let label = view.chain.who.names.label_of(proposer);
         if let Some(mut event) = describe(options, base, &label, &trouble, Some(usual)) {
-            view.chain.places.blame_signer(&mut event, proposer, view.chain.who);
+            view.chain
+                .places
+                .blame_signer(&mut event, proposer, view.chain.who);
             events.push(event);
         }
     }

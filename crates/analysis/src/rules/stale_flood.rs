@@ -53,8 +53,14 @@ mod tests {
         let options = RuleOptions::default();
         assert!(is_stale(79, [100, 120], &options));
         assert!(!is_stale(80, [100, 120], &options), "twenty heights are none");
-        assert!(!is_stale(79, [99, 1_000_000], &options), "one end alone may say anything");
-        assert!(!is_stale(79, [0, 120], &options), "the other end has said nothing yet");
+        assert!(
+            !is_stale(79, [99, 1_000_000], &options),
+            "one end alone may say anything"
+        );
+        assert!(
+            !is_stale(79, [0, 120], &options),
+            "the other end has said nothing yet"
+        );
         assert!(!is_stale(u64::MAX, [u64::MAX; 2], &options));
     }
 }

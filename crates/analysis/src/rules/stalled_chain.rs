@@ -55,7 +55,10 @@ pub(super) fn judge(
             state.undecided = None;
         }
         (None, Some(last)) => {
-            let next = state.decided.last().is_none_or(|(decided, _)| decided.checked_add(1) == Some(view.sequence));
+            let next = state
+                .decided
+                .last()
+                .is_none_or(|(decided, _)| decided.checked_add(1) == Some(view.sequence));
             if next {
                 state.undecided = Some(Undecided {
                     sequence: view.sequence,
@@ -86,7 +89,11 @@ pub(super) fn describe(
         "no block for {:.1} s: height {} {}, after {} round change(s)",
         length.0 as f64 / 1e9,
         stall.sequence,
-        if stall.open { "is not decided" } else { "took so long" },
+        if stall.open {
+            "is not decided"
+        } else {
+            "took so long"
+        },
         stall.rounds
     );
     event.numbers.insert("seconds", length.0 / 1_000_000_000);

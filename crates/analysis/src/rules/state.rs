@@ -138,7 +138,11 @@ mod tests {
         for (address, kind) in [(b, SILENT), (a, SLOW), (a, SILENT), (a, SLOW)] {
             state.trouble(address, kind, || (at(5), 7, 0)).count += 1;
         }
-        assert!(state.troubles.is_sorted_by_key(|(address, trouble)| (*address, trouble.kind)));
+        assert!(
+            state
+                .troubles
+                .is_sorted_by_key(|(address, trouble)| (*address, trouble.kind))
+        );
         assert_eq!(state.settle(a, SLOW).unwrap().count, 2);
         assert_eq!(state.settle(a, SLOW), None);
         assert_eq!(state.troubles.len(), 2);
@@ -147,6 +151,9 @@ mod tests {
         state.set_life(b, at(3));
         assert_eq!((state.life(a), state.life(b)), (Some(at(2)), Some(at(3))));
         state.decided.push((8, at(9)));
-        assert_eq!((state.decided_before(9), state.decided_before(10)), (Some(at(9)), None));
+        assert_eq!(
+            (state.decided_before(9), state.decided_before(10)),
+            (Some(at(9)), None)
+        );
     }
 }

@@ -115,7 +115,10 @@ impl<'a> HeightView<'a> {
 
     /// When the height was decided at the median node, and in which round.
     pub(crate) fn decided(&self) -> Option<(CaptureTime, u64)> {
-        let times = self.rounds.iter().filter_map(|round| Some((round.committed_ns?, round.round)));
+        let times = self
+            .rounds
+            .iter()
+            .filter_map(|round| Some((round.committed_ns?, round.round)));
         times.min()
     }
 

@@ -57,7 +57,11 @@ fn faulty(kind: FaultKind) -> SimulateOptions {
 
 /// Who is named, by signature or by deed.
 fn named(event: &EventFact) -> Option<&str> {
-    event.signer.as_deref().filter(|_| event.sender.is_none() || event.rule == "wrong_signer").or(event.sender.as_deref())
+    event
+        .signer
+        .as_deref()
+        .filter(|_| event.sender.is_none() || event.rule == "wrong_signer")
+        .or(event.sender.as_deref())
 }
 
 /// Nobody but the third node is named, and only by these rules; those with `true` are suspicious and have to be there.
@@ -70,14 +74,27 @@ fn check(kind: FaultKind, expected: &[(&str, bool)], allowed: &[&str]) {
         let known = expected.iter().find(|(rule, _)| *rule == event.rule);
         let suspicious = known.is_some_and(|(_, suspicious)| *suspicious);
         assert_eq!(event.suspicious, suspicious, "{kind:?}: {}\n{all}", event.rule);
-        assert!(known.is_some() || allowed.contains(&event.rule), "{kind:?}: {}\n{all}", event.rule);
-        assert!(matches!(named(event), Some("cn3") | None), "{kind:?}: {}\n{all}", event.detail);
+        assert!(
+            known.is_some() || allowed.contains(&event.rule),
+            "{kind:?}: {}\n{all}",
+            event.rule
+        );
+        assert!(
+            matches!(named(event), Some("cn3") | None),
+            "{kind:?}: {}\n{all}",
+            event.detail
+        );
     }
     let rules: BTreeSet<&str> = events.iter().map(|event| event.rule).collect();
     for (rule, _) in expected {
         assert!(rules.contains(rule), "{kind:?}: no {rule}\n{all}");
     }
-    let worst = found.facts.scores.iter().min_by_key(|score| score.score_milli).unwrap();
+    let worst = found
+        .facts
+        .scores
+        .iter()
+        .min_by_key(|score| score.score_milli)
+        .unwrap();
     if expected.iter().any(|(_, suspicious)| *suspicious) {
         assert_eq!(&*worst.node, "cn3", "{:?}", found.facts.scores);
         assert!(worst.score_milli < 0, "{worst:?}");
@@ -86,8 +103,17 @@ fn check(kind: FaultKind, expected: &[(&str, bool)], allowed: &[&str]) {
 
 #[test]
 fn nodes_that_are_not_there_are_silent() {
-    for kind in [FaultKind::Silent, FaultKind::Paused, FaultKind::Killed, FaultKind::PowerLoss] {
-        check(kind, &[("silent_validator", false)], &["missing_proposer", "conflicting_lock"]);
+    for kind in [
+        FaultKind::Silent,
+        FaultKind::Paused,
+        FaultKind::Killed,
+        FaultKind::PowerLoss,
+    ] {
+        check(
+            kind,
+            &[("silent_validator", false)],
+            &["missing_proposer", "conflicting_lock"],
+        );
     }
 }
 
@@ -99,7 +125,16 @@ fn nodes_that_do_not_propose_are_missed() {
 #[test]
 fn slow_nodes_are_named_and_not_blamed() {
     let slow = FaultKind::Slow(Nanos::from_millis(60));
-    check(slow, &[], &["slow_proposer", "silent_validator", "missing_proposer", "conflicting_lock"]);
+    check(
+        slow,
+        &[],
+        &[
+            "slow_proposer",
+            "silent_validator",
+            "missing_proposer",
+            "conflicting_lock",
+        ],
+    );
 }
 
 #[test]
@@ -110,7 +145,11 @@ fn forged_votes_are_blamed_on_who_made_them() {
 
 #[test]
 fn two_blocks_for_one_round_are_equivocation() {
-    check(FaultKind::Equivocation, &[("equivocation", true)], &["conflicting_lock"]);
+    check(
+        FaultKind::Equivocation,
+        &[("equivocation", true)],
+        &["conflicting_lock"],
+    );
 }
 
 /// No rule has anything to say.
@@ -144,7 +183,12 @@ fn what_only_looks_odd_raises_no_blame() {
     silent(
         "steps of the clock",
         &SimulateOptions {
-            clock_steps: steps.map(|(at, by)| ClockStep { at: second(at), by: second(by) }).to_vec(),
+            clock_steps: steps
+                .map(|(at, by)| ClockStep {
+                    at: second(at),
+                    by: second(by),
+                })
+                .to_vec(),
             ..seconds(30)
         },
     );

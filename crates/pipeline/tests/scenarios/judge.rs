@@ -145,9 +145,16 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
             .filter(|&at| fits(&scenario, &nodes, must[at], event))
             .collect();
         met.extend(&fitting);
-        if fitting.is_empty() && !may.iter().any(|expected| fits(&scenario, &nodes, expected, event)) {
+        if fitting.is_empty()
+            && !may
+                .iter()
+                .any(|expected| fits(&scenario, &nodes, expected, event))
+        {
             score.unexpected += 1;
-            verdict.wrong.push(format!("{seed}: not expected: {}", told(&scenario, &nodes, event)));
+            verdict.wrong.push(format!(
+                "{seed}: not expected: {}",
+                told(&scenario, &nodes, event)
+            ));
         }
     }
     for (at, expected) in must.iter().enumerate() {
@@ -157,7 +164,10 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
             score.found += 1;
         } else {
             let who = expected.node.map(|node| scenario.options.name_of(node));
-            verdict.wrong.push(format!("{seed}: not found: {} {who:?} {:?}", expected.rule, expected.between));
+            verdict.wrong.push(format!(
+                "{seed}: not found: {} {who:?} {:?}",
+                expected.rule, expected.between
+            ));
         }
     }
     if verbose {
@@ -205,7 +215,9 @@ fn fits(scenario: &Scenario, nodes: &Nodes, expected: &Expected, event: &EventFa
             .is_none_or(|(from, until)| (from..=until).contains(&since));
     expected.rule == event.rule
         && expected.node == nodes.of(event)
-        && expected.suspicious.is_none_or(|suspicious| suspicious == event.suspicious)
+        && expected
+            .suspicious
+            .is_none_or(|suspicious| suspicious == event.suspicious)
         && in_time
 }
 
@@ -298,7 +310,11 @@ fn events(scenario: &Scenario, played: &Played) -> Vec<EventFact> {
         Ok(analysis) => analysis.facts.events,
         Err(error) => {
             let time = CaptureTime::from_nanos(0);
-            vec![EventFact::new("bad_signature", time, format!("the analysis failed: {error}"))]
+            vec![EventFact::new(
+                "bad_signature",
+                time,
+                format!("the analysis failed: {error}"),
+            )]
         }
     }
 }

@@ -222,8 +222,8 @@ impl Network<'_> {
             }
             FloodOf::Stale => {
                 let turn = self.next_turn(fault);
-                let behind = head.number.saturating_sub(turn % 60).max(1);
-                (Kind::Prepare, view(behind, 1 + turn / 60))
+                let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
+                (Kind::Prepare, view(behind.max(1), 1 + turn / 20))
             }
             FloodOf::RoundChanges => {
                 let height = head.number + 1;

@@ -204,7 +204,10 @@ impl Network<'_> {
             self.send(index, side, 0, Message::Ping);
         }
         // Who never goes on never pings again.
-        let next = self.now.max(resumes).saturating_add(PING_INTERVAL_SECS * 1_000_000_000);
+        let next = self
+            .now
+            .max(resumes)
+            .saturating_add(PING_INTERVAL_SECS * 1_000_000_000);
         self.queue.push(
             next,
             Event::Ping {
