@@ -242,11 +242,17 @@ impl Node {
 
     fn flood_message(&mut self, of: FloodOf) -> Option<Arc<SignedMessage>> {
         let head = self.chain.head();
-        let sequence = match of {
+        // In rounds of their own: two blocks in one view were another misdeed.
+        let turn = self.flood_turn;
+        self.flood_turn += 1;
+        let (sequence, round) = match of {
             FloodOf::Same => return self.last_vote.clone(),
             FloodOf::Undecodable => return None,
-            FloodOf::Future => head.number + 2 + self.prng.below(100),
-            FloodOf::Stale => head.number.saturating_sub(self.prng.below(60)).max(1),
+            FloodOf::Future => (head.number + 2 + turn % 100, 1 + turn / 100),
+            FloodOf::Stale => {
+                let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
+                (behind.max(1), 1 + turn / 20)
+            }
             FloodOf::RoundChanges => {
                 let (height, round) = &mut self.asked_round;
                 if *height != head.number + 1 {
@@ -260,8 +266,8 @@ impl Node {
                 return Some(self.vote(Kind::RoundChange, view, Hash256::ZERO, head.hash, None));
             }
         };
-        let view = View { sequence, round: 0 };
-        let digest = Hash256(self.prng.bytes());
+        let view = View { sequence, round };
+        let digest = keccak256(&[sequence.to_be_bytes(), round.to_be_bytes()].concat());
         Some(self.vote(Kind::Prepare, view, digest, head.hash, None))
     }
 }

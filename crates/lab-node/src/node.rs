@@ -177,6 +177,8 @@ pub(crate) struct Node {
     pub(crate) last_vote: Option<Arc<SignedMessage>>,
     /// Height and round that it asked for last in a storm of round changes.
     pub(crate) asked_round: (u64, u64),
+    /// Messages of floods so far.
+    pub(crate) flood_turn: u64,
     pub(crate) flood_due: f64,
     transactions_due: f64,
     /// Faults that were on at the last look.
@@ -336,6 +338,7 @@ impl Node {
             second_proposal: NodeSet::default(),
             last_vote: None,
             asked_round: (0, 0),
+            flood_turn: 0,
             flood_due: 0.0,
             transactions_due: 0.0,
         }

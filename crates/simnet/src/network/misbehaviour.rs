@@ -215,10 +215,15 @@ impl Network<'_> {
                 }
                 return;
             }
-            FloodOf::Future => (Kind::Prepare, view(head.number + 2 + self.prng.below(100), 0)),
+            // In rounds of their own: two blocks in one view were another misdeed.
+            FloodOf::Future => {
+                let turn = self.next_turn(fault);
+                (Kind::Prepare, view(head.number + 2 + turn % 100, 1 + turn / 100))
+            }
             FloodOf::Stale => {
-                let behind = head.number.saturating_sub(self.prng.below(60)).max(1);
-                (Kind::Prepare, view(behind, 0))
+                let turn = self.next_turn(fault);
+                let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
+                (Kind::Prepare, view(behind.max(1), 1 + turn / 20))
             }
             FloodOf::RoundChanges => {
                 let height = head.number + 1;
@@ -233,11 +238,17 @@ impl Network<'_> {
         };
         let digest = match kind {
             Kind::RoundChange => Hash256::ZERO,
-            _ => Hash256(self.prng.bytes()),
+            _ => keccak256(&[view.sequence.to_be_bytes(), view.round.to_be_bytes()].concat()),
         };
         let message = self.vote_of(index, kind, view, digest, head.hash, None);
         self.send_each(index, connected, &Message::Consensus(message));
         self.deed(fault, Some(view), 1);
+    }
+
+    fn next_turn(&mut self, fault: usize) -> u64 {
+        let turn = self.turns[fault];
+        self.turns[fault] += 1;
+        turn
     }
 
     /// Sends to peers whatever they are known to have.
@@ -274,8 +285,7 @@ impl Network<'_> {
         if !self.nodes[index].running || self.nodes[index].paused_until > self.now {
             return;
         }
-        let turn = self.visits[fault] as usize;
-        self.visits[fault] += 1;
+        let turn = self.next_turn(fault) as usize;
         let count = self.options.nodes;
         let peer = (0..count)
             .map(|step| (index + 1 + turn + step) % count)

@@ -151,9 +151,10 @@ struct Network<'a> {
     lossy_taps: bool,
     tap_prng: Prng,
     lock_script: Option<LockScript>,
-    /// Messages of each fault that is a flood, and connections of each that is a coming and going.
+    /// Messages that were due of each fault that is a flood.
     flood_sent: Vec<u64>,
-    visits: Vec<u64>,
+    /// Messages of each fault that is a flood, and connections of each that is a coming and going.
+    turns: Vec<u64>,
     frame_log: Option<FrameLog<'a>>,
     frames: u64,
     refused: u64,
@@ -252,7 +253,7 @@ impl<'a> Network<'a> {
             tap_prng: Prng::derive(options.seed, "lossy taps", 0),
             lock_script: options.conflicting_locks.map(LockScript::new),
             flood_sent: vec![0; options.faults.len()],
-            visits: vec![0; options.faults.len()],
+            turns: vec![0; options.faults.len()],
             frame_log: None,
             frames: 0,
             refused: 0,

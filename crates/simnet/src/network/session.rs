@@ -203,7 +203,11 @@ impl Network<'_> {
         if resumes <= self.now {
             self.send(index, side, 0, Message::Ping);
         }
-        let next = self.now.max(resumes) + PING_INTERVAL_SECS * 1_000_000_000;
+        // Who never goes on never pings again.
+        let next = self
+            .now
+            .max(resumes)
+            .saturating_add(PING_INTERVAL_SECS * 1_000_000_000);
         self.queue.push(
             next,
             Event::Ping {

@@ -27,11 +27,19 @@ pub(super) fn trouble(scenario: &mut Scenario, dice: &mut Prng) {
 /// Trouble that hides nothing from the taps and keeps nobody from working.
 pub(super) fn mild(scenario: &mut Scenario, dice: &mut Prng) {
     let options = &mut scenario.options;
+    // A slow node that is flooded has time for nothing else.
+    let flooded = options
+        .faults
+        .iter()
+        .any(|fault| matches!(fault.kind, FaultKind::Flood(..)));
     match dice.below(4) {
+        1 if flooded => {}
         0 => {
             options.loss = from_to(dice, 500, 5_000) as u32;
             options.reordering = from_to(dice, 500, 10_000) as u32;
-            scenario.about.push("a network that loses and reorders".to_owned());
+            scenario
+                .about
+                .push("a network that loses and reorders".to_owned());
         }
         1 => {
             let node = dice.below(options.nodes as u64) as usize;
@@ -70,7 +78,10 @@ pub(super) fn some_taps(dice: &mut Prng, nodes: usize, with: Option<usize>) -> T
 fn outage(scenario: &mut Scenario, dice: &mut Prng) {
     let options = &mut scenario.options;
     let node = dice.below(options.nodes as u64) as usize;
-    let kind = one_of(dice, &[FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Paused]);
+    let kind = one_of(
+        dice,
+        &[FaultKind::Killed, FaultKind::PowerLoss, FaultKind::Paused],
+    );
     let from = from_to(dice, 4_500, 6_000);
     let lasts = one_of(dice, &[1_000, 3_000, 11_000, 14_000]);
     let comes_back = lasts < 14_000;
@@ -83,7 +94,9 @@ fn outage(scenario: &mut Scenario, dice: &mut Prng) {
         from: ms(from),
         until,
     });
-    scenario.about.push(format!("{} is {kind} for {lasts} ms", options.name_of(node)));
+    scenario
+        .about
+        .push(format!("{} is {kind} for {lasts} ms", options.name_of(node)));
     // From the last message before to the first one behind, which may come some rounds later.
     let silent = Expected::new("silent_validator", Some(node))
         .suspicious(false)
@@ -91,7 +104,9 @@ fn outage(scenario: &mut Scenario, dice: &mut Prng) {
     if lasts > 10_000 {
         scenario.must.push(silent);
     } else {
-        scenario.may.push(silent.between(ms(from - 3_500), ms(from + lasts + 9_000)));
+        scenario
+            .may
+            .push(silent.between(ms(from - 3_500), ms(from + lasts + 9_000)));
     }
     scenario
         .may
@@ -113,7 +128,9 @@ fn clock_step(scenario: &mut Scenario, dice: &mut Prng) {
         at: ms(at),
         by: ms(by),
     });
-    scenario.about.push(format!("the clock steps by {by} ms at {at} ms"));
+    scenario
+        .about
+        .push(format!("the clock steps by {by} ms at {at} ms"));
 }
 
 /// One tap loses packets: what it did not see did not fail to happen.
@@ -130,7 +147,10 @@ fn lossy_tap(scenario: &mut Scenario, dice: &mut Prng) {
         from: ms(3_500),
         until: None,
     });
-    scenario.about.push(format!("the tap of {} loses {share} in a million", options.name_of(node)));
+    scenario.about.push(format!(
+        "the tap of {} loses {share} in a million",
+        options.name_of(node)
+    ));
 }
 
 /// Capturing begins late, or some secrets are withheld.
@@ -184,12 +204,22 @@ fn conflicting_locks(scenario: &mut Scenario, dice: &mut Prng) {
     options.sequences = None;
     // Where only prepares prepare, four nodes may stand still for good.
     options.duration = Some(ms(45_000));
-    scenario.about.push(format!("two nodes lock different blocks of height {height}"));
-    scenario.must.push(Expected::new("conflicting_lock", None).suspicious(false));
-    scenario.may.push(Expected::new("stalled_chain", None).suspicious(false));
+    scenario
+        .about
+        .push(format!("two nodes lock different blocks of height {height}"));
+    scenario
+        .must
+        .push(Expected::new("conflicting_lock", None).suspicious(false));
+    scenario
+        .may
+        .push(Expected::new("stalled_chain", None).suspicious(false));
     for node in 0..scenario.options.nodes {
-        scenario.may.push(Expected::new("partial_sender", Some(node)).suspicious(false));
-        scenario.may.push(Expected::new("missing_proposer", Some(node)).suspicious(false));
+        scenario
+            .may
+            .push(Expected::new("partial_sender", Some(node)).suspicious(false));
+        scenario
+            .may
+            .push(Expected::new("missing_proposer", Some(node)).suspicious(false));
     }
 }
 
@@ -200,7 +230,8 @@ fn stalled(scenario: &mut Scenario, dice: &mut Prng) {
     options.sequences = None;
     let from = from_to(dice, 5_000, 8_000);
     let comes_back = dice.below(2) == 0;
-    let lasts = 38_000;
+    // Who is left asks for rounds less and less often: the last one must be half a minute behind the last block.
+    let lasts = if comes_back { 38_000 } else { 60_000 };
     options.duration = Some(ms(from + lasts + if comes_back { 30_000 } else { 0 }));
     let first = dice.below(4) as usize;
     for node in [first, (first + 1) % 4] {
@@ -211,10 +242,16 @@ fn stalled(scenario: &mut Scenario, dice: &mut Prng) {
             until: comes_back.then_some(ms(from + lasts)),
         });
         for rule in ["silent_validator", "missing_proposer"] {
-            scenario.may.push(Expected::new(rule, Some(node)).suspicious(false));
+            scenario
+                .may
+                .push(Expected::new(rule, Some(node)).suspicious(false));
         }
     }
     // Who is left may be found silent too: in a round that half of them have reached.
-    scenario.about.push(format!("two of four are killed at {from} ms"));
-    scenario.must.push(Expected::new("stalled_chain", None).suspicious(false));
+    scenario
+        .about
+        .push(format!("two of four are killed at {from} ms"));
+    scenario
+        .must
+        .push(Expected::new("stalled_chain", None).suspicious(false));
 }

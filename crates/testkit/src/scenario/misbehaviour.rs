@@ -122,11 +122,7 @@ fn commit_to(scenario: &mut Scenario, dice: &mut Prng, deed: Deed, not: Option<u
         Deed::Silent => silent(scenario, dice, node),
         Deed::Partial => partial(scenario, dice, node),
     }
-    scenario
-        .options
-        .faults
-        .last()
-        .map_or(node, |fault| fault.node)
+    scenario.options.faults.last().map_or(node, |fault| fault.node)
 }
 
 /// Adds the fault.
@@ -219,10 +215,14 @@ fn equivocation(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
             .deed("equivocation", node, 1),
     );
     // Half of the others get another vote, or none that counts; two blocks divide the honest, too.
-    scenario.may.push(Expected::new("conflicting_lock", None).suspicious(false));
+    scenario
+        .may
+        .push(Expected::new("conflicting_lock", None).suspicious(false));
     scenario.may.push(Expected::new("conflicting_lock", Some(node)));
     for rule in ["partial_sender", "missing_proposer", "silent_validator"] {
-        scenario.may.push(Expected::new(rule, Some(node)).suspicious(false));
+        scenario
+            .may
+            .push(Expected::new(rule, Some(node)).suspicious(false));
     }
 }
 
@@ -230,9 +230,9 @@ fn conflicting_commits(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     let (from, lasts) = (from_to(dice, 3_500, 6_000), one_of(dice, &[1_500, 5_000]));
     fault(scenario, node, FaultKind::ConflictingCommits, from, lasts);
     // In round 0 the first of the two blocks is the one that a quorum commits to: an honest node whose import failed does the same.
-    scenario.must.push(
-        meanwhile("conflicting_lock", node, from, lasts).deed("conflicting-commits", node, 1),
-    );
+    scenario
+        .must
+        .push(meanwhile("conflicting_lock", node, from, lasts).deed("conflicting-commits", node, 1));
 }
 
 /// A flood raises its own rule; if it is large, the one of volume, too.
@@ -247,7 +247,9 @@ fn flood(
     let expected = match of {
         // Counted by the minute.
         FloodOf::Future | FloodOf::Stale | FloodOf::Undecodable => Expected::new(rule, Some(node)),
-        FloodOf::Same | FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
+        // Told from the first copy on, which was honest.
+        FloodOf::Same => Expected::new(rule, Some(node)).between(ms(from - 4_500), ms(from + lasts)),
+        FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
     };
     let word = match of {
         FloodOf::Future => "flood:future",
@@ -256,9 +258,7 @@ fn flood(
         FloodOf::Same => "flood:same",
         FloodOf::RoundChanges => "flood:round-changes",
     };
-    scenario
-        .must
-        .push(expected.suspicious(true).deed(word, node, 1));
+    scenario.must.push(expected.suspicious(true).deed(word, node, 1));
     if rate * lasts >= 1_500_000 {
         scenario
             .may
@@ -270,7 +270,13 @@ fn future_flood(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     // At one port: 20 a minute and more. Of a hundred heights four are too near.
     let (rate, lasts) = one_of(dice, &[(8, 4_000), (20, 3_000), (150, 4_000)]);
     let from = from_to(dice, 4_000, 6_000);
-    flood(scenario, node, (rate, FloodOf::Future), (from, lasts), "future_flood");
+    flood(
+        scenario,
+        node,
+        (rate, FloodOf::Future),
+        (from, lasts),
+        "future_flood",
+    );
 }
 
 fn stale_flood(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
@@ -280,24 +286,42 @@ fn stale_flood(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     scenario.options.block_period = ms(400);
     scenario.options.sequences = Some(50);
     scenario.options.background = false;
-    // Two thirds of sixty heights are far enough below; 50 a minute to one receiver and more.
-    let (rate, lasts) = one_of(dice, &[(30, 4_000), (100, 4_000)]);
+    // Half of forty heights are far enough below; 50 a minute to one receiver and more.
+    let (rate, lasts) = one_of(dice, &[(45, 4_000), (100, 4_000)]);
     // The chain is at height 40 by then.
-    flood(scenario, node, (rate, FloodOf::Stale), (18_500, lasts), "stale_flood");
+    flood(
+        scenario,
+        node,
+        (rate, FloodOf::Stale),
+        (18_500, lasts),
+        "stale_flood",
+    );
 }
 
 fn storm(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     // More than 16 rounds of one height, which lasts a second.
     let rate = one_of(dice, &[30, 60, 200]);
     let from = from_to(dice, 4_000, 6_000);
-    flood(scenario, node, (rate, FloodOf::RoundChanges), (from, 3_500), "roundchange_storm");
+    flood(
+        scenario,
+        node,
+        (rate, FloodOf::RoundChanges),
+        (from, 3_500),
+        "roundchange_storm",
+    );
 }
 
 fn repeated(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     // More than four copies of a vote, which is the latest for most of a second.
     let rate = one_of(dice, &[14, 50, 200]);
     let from = from_to(dice, 4_000, 6_000);
-    flood(scenario, node, (rate, FloodOf::Same), (from, 3_000), "repeated_payload");
+    flood(
+        scenario,
+        node,
+        (rate, FloodOf::Same),
+        (from, 3_000),
+        "repeated_payload",
+    );
 }
 
 fn volume(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
@@ -316,7 +340,9 @@ fn volume(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     let rate = one_of(dice, &[450, 700]);
     let from = from_to(dice, 3_500, 5_000);
     flood(scenario, node, (rate, of), (from, 6_000), rule);
-    scenario.must.push(Expected::new("volume", Some(node)).suspicious(true));
+    scenario
+        .must
+        .push(Expected::new("volume", Some(node)).suspicious(true));
 }
 
 fn undecodable(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
@@ -359,8 +385,9 @@ fn churn(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     };
     let from = from_to(dice, 3_500, 5_000);
     fault(scenario, node, FaultKind::Churn(ms(every)), from, lasts);
+    // The first of them may be an honest one, a while before.
     scenario.must.push(
-        meanwhile("connection_churn", node, from, lasts)
+        Expected::new("connection_churn", Some(node))
             .suspicious(true)
             .deed("churn", node, (24 * peers).unsigned_abs()),
     );

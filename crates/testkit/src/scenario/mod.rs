@@ -148,7 +148,10 @@ impl Scenario {
 
 /// How often a node did something, by its own account.
 pub fn deeds(truth: &Value, kind: &str, node: &str) -> u64 {
-    let decisions = truth["decisions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let decisions = truth["decisions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let own = decisions.iter().filter(|decision| {
         let told = decision["kind"].as_str().unwrap_or_default();
         // `flood=30:future` is told as the kind `flood:future`, whatever its rate.
@@ -189,7 +192,12 @@ mod tests {
             let scenario = Scenario::new(seed);
             assert_eq!(format!("{scenario:?}"), format!("{:?}", Scenario::new(seed)));
             assert_eq!(scenario.options.check(), Ok(()), "{scenario:#?}");
-            honest += usize::from(scenario.must.iter().all(|expected| expected.suspicious != Some(true)));
+            honest += usize::from(
+                scenario
+                    .must
+                    .iter()
+                    .all(|expected| expected.suspicious != Some(true)),
+            );
             for expected in &scenario.must {
                 *rules.entry(expected.rule).or_insert(0) += 1;
             }

@@ -28,7 +28,8 @@ pub(super) fn shape(seed: u64, dice: &mut Prng) -> Scenario {
         ending: one_of(dice, &[Ending::Cut, Ending::Cut, Ending::Quit]),
         // The begin of a minute: rules count by the minute.
         start: CaptureTime::from_nanos(1_795_000_020_000_000_000),
-        warm_up: ms(1_000),
+        // Who was refused dials again within a second.
+        warm_up: ms(2_000),
         block_period: ms(1_000),
         round_timeout: ms(from_to(dice, 2_500, 4_000)),
         latency: bftap_model::Nanos(from_to(dice, 50_000, 3_000_000)),
