@@ -186,6 +186,7 @@ mod tests {
             payload: Arc::new(payload),
             seen: CaptureTime::from_nanos(second * 1_000_000_000),
             arrived: None,
+            stale: false,
             wire_len: 304,
         })
     }
