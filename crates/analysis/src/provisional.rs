@@ -338,12 +338,7 @@ impl Provisional {
         let mut events = Vec::new();
         let mut more = 0;
         for at in &self.eventful {
-            for event in self
-                .judged
-                .get(at)?
-                .map(|judged| judged.events)
-                .unwrap_or_default()
-            {
+            for event in self.judged.events(at)? {
                 if events.len() < most {
                     events.push(event);
                 } else {
@@ -467,7 +462,7 @@ struct JudgedHeights {
 
 /// Judgements kept in memory, and numbers in them (about 40 bytes each): a height of a hundred validators has tens of thousands.
 const JUDGED_LATELY: usize = 4096;
-const NUMBERS_LATELY: usize = 1 << 20;
+const NUMBERS_LATELY: usize = 1 << 18;
 
 impl JudgedHeights {
     fn contains(&self, at: &NamedHeight) -> bool {
@@ -484,6 +479,14 @@ impl JudgedHeights {
         let mut record = Vec::new();
         self.spill.read(place, &mut record)?;
         Judged::read(&record).map(Some)
+    }
+
+    /// What rules found in a height.
+    fn events(&mut self, at: &NamedHeight) -> io::Result<Vec<EventFact>> {
+        if let Some((_, judged)) = self.lately.get(at) {
+            return Ok(judged.events.clone());
+        }
+        Ok(self.get(at)?.map(|judged| judged.events).unwrap_or_default())
     }
 
     fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
@@ -522,6 +525,9 @@ impl JudgedHeights {
         let Some(earlier) = earlier.map(|(earlier, _)| earlier.clone()) else {
             return Ok(None);
         };
+        if let Some((_, judged)) = self.lately.get(&earlier) {
+            return Ok(Some(judged.after.clone()));
+        }
         Ok(self.get(&earlier)?.map(|judged| judged.after))
     }
 
