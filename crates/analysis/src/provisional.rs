@@ -361,9 +361,7 @@ impl Provisional {
     pub(crate) fn events<'o>(&mut self, options: &'o AnalysisOptions) -> io::Result<EventList<'o>> {
         let mut list = EventList::new(options);
         for at in &self.eventful {
-            if let Some(judged) = self.judged.get(at)? {
-                list.add(judged.events);
-            }
+            list.add(self.judged.events(at)?);
         }
         Ok(list)
     }
@@ -481,7 +479,7 @@ struct JudgedHeights {
 
 /// Judgements kept in memory, and numbers in them (about 40 bytes each): a height of a hundred validators has tens of thousands.
 const JUDGED_LATELY: usize = 4096;
-const NUMBERS_LATELY: usize = 1 << 20;
+const NUMBERS_LATELY: usize = 1 << 18;
 
 impl JudgedHeights {
     fn contains(&self, at: &NamedHeight) -> bool {
@@ -498,6 +496,14 @@ impl JudgedHeights {
         let mut record = Vec::new();
         self.spill.read(place, &mut record)?;
         Judged::read(&record).map(Some)
+    }
+
+    /// What rules found in a height.
+    fn events(&mut self, at: &NamedHeight) -> io::Result<Vec<EventFact>> {
+        if let Some((_, judged)) = self.lately.get(at) {
+            return Ok(judged.events.clone());
+        }
+        Ok(self.get(at)?.map(|judged| judged.events).unwrap_or_default())
     }
 
     fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
@@ -536,6 +542,9 @@ impl JudgedHeights {
         let Some(earlier) = earlier.map(|(earlier, _)| earlier.clone()) else {
             return Ok(None);
         };
+        if let Some((_, judged)) = self.lately.get(&earlier) {
+            return Ok(Some(judged.after.clone()));
+        }
         Ok(self.get(&earlier)?.map(|judged| judged.after))
     }
 

@@ -263,6 +263,7 @@ impl<'a> Replay<'a> {
         let count = validators.len();
         let mut is_active = vec![false; count];
         let mut delays: Vec<(usize, i64)> = Vec::new();
+        let mut direct: Vec<(usize, usize, CaptureTime)> = Vec::new();
         let mut holds: Vec<i64> = Vec::new();
         let mut left: Vec<Option<CaptureTime>> = vec![None; count];
         let mut came: Vec<Option<CaptureTime>> = vec![None; count];
@@ -285,9 +286,13 @@ impl<'a> Replay<'a> {
                         && delivery.first_arrival > delivery.first_seen
                         && Some(validators[sender]) == author
                     {
-                        let way = delivery.first_arrival.since(delivery.first_seen).0;
-                        delays.push((sender * count + receiver, way));
+                        direct.push((sender, receiver, delivery.first_arrival));
                     }
+                }
+            }
+            for (sender, receiver, arrival) in direct.drain(..) {
+                if let Some(left) = left[sender] {
+                    delays.push((sender * count + receiver, arrival.since(left).0));
                 }
             }
             for (index, (left, came)) in left.iter().zip(&came).enumerate() {

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, WhatIfFact};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
+use bftap_model::Nanos;
 use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
 use bftap_simnet::client::Client;
-use bftap_simnet::{Gossip, SimulateOptions, Taps};
-use bftap_testkit::damage::simulated;
+use bftap_simnet::{Gossip, SimulateOptions, Sinks, Taps, simulate};
 
 #[derive(Default)]
 struct Heights(Vec<HeightFacts>);
@@ -35,9 +35,17 @@ struct Found {
 }
 
 fn found(options: &SimulateOptions) -> Found {
-    let network = simulated(options).unwrap();
+    // An interface for each tap, so that packets are seen at both ends.
+    let [mut capture, mut key_log] = [const { Vec::new() }; 2];
+    let sinks = Sinks {
+        captures: vec![Box::new(&mut capture)],
+        key_log: Box::new(&mut key_log),
+        nodes: Box::new(io::sink()),
+        truth: Box::new(io::sink()),
+    };
+    simulate(options, sinks).unwrap();
     let secrets = SecretStore::new();
-    secrets.add_key_log(&network.key_log, 1, LastLine::Whole, &"simulated".into());
+    secrets.add_key_log(&key_log, 1, LastLine::Whole, &"simulated".into());
     let options = PipelineOptions {
         jobs: 2,
         secrets: Arc::new(secrets),
@@ -45,7 +53,7 @@ fn found(options: &SimulateOptions) -> Found {
     };
     let input = Input {
         path: "simulated".to_owned(),
-        read: Box::new(Cursor::new(network.capture)),
+        read: Box::new(Cursor::new(capture)),
     };
     let mut heights = Heights::default();
     let analysis = analyze(vec![input], Arc::new(options), &Progress::default(), &mut heights).unwrap();
@@ -87,26 +95,49 @@ fn options(seed: u64, gossip: Gossip) -> SimulateOptions {
     SimulateOptions {
         seed,
         gossip,
-        nodes: 4 + seed as usize % 4,
+        // Whose quorum is more than half: 3 of 4, 5 of 7.
+        nodes: if seed % 2 == 0 { 4 } else { 7 },
         sequences: Some(6),
         ..SimulateOptions::default()
     }
 }
 
-/// Messages that the votes which both send would cost, and all that the first one's `none` says.
+/// GoQuorum's nodes send their own votes at once, whether or not they re-gossip.
+fn quorum(seed: u64, gossip: Gossip) -> SimulateOptions {
+    SimulateOptions {
+        clients: vec![Client::Quorum20_10],
+        ..options(seed, gossip)
+    }
+}
+
+/// Nodes take 10 ms for a message, and messages are on their way for less than 4. So nobody gets a prepare before the proposal, or a commit
+/// before all prepares: each node sends all its votes, with re-gossip and without, and both networks send the same ones.
 #[test]
-fn no_regossip_costs_what_a_network_without_it_sends() {
-    let mut equal = 0;
+fn no_regossip_costs_exactly_what_a_network_without_it_sends() {
     for seed in 1..=8 {
-        // GoQuorum's nodes send their own votes at once, whether or not they re-gossip; so nearly always the same ones are sent.
         let of = |gossip| {
-            let mut options = options(seed, gossip);
-            options.clients = vec![Client::Quorum20_10];
+            let mut options = quorum(seed, gossip);
+            options.processing = Nanos::from_millis(10);
             found(&options)
         };
         let (flood, direct) = (of(Gossip::Flood), of(Gossip::Direct));
         let none = flood.policy("none");
-        let others = 3 + seed % 4;
+        assert!(flood.by_vote().keys().eq(direct.by_vote().keys()), "seed {seed}");
+        assert_eq!(none.messages, direct.messages(), "seed {seed}");
+        assert!(none.messages * 2 < flood.messages(), "seed {seed}: it re-gossips");
+    }
+}
+
+/// With quick nodes some commits are sent in one network only, because the block was decided without them in the other. All other votes cost
+/// the same.
+#[test]
+fn only_commits_that_nobody_needs_make_a_difference() {
+    let mut equal = 0;
+    for seed in 1..=8 {
+        let of = |gossip| found(&quorum(seed, gossip));
+        let (flood, direct) = (of(Gossip::Flood), of(Gossip::Direct));
+        let none = flood.policy("none");
+        let others = if seed % 2 == 0 { 3 } else { 6 };
         assert_eq!(
             none.messages,
             none.payloads * others,
@@ -122,7 +153,6 @@ fn no_regossip_costs_what_a_network_without_it_sends() {
             equal += 1;
             assert_eq!(none.messages, direct.messages(), "seed {seed}");
         }
-        // Where a vote was sent in one of them only, because the block was decided without it: all the others cost the same.
         let common = without.keys().filter(|vote| with.contains_key(*vote)).count() as u64;
         let only_with = with.len() as u64 - common;
         let only_without = without.len() as u64 - common;
@@ -141,7 +171,7 @@ fn no_regossip_costs_what_a_network_without_it_sends() {
             "seed {seed}"
         );
     }
-    assert!(equal >= 5, "{equal} of 8 seeds send the same votes");
+    assert!(equal > 0, "{equal} of 8 seeds send the same votes");
 }
 
 /// Klaytn's own votes leave once its core has accepted them, so with re-gossip some are never sent.
@@ -152,7 +182,7 @@ fn klaytn_differs_in_votes_that_are_not_sent() {
             found(&options(seed, Gossip::Flood)),
             found(&options(seed, Gossip::Direct)),
         );
-        let others = 3 + seed % 4;
+        let others = if seed % 2 == 0 { 3 } else { 6 };
         let (with, without) = (flood.by_vote(), direct.by_vote());
         let common = without.keys().filter(|vote| with.contains_key(*vote)).count() as u64;
         let none = flood.policy("none");
@@ -189,7 +219,9 @@ fn policies_stand_in_the_order_that_their_rules_make() {
         let (median, most) = (row.delay_p50_ns.unwrap(), row.delay_p95_ns.unwrap());
         assert!((50_000..5_000_000).contains(&median) && median <= most, "{row:?}");
     }
-    assert!(none.delay_p50_ns < degree.delay_p50_ns && degree.delay_p50_ns <= sqrt.delay_p50_ns);
+    assert!(besu.delay_p50_ns <= degree.delay_p50_ns && degree.delay_p50_ns <= sqrt.delay_p50_ns);
+    // Some sends wait for up to three milliseconds; whoever re-gossips overtakes them.
+    assert!(seen.delay_p95_ns < none.delay_p95_ns);
 
     // One tap: messages of the same receivers only, and no delays, for none was measured.
     let mut one = options(3, Gossip::Flood);

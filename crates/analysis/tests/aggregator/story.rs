@@ -360,6 +360,141 @@ fn rounds_are_left_for_a_reason() {
 }
 
 #[test]
+fn participation_adds_up() {
+    let mut script = Script::new();
+    // Node 2 proposes; 3 prepares late and never commits, 1 misses a prepare.
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 2], &[]);
+    script.say(Kind::Commit, 6, 0, &[0, 2, 1], &[]);
+    script.wait(7 * MILLI);
+    script.say(Kind::Prepare, 6, 0, &[3], &[]);
+    // Node 3 should propose 7; nobody does, and 0 proposes in round 1. Node 1 is silent.
+    script.wait(10 * SECOND);
+    script.say(Kind::RoundChange, 7, 1, &[0, 2, 3], &[]);
+    script.say(Kind::Preprepare, 7, 1, &[0], &[]);
+    script.say(Kind::Prepare, 7, 1, &[0, 2, 3], &[]);
+    script.say(Kind::Commit, 7, 1, &[3, 2, 0], &[]);
+    let (heights, facts) = judge(
+        script.network.observations(),
+        &AnalysisOptions::default(),
+        &Tap::All,
+    );
+    assert_eq!(heights.len(), 7);
+    let of = |node: usize| {
+        let mut rows = facts.participation.iter();
+        rows.find(|row| row.address == Some(script.network.addresses()[node]))
+            .unwrap()
+    };
+    assert_eq!(facts.participation.len(), 4);
+    for node in 0..4 {
+        let row = of(node);
+        assert_eq!(
+            (row.rounds, row.invalid, row.partial, row.unknown),
+            (7, 0, 0, 0),
+            "{row:?}"
+        );
+        assert!(row.commits + row.missing <= row.rounds);
+    }
+    let votes = |node| {
+        (
+            of(node).prepares,
+            of(node).commits,
+            of(node).missing,
+            of(node).roundchanges,
+        )
+    };
+    assert_eq!(votes(0), (7, 7, 0, 1));
+    assert_eq!(votes(1), (5, 6, 1, 0));
+    assert_eq!(votes(2), (7, 7, 0, 1));
+    assert_eq!(votes(3), (7, 6, 0, 1), "its commit at 6 was not needed");
+    // Proposers by round robin: 1, 2, 3, 0, 1 of the quiet heights, then 2, and for 7 first 3.
+    let proposals = |node| (of(node).proposals_due, of(node).proposals);
+    assert_eq!([0, 1, 2, 3].map(proposals), [(2, 2), (1, 2), (2, 2), (2, 1)]);
+    // At 7 it was the last of three to commit, a millisecond after each other.
+    assert!(of(0).commit_delay_p95_ns.unwrap() >= 2 * MILLI);
+    let late = |node: usize| of(node).late;
+    assert_eq!(
+        late(3),
+        heights
+            .iter()
+            .flat_map(|height| &height.votes)
+            .filter(|vote| { vote.state == VoteState::Late && *vote.signer == *script.label(3) })
+            .count() as u64
+    );
+    assert!(late(3) >= 1);
+}
+
+/// Quantiles of the lists are those of the rows, to less than a hundredth.
+#[test]
+fn phases_are_quantiles_of_rounds() {
+    let mut network = Network::new(4);
+    for sequence in 1..60 {
+        network.height(sequence, if sequence % 9 == 0 { &[0, 1] } else { &[0] });
+    }
+    let (heights, facts) = judge(network.observations(), &AnalysisOptions::default(), &Tap::All);
+    let rounds: Vec<_> = heights.iter().flat_map(|height| &height.rounds).collect();
+    let exact = |phase: &str| {
+        let mut all: Vec<i64> = rounds
+            .iter()
+            .filter_map(|round| {
+                let between = |from: Option<bftap_model::CaptureTime>, to: Option<_>| {
+                    let (from, to): (_, bftap_model::CaptureTime) = (from?, to?);
+                    Some(to.since(from).0)
+                };
+                match phase {
+                    "block_time" => round.block_time_ns,
+                    "preprepare_to_prepared" => between(round.preprepare_ns, round.prepared_ns),
+                    "prepared_to_committed" => between(round.prepared_ns, round.committed_ns),
+                    "preprepare_to_committed" => between(round.preprepare_ns, round.committed_ns),
+                    _ => None,
+                }
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    let names: Vec<_> = facts.phases.iter().map(|row| row.phase.to_string()).collect();
+    assert_eq!(
+        names,
+        [
+            "block_time",
+            "preprepare_to_committed",
+            "preprepare_to_prepared",
+            "prepared_to_committed"
+        ],
+        "nobody asked for a round"
+    );
+    for row in &facts.phases {
+        let all = exact(&row.phase);
+        assert_eq!(row.rounds, all.len() as u64, "{row:?}");
+        for (percent, told) in [
+            (50, row.p50_ns),
+            (95, row.p95_ns),
+            (99, row.p99_ns),
+            (100, row.max_ns),
+        ] {
+            let exact = all[(all.len() * percent).div_ceil(100) - 1];
+            assert!(
+                told >= exact && told - exact <= exact / 100,
+                "{percent} %: {row:?} {exact}"
+            );
+        }
+    }
+    // Each median is that of the nodes.
+    for height in &heights {
+        for round in &height.rounds {
+            let own = height.node_rounds.iter().filter(|row| row.round == round.round);
+            let mut times: Vec<_> = own.filter_map(|row| row.committed_ns).collect();
+            times.sort_unstable();
+            assert_eq!(
+                round.committed_ns,
+                times.get(times.len().saturating_sub(1) / 2).copied()
+            );
+        }
+    }
+}
+
+#[test]
 fn two_votes_of_one_signer_are_two_lines() {
     let mut script = Script::new();
     script.say(Kind::Preprepare, 6, 0, &[2], &[]);

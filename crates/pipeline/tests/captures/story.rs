@@ -122,26 +122,47 @@ fn the_paused_and_the_killed_node_are_missing_just_then() {
         };
         assert!((from..to).contains(&second), "{who} at {second}: {row:?}");
     }
-    assert_eq!(
-        of(&found, VoteState::Partial),
-        [],
-        "votes for what was decided are not held against anybody"
-    );
-    // Their proposals, too.
-    let proposals: Vec<_> = of(&found, VoteState::Missing)
-        .into_iter()
-        .filter(|(.., kind, _)| *kind == Kind::Preprepare)
-        .map(|(sequence, round, _, signer)| (sequence, round, signer))
+    // Votes for what was decided are not held against anybody. This one was early enough, but the two had no connection yet since the
+    // restart, and when the others looked at it the block was decided.
+    let cut = (90, 0, Kind::Commit, "cn3".to_owned());
+    assert_eq!(of(&found, VoteState::Partial), [cut]);
+    let between = |session: &&bftap_analysis::facts::SessionFact| {
+        let ends = [session.initiator, session.recipient].map(|end| end.ip.to_string());
+        ends.contains(&"10.0.0.3".to_owned()) && ends.contains(&"10.0.0.4".to_owned())
+    };
+    let spans: Vec<_> = found
+        .facts
+        .sessions
+        .iter()
+        .filter(between)
+        .map(|session| {
+            [session.first_seen_ns, session.last_seen_ns].map(|time| time.since(start).0 as f64 / 1e9)
+        })
         .collect();
-    let expected = [(68, 0, "cn3"), (71, 0, "cn3"), (85, 0, "cn4")];
-    assert_eq!(proposals, expected.map(|(s, r, who)| (s, r, who.to_owned())));
+    assert!(
+        spans.iter().all(|[from, to]| !(*from < 121.8 && *to > 121.9)),
+        "{spans:?}"
+    );
+    let row = |name: &str| {
+        let mut rows = found.facts.participation.iter();
+        rows.find(|row| &*row.validator == name).unwrap()
+    };
+    assert_eq!(
+        ["cn1", "cn2", "cn3", "cn4"].map(|name| row(name).missing),
+        [0, 0, 7, 3]
+    );
+    for row in &found.facts.participation {
+        assert_eq!((row.unknown, row.invalid), (0, 0), "{row:?}");
+        assert!(row.rounds - row.commits - row.missing < 5, "{row:?}");
+    }
 }
 
-/// - Sequence 1: consensus began before the nodes knew each other, and who should have proposed is not on the wire (there is no block
-///   before). No proposal left any node within ten seconds, the time of round 0; cn4, cn3 and cn1 then asked for round 1.
-/// - 68 and 71: it was the paused cn3's turn (round robin behind the block before). Nothing left it; the three others asked for round 1 ten
-///   seconds after the block before, and cn1, next in turn, proposed.
-/// - 85: the same with the killed cn4; the next one is cn3.
+/// In none of these rounds did a proposal leave any node within ten seconds, the time of round 0, and then the others asked for round 1. Whose turn
+/// it was is not on the wire: Klaytn draws proposers by stake.
+///
+/// - Sequence 1: consensus began before the nodes knew each other; cn4, cn3 and cn1 asked for round 1.
+/// - 68 and 71: cn3 stood still, and it is the one that asked for nothing.
+/// - 85: the same with cn4, which was killed and came back in the middle of the round.
 #[test]
 fn rounds_above_zero_are_explained() {
     let Some(found) = Case::new("klaytn-4cn-faults", &FOUR, "").analyze(2) else {
@@ -151,25 +172,23 @@ fn rounds_above_zero_are_explained() {
     let changed: Vec<_> = rounds
         .iter()
         .filter(|round| round.outcome == Outcome::Changed)
-        .map(|round| {
-            (
-                round.sequence,
-                round.round,
-                round.cause,
-                round.proposer.as_deref(),
-            )
-        })
+        .map(|round| (round.sequence, round.round, round.cause))
         .collect();
     let none = Some(RoundCause::NoPreprepare);
     assert_eq!(
         changed,
-        [
-            (1, 0, none, None),
-            (68, 0, none, Some("cn3")),
-            (71, 0, none, Some("cn3")),
-            (85, 0, none, Some("cn4")),
-        ]
+        [(1, 0, none), (68, 0, none), (71, 0, none), (85, 0, none),]
     );
+    let silent = |sequence: u64| {
+        let mut asked = BTreeSet::from(["cn1", "cn2", "cn3", "cn4"]);
+        for vote in found.heights.iter().flat_map(|height| &height.votes) {
+            if (vote.sequence, vote.kind) == (sequence, Kind::RoundChange) {
+                asked.remove(&*vote.signer);
+            }
+        }
+        asked.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!([68, 71, 85].map(silent), [["cn3"], ["cn3"], ["cn4"]]);
     for round in rounds {
         assert_eq!(round.cause.is_some(), round.outcome == Outcome::Changed);
         if round.sequence > 1 && round.outcome == Outcome::Decided {
