@@ -205,7 +205,7 @@ impl Knowledge {
             let row = sums.entry(self.link_row(key)).or_default();
             row.messages += sum.messages;
             row.bytes += sum.bytes;
-            row.stale += sum.stale;
+            row.stale = row.stale.saturating_add(sum.stale);
         }
         let fact = |(row, sum): (LinkRow<'_>, LinkSum)| LinkCountFact {
             chain: row.chain.clone(),

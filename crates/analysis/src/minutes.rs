@@ -155,7 +155,7 @@ pub(crate) fn add(minute: &mut Minute, key: LinkKey, added: LinkSum) {
     let sum = minute.entry(key).or_default();
     sum.messages += added.messages;
     sum.bytes += added.bytes;
-    sum.stale += added.stale;
+    sum.stale = sum.stale.saturating_add(added.stale);
 }
 
 /// Adds what stands at a place of the temporary file.

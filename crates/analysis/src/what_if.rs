@@ -122,7 +122,7 @@ pub(crate) fn add(
             result.payloads += 1;
             if policy == Policy::AsSeen {
                 result.messages += copy.messages;
-                result.bytes += copy.bytes;
+                result.bytes = result.bytes.saturating_add(copy.bytes);
                 for &receiver in &copy.receivers {
                     if let Some((origin, arrival)) = copy.origin.zip(copy.arrival[receiver]) {
                         result.delays.note(arrival.since(origin).0);
@@ -133,7 +133,7 @@ pub(crate) fn add(
             let messages = replay.run(policy, author, &copy, result);
             result.messages += messages;
             // Copies of a payload are equally long, but for what compression makes of an envelope.
-            result.bytes += messages * copy.frame;
+            result.bytes = result.bytes.saturating_add(messages.saturating_mul(copy.frame));
         }
     }
     for (policy, result) in (0..).zip(&results) {

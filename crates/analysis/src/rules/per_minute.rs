@@ -85,8 +85,8 @@ impl MinuteBook {
         for (key, sum) in minute {
             let rank = knowledge.rank_of(key.receiver);
             let link = links.entry((key.chain, rank, key.sender)).or_default();
-            link.0 += sum.messages;
-            link.1 += sum.stale;
+            link.0 = link.0.saturating_add(sum.messages);
+            link.1 = link.1.saturating_add(sum.stale);
         }
         // The two busiest senders at each receiver.
         let mut busiest: HashMap<(u32, u32), (u64, u64, u64)> = HashMap::new();
@@ -190,7 +190,7 @@ pub(super) fn stretches(minutes: impl Iterator<Item = (i64, Found)>) -> Vec<Stre
         match stretches.last_mut() {
             Some(last) if last.to.saturating_add(MINUTE) == start => {
                 last.to = start;
-                last.messages += found.messages;
+                last.messages = last.messages.saturating_add(found.messages);
                 if found.messages > last.most {
                     last.most = found.messages;
                     last.against = found.against;

@@ -354,10 +354,8 @@ impl Network {
         let open = self.sessions.iter().map(|(&(chain, a, b), info)| {
             Observation::Session(self.key(chain, a, b), Box::new(info.clone()))
         });
-        let latest = self.messages.iter().map(|message| message.seen.nanos()).max();
-        let latest = latest.unwrap_or(i64::MAX);
         let ends = self.sessions.iter().map(|(&(chain, a, b), info)| {
-            let span = self.open.get(&(chain, a, b)).copied().unwrap_or((0, latest));
+            let span = self.open.get(&(chain, a, b)).copied().unwrap_or((0, i64::MAX));
             let end = session_end(info, SessionState::Decrypted, span);
             Observation::End(self.key(chain, a, b), Box::new(end))
         });
