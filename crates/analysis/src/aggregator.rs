@@ -11,6 +11,7 @@ use crate::chain::Slots;
 use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
+use crate::exposure;
 use crate::facts::{
     CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
 };
@@ -20,12 +21,15 @@ use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
 use crate::minutes::Minutes;
 use crate::network::NetworkFacts;
-use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
+use crate::observation::{
+    Observation, Occurrence, Refused, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+};
 use crate::options::AnalysisOptions;
+use crate::peers::{RefusedSum, RefusedSums};
 use crate::provisional::{Now, Provisional, Update};
 use crate::summing::run_facts;
 use crate::tally::{Summed as _, Tallies, Tally};
-use crate::who::Who;
+use crate::who::{KnownNode, Who};
 
 /// What the reading side counted.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +76,8 @@ pub struct Aggregator {
     pub(crate) minutes: Minutes,
     pub(crate) losses: Losses,
     pub(crate) events: Vec<EventFact>,
+    /// Connections that came to nothing.
+    pub(crate) refused: RefusedSums,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -99,6 +105,7 @@ impl Aggregator {
             minutes: Minutes::new(options.open_links),
             losses: Losses::default(),
             events: Vec::new(),
+            refused: RefusedSums::new(),
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
@@ -134,6 +141,7 @@ impl Aggregator {
                     self.limit("listed_sessions");
                 }
             }
+            Observation::Refused(refused) => self.refuse(&refused),
             Observation::Event(event) => {
                 if self.events.len() < self.options.listed_events {
                     self.events.push(*event);
@@ -143,6 +151,21 @@ impl Aggregator {
             }
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, refused: &Refused) {
+        let key = (refused.ends[0].ip, refused.ends[1]);
+        let one = RefusedSum::of(refused);
+        if let Some(sum) = self.refused.get_mut(&key) {
+            sum.join(&one);
+        } else if self.refused.len() < self.options.refused_pairs {
+            self.refused.insert(key, one);
+        } else {
+            return self.limit("refused_pairs");
+        }
+        if let Some(untold) = &mut self.untold {
+            untold.refused.insert(key);
+        }
     }
 
     /// This run does not go on where the one before it ended: payloads that came before it are no concern of it.
@@ -242,7 +265,8 @@ impl Aggregator {
         if more > 0 {
             *limits.entry("listed_events".to_owned()).or_default() += more;
         }
-        let network = NetworkFacts::new(&knowledge);
+        let network = self.network(&knowledge, &sessions);
+        self.expose(&knowledge, &sessions, &mut events, &mut limits);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(&mut update.facts, nodes, provisional.tallies(), candidates);
         network.tell(&mut update.facts);
@@ -278,6 +302,30 @@ impl Aggregator {
         let facts = self.judge(read, totals, sink, Some(&mut keep))?;
         keep.keep_latest();
         Ok((facts, keep))
+    }
+
+    fn network(&self, knowledge: &Knowledge, sessions: &[(SessionEnd, SessionParties)]) -> NetworkFacts {
+        let ports = session_ports(sessions, &self.options, self.who.known());
+        NetworkFacts::new(knowledge, sessions, &self.refused, &ports, &self.who)
+    }
+
+    /// Adds what the policy has to say, if there is one.
+    fn expose(
+        &self,
+        knowledge: &Knowledge,
+        sessions: &[(SessionEnd, SessionParties)],
+        events: &mut Vec<EventFact>,
+        limits: &mut BTreeMap<String, u64>,
+    ) {
+        let Some(policy) = &self.options.exposure else {
+            return;
+        };
+        let room = self.options.listed_events.saturating_sub(events.len());
+        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, room);
+        events.extend(found);
+        if more > 0 {
+            *limits.entry("listed_events".to_owned()).or_default() += more;
+        }
     }
 
     fn judge<S: FactSink>(
@@ -336,15 +384,11 @@ impl Aggregator {
         }
 
         let nodes = knowledge.nodes(&self.who, &sessions);
-        let network = NetworkFacts::new(&knowledge);
-        let mut facts = run_facts(
-            sessions,
-            self.events,
-            &self.limits,
-            read,
-            totals,
-            &knowledge.names,
-        );
+        let network = self.network(&knowledge, &sessions);
+        let mut events = std::mem::take(&mut self.events);
+        let mut limits = std::mem::take(&mut self.limits);
+        self.expose(&knowledge, &sessions, &mut events, &mut limits);
+        let mut facts = run_facts(sessions, events, &limits, read, totals, &knowledge.names);
         complete(&mut facts, nodes, &tallies, candidates);
         network.tell(&mut facts);
         Ok(facts)
@@ -380,6 +424,18 @@ pub(crate) fn drop_candidates(
     sessions: &mut Vec<(SessionEnd, SessionParties)>,
     options: &AnalysisOptions,
 ) -> u64 {
+    let ports = session_ports(sessions, options, &[]);
+    let before = sessions.len();
+    sessions.retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
+    (before - sessions.len()) as u64
+}
+
+/// Ports at which nodes listen: those that the user names, and those at which sessions were recognised.
+fn session_ports(
+    sessions: &[(SessionEnd, SessionParties)],
+    options: &AnalysisOptions,
+    known: &[KnownNode],
+) -> BTreeSet<u16> {
     // A connection that never got as far as a handshake recognises nothing.
     let recognised = |end: &SessionEnd| !end.candidate && end.state != SessionState::NoHandshake;
     let mut ports = options.ports.clone();
@@ -389,9 +445,8 @@ pub(crate) fn drop_candidates(
             .filter(|(end, _)| recognised(end))
             .map(|(end, _)| end.info.ends[1].port),
     );
-    let before = sessions.len();
-    sessions.retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
-    (before - sessions.len()) as u64
+    ports.extend(known.iter().filter_map(|node| node.port));
+    ports
 }
 
 /// Heights in the order of chain and sequence, each with the keys of all its parts.

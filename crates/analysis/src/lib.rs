@@ -8,6 +8,7 @@ mod chain;
 mod changes;
 mod closing;
 mod coverage;
+mod exposure;
 pub mod facts;
 mod height;
 mod heights;
@@ -18,6 +19,7 @@ mod minutes;
 mod network;
 mod observation;
 mod options;
+mod peers;
 mod proposer;
 mod provisional;
 pub mod quorum;
@@ -30,10 +32,11 @@ mod who;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
+pub use exposure::{ExposureGroup, ExposureKind, ExposurePolicy, Subnet};
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, SessionNetwork,
-    WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, Refused, SessionEnd, SessionInfo, SessionKey,
+    SessionNetwork, StatusSeen, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;

@@ -100,6 +100,11 @@ impl Who {
         party.node.map(|node| self.nodes[node as usize].id)
     }
 
+    /// Nodes as the user named them.
+    pub(crate) fn known(&self) -> &[KnownNode] {
+        &self.known
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }

@@ -3,6 +3,8 @@
 #[path = "aggregator/known.rs"]
 mod known;
 mod network;
+#[path = "aggregator/peers.rs"]
+mod peers;
 #[path = "aggregator/restart.rs"]
 mod restart;
 #[path = "aggregator/updates.rs"]

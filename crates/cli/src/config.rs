@@ -74,6 +74,7 @@ struct LimitsTable {
     open_links: Option<usize>,
     listed_sessions: Option<usize>,
     listed_events: Option<usize>,
+    refused_pairs: Option<usize>,
 }
 
 /// What a configuration means. The default is what holds without one.
@@ -173,6 +174,7 @@ impl Config {
         set(&mut analysis.open_links, self.limits.open_links);
         set(&mut analysis.listed_sessions, self.limits.listed_sessions);
         set(&mut analysis.listed_events, self.limits.listed_events);
+        set(&mut analysis.refused_pairs, self.limits.refused_pairs);
         let flows = &mut options.flows;
         set(&mut flows.direction_bytes, self.limits.reorder_bytes);
         set(&mut flows.total_bytes, self.limits.reorder_total_bytes);
@@ -269,6 +271,7 @@ impl LimitsTable {
             ("limits.secrets_per_session", self.secrets_per_session),
             ("limits.listed_sessions", self.listed_sessions),
             ("limits.listed_events", self.listed_events),
+            ("limits.refused_pairs", self.refused_pairs),
         ] {
             if value == Some(0) {
                 return Err((key, "1 or more".to_owned()));

@@ -74,6 +74,9 @@ pub(crate) struct Session {
     pending: VecDeque<Pending>,
     /// When something may be missing.
     breaks: Breaks,
+    /// When Hello and Status of each direction were seen.
+    hellos_seen: [Option<CaptureTime>; 2],
+    statuses_seen: [Option<CaptureTime>; 2],
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -102,6 +105,8 @@ impl Session {
             codes: Vec::new(),
             pending: VecDeque::new(),
             breaks: Breaks::default(),
+            hellos_seen: [None; 2],
+            statuses_seen: [None; 2],
             seek: SeekState::default(),
             announced: false,
             returning: None,
@@ -177,10 +182,12 @@ impl Session {
                 Meaning::Base { name: "Hello" } => {
                     self.stale = true;
                     self.meanings.hellos += 1;
+                    self.hellos_seen[frame.direction.index()].get_or_insert(frame.origin.seen);
                     continue;
                 }
                 Meaning::Sub { name: "Status", .. } => {
                     self.stale = true;
+                    self.statuses_seen[frame.direction.index()].get_or_insert(frame.origin.seen);
                     continue;
                 }
                 Meaning::Base { .. } => continue,
