@@ -328,7 +328,8 @@ impl List {
         let mut event = EventFact::new("exposure_shared_subnet", seen, detail);
         let mut pair = [inner.clone(), outer.clone()];
         pair.sort_unstable();
-        event.sender = Some(outer.label.clone());
+        // Who is inside tells events apart: one proxy may be next to several.
+        event.sender = Some(inner.label.clone());
         event.address = outer.address;
         event.ip = Some(outer.ip);
         event.numbers = numbers(contacts.get(&pair));
