@@ -12,14 +12,13 @@ use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
 use crate::exposure;
-use crate::facts::{
-    CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
-};
+use crate::facts::{CaptureFact, ChainName, EventFact, FactSink, RunFacts, SessionState};
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
-use crate::minutes::Minutes;
+use crate::lists::complete;
+use crate::minutes::{LinkSum, Minutes, minute_of};
 use crate::network::NetworkFacts;
 use crate::observation::{
     Observation, Occurrence, Refused, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
@@ -27,8 +26,10 @@ use crate::observation::{
 use crate::options::AnalysisOptions;
 use crate::peers::{RefusedSum, RefusedSums};
 use crate::provisional::{Now, Provisional, Update};
-use crate::summing::run_facts;
-use crate::tally::{Summed as _, Tallies, Tally};
+use crate::rules::{EventList, MinuteBook, RunView, of_run};
+use crate::score;
+use crate::summing::{run_facts, sort_events};
+use crate::tally::Tallies;
 use crate::who::{KnownNode, Who};
 
 /// What the reading side counted.
@@ -78,6 +79,10 @@ pub struct Aggregator {
     pub(crate) events: Vec<EventFact>,
     /// Connections that came to nothing.
     pub(crate) refused: RefusedSums,
+    /// How many of `events` each rule has.
+    pub(crate) events_of: BTreeMap<&'static str, usize>,
+    /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
+    pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -106,6 +111,8 @@ impl Aggregator {
             losses: Losses::default(),
             events: Vec::new(),
             refused: RefusedSums::new(),
+            events_of: BTreeMap::new(),
+            undecodable: BTreeMap::new(),
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
@@ -142,13 +149,7 @@ impl Aggregator {
                 }
             }
             Observation::Refused(refused) => self.refuse(&refused),
-            Observation::Event(event) => {
-                if self.events.len() < self.options.listed_events {
-                    self.events.push(*event);
-                } else {
-                    self.limit("listed_events");
-                }
-            }
+            Observation::Event(event) => self.event(*event),
         }
         Ok(())
     }
@@ -165,6 +166,29 @@ impl Aggregator {
         }
         if let Some(untold) = &mut self.untold {
             untold.refused.insert(key);
+        }
+    }
+
+    /// Takes an event of a session. One rule cannot take all the room that there is.
+    pub(crate) fn event(&mut self, event: EventFact) {
+        if event.rule == "undecodable"
+            && event.numbers.get("hellos").is_some_and(|hellos| *hellos > 1)
+            && let Some(ip) = event.ip
+        {
+            let key = (self.who.party(ip, event.node_id), minute_of(event.time_ns));
+            if self.undecodable.len() < MOST_UNDECODABLE || self.undecodable.contains_key(&key) {
+                *self.undecodable.entry(key).or_default() += 1;
+            } else {
+                self.limit("undecodable_minutes");
+            }
+        }
+        let of_rule = self.events_of.entry(event.rule).or_default();
+        let share = self.options.rules.listed.max(1);
+        if self.events.len() < self.options.listed_events && *of_rule < share {
+            *of_rule += 1;
+            self.events.push(event);
+        } else {
+            self.limit("listed_events");
         }
     }
 
@@ -210,7 +234,8 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        self.minutes.add(occurrence.seen, link, bytes)
+        self.minutes
+            .add(occurrence.seen, link, LinkSum::one(bytes, occurrence.stale))
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -258,18 +283,44 @@ impl Aggregator {
         )?;
         update.number = self.updates;
         let nodes = knowledge.nodes(&self.who, &sessions);
-        let mut events = self.events.clone();
-        let room = self.options.listed_events.saturating_sub(events.len());
-        let (found, more) = provisional.events(room)?;
-        events.extend(found);
+        let states = provisional.last_states()?;
+        let mut run_events = Vec::new();
+        let run = RunView {
+            knowledge: &knowledge,
+            options: &self.options.rules,
+            whole: self.options.whole,
+            sessions: &sessions,
+            tallies: provisional.tallies(),
+            states: &states,
+            minutes: provisional.minutes(),
+            undecodable: &self.undecodable,
+        };
+        of_run(&run, &mut run_events);
+        let hidden = self.expose(&knowledge, &sessions, &mut run_events);
+        let found = provisional.events(&self.options)?;
+        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        let more = found.more + over + hidden;
         if more > 0 {
             *limits.entry("listed_events".to_owned()).or_default() += more;
         }
+        let scores = score::scores(
+            &knowledge,
+            &nodes,
+            provisional.tallies(),
+            &events,
+            &self.options.score,
+        );
         let network = self.network(&knowledge, &sessions);
-        self.expose(&knowledge, &sessions, &mut events, &mut limits);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
-        complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        complete(
+            &mut update.facts,
+            nodes,
+            provisional.tallies(),
+            candidates,
+            &knowledge,
+        );
         network.tell(&mut update.facts);
+        update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
     }
@@ -309,23 +360,20 @@ impl Aggregator {
         NetworkFacts::new(knowledge, sessions, &self.refused, &ports, &self.who)
     }
 
-    /// Adds what the policy has to say, if there is one.
+    /// Adds what the policy has to say, if there is one; gives how much more it had than can be listed.
     fn expose(
         &self,
         knowledge: &Knowledge,
         sessions: &[(SessionEnd, SessionParties)],
         events: &mut Vec<EventFact>,
-        limits: &mut BTreeMap<String, u64>,
-    ) {
+    ) -> u64 {
         let Some(policy) = &self.options.exposure else {
-            return;
+            return 0;
         };
-        let room = self.options.listed_events.saturating_sub(events.len());
-        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, room);
+        let most = self.options.listed_events;
+        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, most);
         events.extend(found);
-        if more > 0 {
-            *limits.entry("listed_events".to_owned()).or_default() += more;
-        }
+        more
     }
 
     fn judge<S: FactSink>(
@@ -343,6 +391,8 @@ impl Aggregator {
         let known = Arc::clone(&self.options.known_payloads);
         let mut tallies = Tallies::new();
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
+        let mut states: BTreeMap<ChainName, ChainState> = BTreeMap::new();
+        let mut found = EventList::new(&self.options);
         for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
             for part in parts {
@@ -354,6 +404,9 @@ impl Aggregator {
                 }
             }
             if judged.as_ref().is_none_or(|(context, _)| context.name != name) {
+                if let Some((context, state)) = judged.take() {
+                    states.insert(context.name, state);
+                }
                 judged = Some(knowledge.chain(&name, &self.options, &known));
             }
             let (context, state) = judged.as_mut().expect("set above");
@@ -365,59 +418,73 @@ impl Aggregator {
                 tallies.entry(name).or_default(),
                 keep.as_deref_mut(),
             );
-            for event in &facts.events {
-                if self.events.len() < self.options.listed_events {
-                    self.events.push(event.clone());
-                } else {
-                    *self.limits.entry("listed_events".to_owned()).or_default() += 1;
-                }
-            }
+            found.add(facts.events.iter().cloned());
             if let Some(keep) = &mut keep {
                 keep.keep_near_limits();
             }
             sink.height(&facts).map_err(FinishError::Sink)?;
         }
 
+        if let Some((context, state)) = judged.take() {
+            states.insert(context.name, state);
+        }
+        let mut minutes = MinuteBook::default();
         while let Some((start, minute)) = self.minutes.pop_first()? {
+            minutes.note(start, &minute, &knowledge, &self.options.rules);
             let rows = knowledge.link_rows(start, &minute);
             sink.minute(&rows).map_err(FinishError::Sink)?;
         }
 
         let nodes = knowledge.nodes(&self.who, &sessions);
+        let mut run_events = Vec::new();
+        let run = RunView {
+            knowledge: &knowledge,
+            options: &self.options.rules,
+            whole: self.options.whole,
+            sessions: &sessions,
+            tallies: &tallies,
+            states: &states,
+            minutes: &minutes,
+            undecodable: &self.undecodable,
+        };
+        of_run(&run, &mut run_events);
+        let hidden = self.expose(&knowledge, &sessions, &mut run_events);
+        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        let more = found.more + over + hidden;
+        if more > 0 {
+            *self.limits.entry("listed_events".to_owned()).or_default() += more;
+        }
+        let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
         let network = self.network(&knowledge, &sessions);
-        let mut events = std::mem::take(&mut self.events);
-        let mut limits = std::mem::take(&mut self.limits);
-        self.expose(&knowledge, &sessions, &mut events, &mut limits);
-        let mut facts = run_facts(sessions, events, &limits, read, totals, &knowledge.names);
-        complete(&mut facts, nodes, &tallies, candidates);
+        let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
+        complete(&mut facts, nodes, &tallies, candidates, &knowledge);
+        facts.scores = scores;
         network.tell(&mut facts);
         Ok(facts)
     }
+
+    /// All events in the order of time, as many as are to be listed, with names; and how many more there are.
+    fn listed(&self, events: [&Vec<EventFact>; 3], knowledge: &Knowledge) -> (Vec<EventFact>, u64) {
+        let mut events: Vec<EventFact> = events.into_iter().flatten().cloned().collect();
+        for event in &mut events {
+            if event.rule == "undecodable"
+                && event.sender.is_none()
+                && let Some(ip) = event.ip
+            {
+                let address = event.address.or_else(|| knowledge.resolved.address_at(ip));
+                event.sender = Some(knowledge.resolved.names.label(ip, address));
+                event.address = address;
+            }
+        }
+        sort_events(&mut events);
+        let mut list = EventList::new(&self.options);
+        list.add(events);
+        (list.events, list.more)
+    }
 }
 
-/// Adds to the lists what heights and nodes tell.
-pub(crate) fn complete(facts: &mut RunFacts, nodes: Vec<NodeFact>, tallies: &Tallies, candidates: u64) {
-    facts.totals.other_flows += candidates;
-    let mut all = Tally::default();
-    for tally in tallies.values() {
-        all.skipped_rounds.add(&tally.skipped_rounds);
-        all.copies.add(&tally.copies);
-    }
-    if all.skipped_rounds > 0 {
-        *facts
-            .totals
-            .limits_reached
-            .entry("empty_rounds".to_owned())
-            .or_default() += all.skipped_rounds;
-    }
-    facts.nodes = nodes;
-    let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
-        receiver_ip,
-        copies,
-        payloads,
-    };
-    facts.copies = all.copies.iter().map(row).collect();
-}
+/// Frames that do not decode are counted for so many senders and minutes.
+const MOST_UNDECODABLE: usize = 65_536;
 
 /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
 pub(crate) fn drop_candidates(

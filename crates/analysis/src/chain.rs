@@ -143,6 +143,11 @@ impl Slots {
         (self.number(slot) == next).then_some(())
     }
 
+    /// Whether a slot is of sessions that told their chain.
+    pub(crate) fn is_told(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Chain(_)))
+    }
+
     /// All slots, by number.
     pub(crate) fn all(&self) -> &[Slot] {
         &self.slots

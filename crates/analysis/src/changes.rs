@@ -17,7 +17,7 @@ use crate::coverage::Loss;
 use crate::facts::{ChainName, EventFact};
 use crate::height::{Delivery, Height};
 use crate::heights::HeightKey;
-use crate::minutes::{self, LinkKey, Minute, minute_of};
+use crate::minutes::{self, LinkKey, LinkSum, Minute, minute_of};
 use crate::observation::{ChainId, Occurrence, SessionEnd};
 use crate::peers::RefusedSums;
 use crate::record::{Kept, RecordReader, RecordWriter};
@@ -60,13 +60,14 @@ struct Rest {
     /// Those that changed, each with its sum.
     refused: RefusedSums,
     limits: BTreeMap<String, u64>,
+    undecodable: BTreeMap<(u32, i64), u64>,
     renamed: bool,
     former: Vec<(u32, BTreeSet<ChainName>)>,
     pending: Vec<u8>,
 }
 
 crate::kept! {
-    Rest { updates, parties, slots, chains_at, books, ended, events, losses, refused, limits, renamed, former, pending }
+    Rest { updates, parties, slots, chains_at, books, ended, events, losses, refused, limits, undecodable, renamed, former, pending }
     SessionParties { parties, slot }
 }
 
@@ -97,7 +98,11 @@ impl Aggregator {
                 Delivery::of(occurrence),
             );
             let minute = minutes.entry(minute_of(occurrence.seen)).or_default();
-            minutes::count(minute, link, u64::from(occurrence.wire_len));
+            minutes::add(
+                minute,
+                link,
+                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale),
+            );
             // What it tells of the chain is the same now as when it is observed.
             self.slots.books[session.slot as usize].learn(&occurrence.payload);
             untold
@@ -138,6 +143,7 @@ impl Aggregator {
                 untold.refused.iter().filter_map(sum).collect()
             },
             limits: self.limits.clone(),
+            undecodable: self.undecodable.clone(),
             renamed,
             former,
             pending,
@@ -189,13 +195,20 @@ impl Aggregator {
             }
             self.ended.push((end, session));
         }
-        self.events.extend(rest.events);
+        for event in rest.events {
+            *self.events_of.entry(event.rule).or_default() += 1;
+            self.events.push(event);
+        }
         for loss in rest.losses {
             self.losses.recall(loss);
         }
         self.refused.extend(rest.refused);
         self.updates = rest.updates;
         self.limits = rest.limits;
+        for &(party, _) in rest.undecodable.keys() {
+            self.check_party(party)?;
+        }
+        self.undecodable = rest.undecodable;
         self.track_changes();
         if let Some(provisional) = &mut self.provisional {
             provisional.recall_naming(rest.renamed, rest.former);
@@ -277,11 +290,7 @@ impl Aggregator {
             "this monitor did not run from {from} to {to} ({seconds:.3} s): what passed then is missing from all counts"
         );
         let event = EventFact::new("restart", to, detail);
-        if self.events.len() < self.options.listed_events {
-            self.events.push(event);
-        } else {
-            self.limit("listed_events");
-        }
+        self.event(event);
     }
 
     /// The session of a message, and who handed it to whom.

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use bftap_ibft_decode::Kind;
+use bftap_ibft_decode::{Kind, Validity};
 use bftap_model::{Address, CaptureTime, Hash256};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -24,7 +24,11 @@ pub(crate) struct PayloadEntry {
     pub(crate) claimed: Option<Address>,
     /// The signature fails, or belongs to another than the claimed address.
     pub(crate) invalid: bool,
+    /// The signature was looked at: what the message says of its signer is proven, or proven wrong.
+    pub(crate) checked: bool,
     pub(crate) digest: Option<Hash256>,
+    /// Hash of the block before, as far as the message says it under its signature.
+    pub(crate) parent: Option<Hash256>,
     pub(crate) proposal: Option<Box<ProposalEntry>>,
 }
 
@@ -74,7 +78,9 @@ impl PayloadEntry {
             signer: message.signer,
             claimed: message.claimed,
             invalid: message.validity.is_invalid(),
+            checked: message.validity != Validity::NotChecked,
             digest: message.digest,
+            parent: message.parent,
             proposal: message.proposal.as_ref().map(|proposal| {
                 Box::new(ProposalEntry {
                     hash: proposal.hash,
@@ -199,8 +205,9 @@ impl Height {
             record.u64(entry.round);
             record.optional(entry.signer.as_ref().map(|address| &address.0));
             record.optional(entry.claimed.as_ref().map(|address| &address.0));
-            record.u8(u8::from(entry.invalid));
+            record.u8(u8::from(entry.invalid) | u8::from(entry.checked) << 1);
             record.optional(entry.digest.as_ref().map(|digest| &digest.0));
+            record.optional(entry.parent.as_ref().map(|parent| &parent.0));
             record.u8(u8::from(entry.proposal.is_some()));
             if let Some(proposal) = &entry.proposal {
                 record.array(&proposal.hash.0);
@@ -237,8 +244,10 @@ impl Height {
             let round = record.u64()?;
             let signer = record.optional()?.map(Address);
             let claimed = record.optional()?.map(Address);
-            let invalid = record.u8()? != 0;
+            let flags = record.u8()?;
+            let (invalid, checked) = (flags & 1 != 0, flags & 2 != 0);
             let digest = record.optional()?.map(Hash256);
+            let parent = record.optional()?.map(Hash256);
             let mut proposal = None;
             if record.u8()? != 0 {
                 let hash = Hash256(record.array()?);
@@ -260,7 +269,9 @@ impl Height {
                 signer,
                 claimed,
                 invalid,
+                checked,
                 digest,
+                parent,
                 proposal,
             });
         }

@@ -10,25 +10,39 @@ mod closing;
 mod coverage;
 mod exposure;
 pub mod facts;
+pub mod fuzzing;
 mod height;
 mod heights;
+mod histogram;
 mod knowledge;
 mod known;
+mod ledger;
 mod links;
+mod lists;
+mod lived;
 mod minutes;
 mod network;
 mod observation;
 mod options;
+mod participation;
 mod peers;
+mod phases;
 mod proposer;
 mod provisional;
 pub mod quorum;
 pub mod record;
 mod round;
+mod rows;
+mod rules;
+mod score;
 mod spill;
 mod summing;
 mod tally;
+mod votes;
+mod waste;
+mod what_if;
 mod who;
+mod witnesses;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
@@ -36,9 +50,11 @@ pub use exposure::{ExposureGroup, ExposureKind, ExposurePolicy, Subnet};
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
     ChainId, CodeKey, Observation, Occurrence, Payload, Refused, SessionEnd, SessionInfo, SessionKey,
-    SessionNetwork, StatusSeen, WorkerTotals,
+    SessionNetwork, Spoken, StatusSeen, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
 pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
+pub use rules::{MOST_FUTURE_HEIGHTS, RULES, RuleOptions};
+pub use score::ScoreOptions;
 pub use who::{KnownNode, Names};

@@ -92,9 +92,7 @@ impl Links {
     ///
     /// At one tap in the middle, or at one end, it is the sum of what it is from there to both ends. Where only one direction told
     /// something it is as much as that, which is less than all of it if the tap is far from the sender.
-    // A lookup for whoever asks what was on its way at a time; nobody does so far.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) fn rtt_min(&self, a: IpAddr, b: IpAddr) -> Option<Nanos> {
+    fn rtt_min(&self, a: IpAddr, b: IpAddr) -> Option<Nanos> {
         let there = &self.ways.get(&(a, b))?.trips;
         let back = self.ways.get(&(b, a)).map(|way| &way.trips);
         let both = there
@@ -107,6 +105,14 @@ impl Links {
         let one = there.values().chain(back.into_iter().flat_map(BTreeMap::values));
         both.or_else(|| one.map(|trips| trips.spread.min).max())
             .map(Nanos)
+    }
+
+    /// The shortest round trips between IP addresses, the lower one first, where they were measured.
+    pub(crate) fn round_trips(&self) -> BTreeMap<(IpAddr, IpAddr), Nanos> {
+        let pairs = self.ways.keys().map(|&(a, b)| (a.min(b), a.max(b)));
+        pairs
+            .filter_map(|(a, b)| Some(((a, b), self.rtt_min(a, b).or_else(|| self.rtt_min(b, a))?)))
+            .collect()
     }
 
     /// All of them, by sender and receiver.

@@ -23,11 +23,23 @@ pub(crate) struct LinkKey {
     pub(crate) kind: Kind,
 }
 
-/// Messages and bytes.
+/// Messages, their bytes, and those of views that both ends had long left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinkSum {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    pub(crate) stale: u64,
+}
+
+impl LinkSum {
+    /// One message.
+    pub(crate) const fn one(bytes: u64, stale: bool) -> Self {
+        Self {
+            messages: 1,
+            bytes,
+            stale: stale as u64,
+        }
+    }
 }
 
 /// Sums of one minute.
@@ -83,13 +95,13 @@ impl Minutes {
     }
 
     /// Adds one message.
-    pub(crate) fn add(&mut self, seen: CaptureTime, key: LinkKey, bytes: u64) -> io::Result<()> {
+    pub(crate) fn add(&mut self, seen: CaptureTime, key: LinkKey, one: LinkSum) -> io::Result<()> {
         if let Some(fresh) = &mut self.fresh {
-            count(fresh.entry(minute_of(seen)).or_default(), key, bytes);
+            add(fresh.entry(minute_of(seen)).or_default(), key, one);
         }
         let minute = self.open.entry(minute_of(seen)).or_default();
         let before = minute.len();
-        count(minute, key, bytes);
+        add(minute, key, one);
         self.entries += minute.len() - before;
         if self.entries > self.limit {
             self.close_oldest()?;
@@ -138,16 +150,12 @@ impl Minutes {
     }
 }
 
-/// Adds one message.
-pub(crate) fn count(minute: &mut Minute, key: LinkKey, bytes: u64) {
-    let one = LinkSum { messages: 1, bytes };
-    add(minute, key, one);
-}
-
-fn add(minute: &mut Minute, key: LinkKey, added: LinkSum) {
+/// Adds to the sums of a link.
+pub(crate) fn add(minute: &mut Minute, key: LinkKey, added: LinkSum) {
     let sum = minute.entry(key).or_default();
     sum.messages += added.messages;
     sum.bytes += added.bytes;
+    sum.stale += added.stale;
 }
 
 /// Adds what stands at a place of the temporary file.
@@ -171,6 +179,7 @@ pub(crate) fn write(minute: &Minute) -> Vec<u8> {
         record.u8(key.kind.index() as u8);
         record.u64(sum.messages);
         record.u64(sum.bytes);
+        record.u64(sum.stale);
     }
     record.0
 }
@@ -189,6 +198,7 @@ pub(crate) fn read(record: &[u8]) -> io::Result<Vec<(LinkKey, LinkSum)>> {
         let sum = LinkSum {
             messages: record.u64()?,
             bytes: record.u64()?,
+            stale: record.u64()?,
         };
         Ok((key, sum))
     };
@@ -221,7 +231,7 @@ mod tests {
                     .add(
                         CaptureTime::from_nanos(second * 1_000_000_000),
                         key,
-                        u64::from(step),
+                        LinkSum::one(u64::from(step), step % 5 == 0),
                     )
                     .unwrap();
             }
@@ -235,6 +245,7 @@ mod tests {
         };
         let all = collect(usize::MAX);
         assert_eq!(all.iter().map(|(_, _, sum)| sum.messages).sum::<u64>(), 1000);
+        assert_eq!(all.iter().map(|(_, _, sum)| sum.stale).sum::<u64>(), 200);
         assert!(all.is_sorted_by_key(|(start, key, _)| (*start, *key)));
         assert_eq!(all, collect(5));
     }

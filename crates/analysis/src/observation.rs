@@ -72,6 +72,8 @@ pub struct Occurrence {
     pub arrived: Option<CaptureTime>,
     /// Bytes of its frame on the wire.
     pub wire_len: u32,
+    /// Both ends had sent messages of far higher heights in this session before; see [`RuleOptions::is_stale`](crate::RuleOptions::is_stale).
+    pub stale: bool,
 }
 
 /// What is known of a session when it ends.
@@ -107,6 +109,8 @@ pub struct SessionEnd {
     pub stream_bytes: [u64; 2],
     /// Roles from the connection type byte of the initiator and of the recipient.
     pub roles: [Option<&'static str>; 2],
+    /// Consensus messages from the initiator and from the recipient.
+    pub spoken: [Spoken; 2],
     /// Why it is not `decrypted`, for a person.
     pub detail: Option<String>,
     /// Earliest and latest packet.
@@ -198,6 +202,38 @@ impl SessionNetwork {
         self.hellos_seen.reverse();
         self.statuses.reverse();
         self.disconnects.reverse();
+    }
+}
+
+/// Consensus messages that one end of a session sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// How many, whether or not they count by their time and height.
+    pub messages: u64,
+    /// When the first one was seen.
+    pub first: Option<CaptureTime>,
+    /// When the last one was seen.
+    pub last: Option<CaptureTime>,
+}
+
+impl Spoken {
+    /// One more.
+    pub fn note(&mut self, seen: CaptureTime) {
+        self.join(&Self {
+            messages: 1,
+            first: Some(seen),
+            last: Some(seen),
+        });
+    }
+
+    /// Adds those of another part of the session.
+    pub fn join(&mut self, other: &Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.first = match (self.first, other.first) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.last = self.last.max(other.last);
     }
 }
 

@@ -10,6 +10,8 @@ use crate::exposure::ExposurePolicy;
 use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
+use crate::rules::RuleOptions;
+use crate::score::ScoreOptions;
 use crate::who::KnownNode;
 
 /// Settings of one analysis.
@@ -43,6 +45,14 @@ pub struct AnalysisOptions {
     pub refused_pairs: usize,
     /// Who may talk to whom, where the user says so.
     pub exposure: Option<Arc<ExposurePolicy>>,
+    /// No message is left out by its time or height: what does not come did not happen.
+    pub whole: bool,
+    /// When rules speak.
+    pub rules: RuleOptions,
+    /// What scores are made of.
+    pub score: ScoreOptions,
+    /// Peers to which nodes hand a payload on in the what-if of a fixed degree.
+    pub what_if_degree: u32,
     /// Payloads that came before this run: their copies are no first ones.
     pub known_payloads: Arc<KnownPayloads>,
 }
@@ -64,6 +74,10 @@ impl Default for AnalysisOptions {
             listed_events: 10_000,
             refused_pairs: 20_000,
             exposure: None,
+            whole: true,
+            rules: RuleOptions::default(),
+            score: ScoreOptions::default(),
+            what_if_degree: 4,
             known_payloads: Arc::default(),
         }
     }

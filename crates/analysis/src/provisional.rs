@@ -16,7 +16,7 @@ use bftap_model::CaptureTime;
 use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
-use crate::closing::{ChainContext, ChainState, close};
+use crate::closing::{ChainContext, ChainState, close, span_of};
 use crate::facts::{ChainName, EventFact, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
@@ -25,6 +25,7 @@ use crate::minutes::{LinkKey, Minutes, minute_of};
 use crate::observation::{SessionEnd, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::record::{RecordReader, RecordWriter};
+use crate::rules::{EventList, MinuteBook};
 use crate::spill::{Place, Spill};
 use crate::tally::{Summed as _, Tallies, Tally};
 use crate::who::Names;
@@ -104,6 +105,8 @@ pub(crate) struct Provisional {
     slots: Vec<bool>,
     /// Heights that are to be judged again because what comes before them changed.
     shaken: BTreeSet<NamedHeight>,
+    /// Heights of which more may be on its way, and when they were last seen: judged once more when enough time has passed.
+    early: BTreeMap<NamedHeight, CaptureTime>,
     judged: JudgedHeights,
     tallies: Tallies,
     /// Heights in whose latest judgement rules found something.
@@ -115,6 +118,9 @@ pub(crate) struct Provisional {
     former: BTreeMap<u32, BTreeSet<ChainName>>,
     /// Heights to be judged whose rows are there already, from an earlier life.
     quiet: HashSet<HeightKey>,
+    /// Minutes whose rows are there already, from an earlier life; rules have not seen them in this one.
+    stored_minutes: BTreeSet<i64>,
+    minutes: MinuteBook,
 }
 
 /// Texts that are keys of rows.
@@ -173,7 +179,9 @@ impl Provisional {
 
     /// The same for a link.
     pub(crate) fn recall_link(&mut self, minute: i64, link: LinkKey, stored: bool) {
-        if !stored {
+        if stored {
+            self.stored_minutes.insert(minute);
+        } else {
             self.links.entry(minute).or_default().insert(link);
         }
         mark(&mut self.parties, link.receiver);
@@ -197,6 +205,11 @@ impl Provisional {
         };
         let slots = slots_by_name(&knowledge.names);
         let mut due = std::mem::take(&mut self.shaken);
+        due.extend(
+            self.early
+                .extract_if(.., |_, last| knowledge.settled(*last))
+                .map(|(at, _)| at),
+        );
         self.recent = None;
         let quiet = std::mem::take(&mut self.quiet);
         let mut silent: BTreeSet<NamedHeight> = quiet.iter().map(|key| named(knowledge, *key)).collect();
@@ -224,6 +237,7 @@ impl Provisional {
                 if let Some(earlier) = self.judged.remove(&at)? {
                     self.take_back(&at.0, &earlier);
                     self.eventful.remove(&at);
+                    self.early.remove(&at);
                     update.gone.push(at);
                 }
                 continue;
@@ -267,6 +281,12 @@ impl Provisional {
             } else {
                 self.eventful.insert(at.clone());
             }
+            let (_, last) = span_of(&facts.counts);
+            if knowledge.settled(last) {
+                self.early.remove(&at);
+            } else {
+                self.early.insert(at.clone(), last);
+            }
             let judged = Judged {
                 tally,
                 events: facts.events.clone(),
@@ -286,9 +306,17 @@ impl Provisional {
             }
             self.judged.insert(at, judged)?;
         }
+        for start in std::mem::take(&mut self.stored_minutes) {
+            if !self.links.contains_key(&start) {
+                let minute = minutes.read(start)?;
+                self.minutes
+                    .note(CaptureTime::from_nanos(start), &minute, knowledge, &options.rules);
+            }
+        }
         for (start, changed) in std::mem::take(&mut self.links) {
             let minute = minutes.read(start)?;
             let time = CaptureTime::from_nanos(start);
+            self.minutes.note(time, &minute, knowledge, &options.rules);
             let mut rows = if self.renamed {
                 knowledge.link_rows(time, &*minute)
             } else {
@@ -319,25 +347,25 @@ impl Provisional {
         &self.tallies
     }
 
-    /// What rules found in the heights judged so far, at most `most`, and how many more there are.
-    pub(crate) fn events(&mut self, most: usize) -> io::Result<(Vec<EventFact>, u64)> {
-        let mut events = Vec::new();
-        let mut more = 0;
+    /// What rules over minutes go by.
+    pub(crate) fn minutes(&self) -> &MinuteBook {
+        &self.minutes
+    }
+
+    /// What the last height of each chain that was judged left.
+    pub(crate) fn last_states(&mut self) -> io::Result<BTreeMap<ChainName, ChainState>> {
+        self.judged.last_states()
+    }
+
+    /// What rules found in the heights judged so far, as much of it as is to be listed.
+    pub(crate) fn events<'o>(&mut self, options: &'o AnalysisOptions) -> io::Result<EventList<'o>> {
+        let mut list = EventList::new(options);
         for at in &self.eventful {
-            for event in self
-                .judged
-                .get(at)?
-                .map(|judged| judged.events)
-                .unwrap_or_default()
-            {
-                if events.len() < most {
-                    events.push(event);
-                } else {
-                    more += 1;
-                }
+            if let Some(judged) = self.judged.get(at)? {
+                list.add(judged.events);
             }
         }
-        Ok((events, more))
+        Ok(list)
     }
 
     fn take_back(&mut self, chain: &ChainName, earlier: &Judged) {
@@ -447,10 +475,13 @@ struct JudgedHeights {
     lately: HashMap<NamedHeight, (u64, Judged)>,
     spill: Spill,
     clock: u64,
+    /// Numbers in `lately`.
+    len: usize,
 }
 
-/// Judgements kept in memory.
+/// Judgements kept in memory, and numbers in them (about 40 bytes each): a height of a hundred validators has tens of thousands.
 const JUDGED_LATELY: usize = 4096;
+const NUMBERS_LATELY: usize = 1 << 20;
 
 impl JudgedHeights {
     fn contains(&self, at: &NamedHeight) -> bool {
@@ -472,20 +503,27 @@ impl JudgedHeights {
     fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
         let judged = self.get(at)?;
         self.places.remove(at);
-        self.lately.remove(at);
+        if let Some((_, judged)) = self.lately.remove(at) {
+            self.len -= judged.tally.len();
+        }
         Ok(judged)
     }
 
     fn insert(&mut self, at: NamedHeight, judged: Judged) -> io::Result<()> {
         self.clock += 1;
         self.places.insert(at.clone(), None);
-        self.lately.insert(at, (self.clock, judged));
-        if self.lately.len() <= JUDGED_LATELY {
+        self.len += judged.tally.len();
+        if let Some((_, earlier)) = self.lately.insert(at, (self.clock, judged)) {
+            self.len -= earlier.tally.len();
+        }
+        if self.lately.len() <= JUDGED_LATELY && self.len <= NUMBERS_LATELY {
             return Ok(());
         }
         let mut clocks: Vec<u64> = self.lately.values().map(|(clock, _)| *clock).collect();
-        let (_, &mut middle, _) = clocks.select_nth_unstable(JUDGED_LATELY / 2);
+        let half = clocks.len() / 2;
+        let (_, &mut middle, _) = clocks.select_nth_unstable(half);
         for (at, (_, judged)) in self.lately.extract_if(|_, (clock, _)| *clock < middle) {
+            self.len -= judged.tally.len();
             let place = self.spill.append(&judged.write())?;
             self.places.insert(at, Some(place));
         }
@@ -499,6 +537,31 @@ impl JudgedHeights {
             return Ok(None);
         };
         Ok(self.get(&earlier)?.map(|judged| judged.after))
+    }
+
+    /// What the last height of each chain leaves.
+    fn last_states(&mut self) -> io::Result<BTreeMap<ChainName, ChainState>> {
+        let mut last: Vec<NamedHeight> = Vec::new();
+        let mut behind = None;
+        // From the end: the chain before the one that was found.
+        loop {
+            let range = match &behind {
+                None => self.places.range::<NamedHeight, _>(..),
+                Some(name) => self.places.range(..(ChainName::clone(name), 0)),
+            };
+            let Some((at, _)) = range.into_iter().next_back() else {
+                break;
+            };
+            behind = Some(at.0.clone());
+            last.push(at.clone());
+        }
+        let mut states = BTreeMap::new();
+        for at in last {
+            if let Some(judged) = self.get(&at)? {
+                states.insert(at.0, judged.after);
+            }
+        }
+        Ok(states)
     }
 
     fn next(&self, at: &NamedHeight) -> Option<NamedHeight> {
@@ -529,6 +592,7 @@ mod tests {
     use bftap_model::Address;
 
     use super::*;
+    use crate::rules::RuleState;
 
     fn judged(number: u64) -> Judged {
         Judged {
@@ -550,6 +614,7 @@ mod tests {
                 )]
                 .into(),
                 skipped_rounds: number,
+                ..Tally::default()
             },
             events: vec![
                 EventFact::new("restart", CaptureTime::from_nanos(3), "why".to_owned());
@@ -561,6 +626,10 @@ mod tests {
                 last_commit: number
                     .is_multiple_of(3)
                     .then_some((number, CaptureTime::from_nanos(number as i64))),
+                rules: RuleState {
+                    latest: Some(CaptureTime::from_nanos(number as i64)),
+                    ..RuleState::default()
+                },
             },
         }
     }

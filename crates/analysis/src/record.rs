@@ -17,7 +17,9 @@ use hashbrown::HashMap;
 
 use crate::aggregator::ReadFacts;
 use crate::facts::{CaptureFact, EventFact, SessionState};
-use crate::observation::{ChainId, SessionEnd, SessionInfo, SessionNetwork, StatusSeen, WorkerTotals};
+use crate::observation::{
+    ChainId, SessionEnd, SessionInfo, SessionNetwork, Spoken, StatusSeen, WorkerTotals,
+};
 
 /// Writes fields one behind the other.
 #[derive(Debug, Default)]
@@ -180,8 +182,9 @@ kept! {
     ChainId { network_id, genesis }
     SessionEnd {
         info, state, candidate, attached, opened_by, mac, frames, gaps, lost_bytes, incomplete_bytes, frames_lost, capabilities,
-        inferred, stream_bytes, roles, detail, span, losses, blind, network,
+        inferred, stream_bytes, roles, spoken, detail, span, losses, blind, network,
     }
+    Spoken { messages, first, last }
     SessionNetwork { ways, offers, hellos_seen, statuses, disconnects, other_frames }
     StatusSeen { seen, chain, head, total_difficulty, head_number }
     WaySums { segments, bytes, retransmissions, round_trips, passages }
@@ -549,6 +552,14 @@ mod tests {
             inferred: None,
             stream_bytes: [8, 9],
             roles: [Some("cn"), None],
+            spoken: [
+                Spoken::default(),
+                Spoken {
+                    messages: 3,
+                    first: Some(CaptureTime::from_nanos(4)),
+                    last: Some(CaptureTime::from_nanos(5)),
+                },
+            ],
             detail: Some("why".to_owned()),
             span: (CaptureTime::from_nanos(-1), CaptureTime::MAX),
             losses: vec![(CaptureTime::MIN, CaptureTime::MAX)],

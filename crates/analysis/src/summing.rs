@@ -6,6 +6,14 @@ use crate::aggregator::{ReadFacts, SessionParties};
 use crate::facts::{ChainName, CodeFact, EventFact, RunFacts, SessionFact, Totals};
 use crate::observation::{SessionEnd, WorkerTotals};
 
+/// By time, and what is equal in that by everything that can differ.
+pub(crate) fn sort_events(events: &mut [EventFact]) {
+    events.sort_by(|a, b| {
+        (a.time_ns, a.rule, &a.chain, a.sequence, &a.detail)
+            .cmp(&(b.time_ns, b.rule, &b.chain, b.sequence, &b.detail))
+    });
+}
+
 /// Sessions, codes, events and totals.
 pub(crate) fn run_facts(
     sessions: Vec<(SessionEnd, SessionParties)>,
@@ -54,7 +62,7 @@ pub(crate) fn run_facts(
             .cmp(&key(b))
             .then_with(|| a.stream_bytes.cmp(&b.stream_bytes))
     });
-    events.sort_by(|a, b| (a.time_ns, a.rule, &a.detail).cmp(&(b.time_ns, b.rule, &b.detail)));
+    sort_events(&mut events);
     let mut limits = worker.limits;
     for (name, count) in more_limits {
         *limits.entry(name.clone()).or_default() += count;

@@ -105,6 +105,11 @@ impl Who {
         &self.known
     }
 
+    /// Keys that the user named.
+    pub(crate) fn named_ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.known.iter().filter_map(|node| node.node_id)
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }

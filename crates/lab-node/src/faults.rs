@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use bftap_simnet::FloodOf;
+
 /// A way to misbehave, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -30,23 +32,15 @@ pub enum FaultKind {
     WrongSignatures,
     /// Its votes claim to be of another validator.
     WrongAddresses,
+    /// With each commit sends one for another block, as if it had broken its lock: in the round before, or from round 0 in the
+    /// one behind.
+    ConflictingCommits,
     /// Sends so many messages a second to each peer besides what it has to.
     Flood(u32, FloodOf),
     /// Sends consensus messages only to so many peers, those behind it in the order of addresses.
     Partial(u32),
     /// With each vote sends one for the height before.
     StaleRounds,
-}
-
-/// What a flood is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloodOf {
-    /// One payload, again and again.
-    Same,
-    /// Votes for heights to come, each another.
-    Future,
-    /// Votes for heights that are over, each another.
-    Stale,
 }
 
 impl Fault {
@@ -63,7 +57,8 @@ pub struct UnknownFault(String);
 
 /// What there is, for help texts.
 pub const KINDS: &str = "KIND is silent, no-proposals, slow=SPAN, equivocation, wrong-signatures, wrong-addresses, \
-                         flood=RATE[:same|future|stale], partial=PEERS or stale-rounds";
+                         conflicting-commits, flood=RATE[:same|future|stale|round-changes|undecodable], partial=PEERS or \
+                         stale-rounds";
 
 impl FromStr for Fault {
     type Err = UnknownFault;
@@ -98,6 +93,7 @@ impl fmt::Display for Fault {
             FaultKind::NoProposals => f.write_str("no-proposals"),
             FaultKind::Slow(by) => write!(f, "slow={}", ms(by)),
             FaultKind::Equivocation => f.write_str("equivocation"),
+            FaultKind::ConflictingCommits => f.write_str("conflicting-commits"),
             FaultKind::WrongSignatures => f.write_str("wrong-signatures"),
             FaultKind::WrongAddresses => f.write_str("wrong-addresses"),
             FaultKind::Flood(rate, of) => write!(f, "flood={rate}:{}", of.as_str()),
@@ -112,16 +108,6 @@ impl fmt::Display for Fault {
     }
 }
 
-impl FloodOf {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Future => "future",
-            Self::Stale => "stale",
-        }
-    }
-}
-
 fn kind_of(text: &str) -> Option<FaultKind> {
     let (word, argument) = match text.split_once('=') {
         Some((word, argument)) => (word, Some(argument)),
@@ -132,6 +118,7 @@ fn kind_of(text: &str) -> Option<FaultKind> {
         ("no-proposals", None) => FaultKind::NoProposals,
         ("slow", Some(by)) => FaultKind::Slow(span(by).filter(|by| *by <= MOST_DELAY)?),
         ("equivocation", None) => FaultKind::Equivocation,
+        ("conflicting-commits", None) => FaultKind::ConflictingCommits,
         ("wrong-signatures", None) => FaultKind::WrongSignatures,
         ("wrong-addresses", None) => FaultKind::WrongAddresses,
         ("stale-rounds", None) => FaultKind::StaleRounds,
@@ -139,9 +126,7 @@ fn kind_of(text: &str) -> Option<FaultKind> {
         ("flood", None) => FaultKind::Flood(DEFAULT_RATE, FloodOf::Same),
         ("flood", Some(argument)) => {
             let (rate, of) = argument.split_once(':').unwrap_or((argument, "same"));
-            let of = [FloodOf::Same, FloodOf::Future, FloodOf::Stale]
-                .into_iter()
-                .find(|known| known.as_str() == of)?;
+            let of = FloodOf::ALL.into_iter().find(|known| known.as_str() == of)?;
             let rate = rate.parse().ok().filter(|rate| (1..=MOST_RATE).contains(rate))?;
             FaultKind::Flood(rate, of)
         }
@@ -183,6 +168,9 @@ mod tests {
             "wrong-signatures",
             "wrong-addresses",
             "flood=300:future@0ms..1000ms",
+            "flood=3:round-changes",
+            "flood=3:undecodable",
+            "conflicting-commits",
             "partial=2",
             "stale-rounds",
         ] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bftap_ibft_decode::encode::string;
 use bftap_ibft_decode::{Kind, View};
 use bftap_model::{Hash256, keccak256};
 use bftap_simnet::Gossip;
@@ -104,6 +105,15 @@ impl Node {
             let half = NodeSet(self.connected.0 & EVERY_OTHER);
             self.relay.forward(&message.payload_hash, half);
             self.send_to(half, &forged);
+        }
+        if faults.contains(&FaultKind::ConflictingCommits) && message.kind == Kind::Commit {
+            let view = View {
+                sequence: message.view.sequence,
+                round: message.view.round.checked_sub(1).unwrap_or(1),
+            };
+            let other = keccak256(&message.digest.0);
+            let forged = self.vote(Kind::Commit, view, other, message.parent, None);
+            self.send_to(self.connected, &forged);
         }
         if faults.contains(&FaultKind::StaleRounds) && message.view.sequence > 1 {
             let view = View {
@@ -209,16 +219,21 @@ impl Node {
             let count = self.flood_due as u32;
             self.flood_due -= f64::from(count);
             for _ in 0..count {
-                let Some(message) = self.flood_message(of) else {
-                    return;
+                let message = match of {
+                    // A string where every dialect has a list.
+                    FloodOf::Undecodable => Outgoing::Junk(string(&self.prng.bytes::<JUNK_BYTES>()).into()),
+                    _ => match self.flood_message(of) {
+                        Some(message) => Outgoing::Consensus(message),
+                        None => return,
+                    },
                 };
                 for peer in self.connected.iter() {
                     // A peer that cannot keep up is not dropped for it: the flood is to go on.
                     let room = self.peers[peer].outboxes[0]
                         .as_ref()
-                        .is_some_and(|(_, outbox)| outbox.queue.capacity() > FLOOD_ROOM);
+                        .is_some_and(|(_, outbox)| outbox.has_room(FLOOD_ROOM));
                     if room {
-                        self.send(peer, 0, Outgoing::Consensus(Arc::clone(&message)));
+                        self.send(peer, 0, message.clone());
                     }
                 }
             }
@@ -227,17 +242,38 @@ impl Node {
 
     fn flood_message(&mut self, of: FloodOf) -> Option<Arc<SignedMessage>> {
         let head = self.chain.head();
-        let sequence = match of {
+        // In rounds of their own: two blocks in one view were another misdeed.
+        let turn = self.flood_turn;
+        self.flood_turn += 1;
+        let (sequence, round) = match of {
             FloodOf::Same => return self.last_vote.clone(),
-            FloodOf::Future => head.number + 2 + self.prng.below(100),
-            FloodOf::Stale => head.number.saturating_sub(self.prng.below(10)).max(1),
+            FloodOf::Undecodable => return None,
+            FloodOf::Future => (head.number + 2 + turn % 100, 1 + turn / 100),
+            FloodOf::Stale => {
+                let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
+                (behind.max(1), 1 + turn / 20)
+            }
+            FloodOf::RoundChanges => {
+                let (height, round) = &mut self.asked_round;
+                if *height != head.number + 1 {
+                    (*height, *round) = (head.number + 1, 0);
+                }
+                *round += 1;
+                let view = View {
+                    sequence: *height,
+                    round: *round,
+                };
+                return Some(self.vote(Kind::RoundChange, view, Hash256::ZERO, head.hash, None));
+            }
         };
-        let view = View { sequence, round: 0 };
-        let digest = Hash256(self.prng.bytes());
+        let view = View { sequence, round };
+        let digest = keccak256(&[sequence.to_be_bytes(), round.to_be_bytes()].concat());
         Some(self.vote(Kind::Prepare, view, digest, head.hash, None))
     }
 }
 
+/// As long as a vote, or so.
+const JUNK_BYTES: usize = 200;
 /// Validators with an odd place.
 const EVERY_OTHER: u128 = u128::MAX / 3 * 2;
 /// What a flood leaves of a peer's queue for the rest.

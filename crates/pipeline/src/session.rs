@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bftap_analysis::facts::EventFact;
-use bftap_analysis::{ChainId, Observation, Occurrence, Payload, SessionInfo, SessionKey, WorkerTotals};
+use bftap_analysis::{
+    ChainId, Observation, Occurrence, Payload, SessionInfo, SessionKey, Spoken, WorkerTotals,
+};
 use bftap_capture::connection::ConnectionSummary;
 use bftap_decrypt::hello::Family as HelloFamily;
 use bftap_decrypt::{
@@ -14,15 +16,16 @@ use bftap_decrypt::{
 };
 use bftap_ibft_decode::{DecodeError, Family};
 use bftap_model::{
-    CaptureTime, Direction, FlowKey, Meaning, Origin, SeqNumber, Side, StreamOffset, WireMessage,
+    CaptureTime, Direction, FlowKey, MacState, Meaning, Origin, SeqNumber, Side, StreamOffset, WireMessage,
 };
 
 use crate::breaks::Breaks;
 use crate::covered::{Covered, Place};
 use crate::journal::Part;
 use crate::meanings::Meanings;
-use crate::options::PipelineOptions;
+use crate::options::{PipelineOptions, Selection};
 use crate::payload_cache::PayloadCache;
+use crate::raw::RawMessage;
 use crate::returning::{Left, Returning};
 use crate::seek::SeekState;
 
@@ -77,6 +80,10 @@ pub(crate) struct Session {
     /// When Hello and Status of each direction were seen.
     hellos_seen: [Option<CaptureTime>; 2],
     statuses_seen: [Option<CaptureTime>; 2],
+    /// Consensus messages by [`Direction::index`].
+    spoken: [Spoken; 2],
+    /// The highest heights of them.
+    tops: [u64; 2],
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -85,6 +92,8 @@ pub(crate) struct Session {
     pub(crate) returning: Option<Box<Returning>>,
     /// What came of it before the program was killed.
     pub(crate) part: Option<Arc<Part>>,
+    /// Sequence numbers of offset 0 by side; known only where messages are wanted as they were on the wire.
+    pub(crate) starts: [Option<SeqNumber>; 2],
 }
 
 impl Session {
@@ -107,10 +116,13 @@ impl Session {
             breaks: Breaks::default(),
             hellos_seen: [None; 2],
             statuses_seen: [None; 2],
+            spoken: [Spoken::default(); 2],
+            tops: [0; 2],
             seek: SeekState::default(),
             announced: false,
             returning: None,
             part: None,
+            starts: [None; 2],
         }
     }
 
@@ -196,6 +208,12 @@ impl Session {
             let decoded = self
                 .meanings
                 .decode(&message, around.options.dialect, around.cache);
+            let raw = match &decoded {
+                Some((Ok(payload), _)) if around.options.raw.is_some() => {
+                    Raw::of(&message, payload, &self.meanings, &around.options.selection)
+                }
+                _ => None,
+            };
             if self.stale {
                 self.refresh(around);
                 if let Some(place) = self.covered
@@ -208,7 +226,12 @@ impl Session {
             }
             match decoded {
                 None => {}
-                Some((Ok(payload), _)) => self.consensus(payload, &frame, pushed, hold, around),
+                Some((Ok(payload), _)) => {
+                    if let Some(raw) = raw {
+                        self.tell_raw(raw, &payload, &frame, around.options);
+                    }
+                    self.consensus(payload, &frame, pushed, hold, around);
+                }
                 Some((Err(error), offset)) => self.undecodable(&error, offset, &frame, around),
             }
         }
@@ -250,6 +273,11 @@ impl Session {
         hold: bool,
         around: &mut Surroundings<'_>,
     ) {
+        self.spoken[frame.direction.index()].note(frame.origin.seen);
+        let sequence = payload.message.view.sequence;
+        let stale = around.options.analysis.rules.is_stale(sequence, self.tops);
+        let top = &mut self.tops[frame.direction.index()];
+        *top = (*top).max(sequence);
         if !around
             .options
             .selection
@@ -265,6 +293,7 @@ impl Session {
             seen: frame.origin.seen,
             arrived: None,
             wire_len: frame.wire_len,
+            stale,
         };
         match pushed {
             // Only the packet at hand can be seen again; what waited for a secret has settled long ago.
@@ -274,6 +303,36 @@ impl Session {
                 occurrence,
             }),
             _ => around.out.push(Observation::Message(occurrence)),
+        }
+    }
+
+    /// Hands a message over as it was on the wire.
+    fn tell_raw(&self, raw: Raw, payload: &Arc<Payload>, frame: &FrameFacts, options: &PipelineOptions) {
+        let seen = frame.origin.seen;
+        if let Some(sink) = &options.raw
+            && options.selection.covers(seen, payload.message.view.sequence)
+        {
+            let summary = self.decoder.summary();
+            let side = match frame.direction {
+                Direction::FromInitiator => summary.initiator,
+                Direction::FromRecipient => summary.initiator.other(),
+            };
+            // Sequence numbers wrap at 4 GiB, and so does this.
+            let seq = self.starts[side.index()].map(|start| start.add(frame.origin.offset.0 as u32));
+            sink.take(RawMessage {
+                session: session_info(self.key, &summary),
+                flow: self.key,
+                side,
+                direction: frame.direction,
+                payload: Arc::clone(payload),
+                local: raw.local,
+                bytes: raw.bytes,
+                offset: frame.origin.offset,
+                seq,
+                wire_len: frame.wire_len,
+                seen,
+                mac: raw.mac,
+            });
         }
     }
 
@@ -357,6 +416,14 @@ impl Session {
             Some(Direction::FromInitiator) | None => (initiator, recipient),
         };
         let mut event = EventFact::new(rule, time, format!("{from} to {to}, {detail}"));
+        if rule == "undecodable" && direction.is_some() {
+            let at = usize::from(direction == Some(Direction::FromRecipient));
+            event.ip = Some(from.ip);
+            event.node_id = info.node_ids[at];
+            event.address = info.node_ids[at].map(|id| id.address());
+            // Whether both Hellos told what the code means, or it is only inferred.
+            event.numbers.insert("hellos", i64::from(self.meanings.hellos));
+        }
         if let Some(chain) = info.chain {
             event.chain = chain.to_string().into();
         }
@@ -417,6 +484,38 @@ impl FrameFacts {
             next_block: message.block + 1 + body / 16,
             wire_len: message.wire_len,
         }
+    }
+}
+
+/// What is kept of a message that somebody wants as it was on the wire.
+struct Raw {
+    bytes: Vec<u8>,
+    local: u64,
+    mac: MacState,
+}
+
+impl Raw {
+    #[cold]
+    fn of(
+        message: &WireMessage<'_>,
+        payload: &Payload,
+        meanings: &Meanings,
+        selection: &Selection,
+    ) -> Option<Self> {
+        if !selection.sequences.contains(&payload.message.view.sequence) {
+            return None;
+        }
+        // Where Hello does not tell, it was inferred just now.
+        let inferred = meanings.of_code(message.code);
+        let local = match (&message.meaning, &inferred) {
+            (Meaning::Sub { local, .. }, _) | (_, Meaning::Sub { local, .. }) => *local,
+            _ => return None,
+        };
+        Some(Self {
+            bytes: message.payload.to_vec(),
+            local,
+            mac: message.mac,
+        })
     }
 }
 

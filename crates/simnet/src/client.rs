@@ -173,6 +173,12 @@ impl Client {
         }
     }
 
+    /// Whether a commit can complete the votes that prepare a block (`handleCommit` in `consensus/istanbul/core/commit.go`):
+    /// in later Klaytn and in Kaia; in Klaytn v1.4.2 and GoQuorum only a prepare can.
+    pub const fn commits_prepare(self) -> bool {
+        matches!(self, Self::Klaytn1_12 | Self::Kaia2_2)
+    }
+
     /// Port it listens on; its second one, for transactions, follows (Klaytn's multichannel).
     pub const fn port(self) -> u16 {
         match self.dialect() {

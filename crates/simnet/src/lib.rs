@@ -26,6 +26,6 @@ pub use network::{
     LoggedFrame, LoggedMessage, SimulateError, Sinks, Summary, simulate, simulate_with_frames,
 };
 pub use options::{
-    CaptureLayout, ClockStep, Ending, Fault, FaultKind, Gossip, MAX_NODES, MIN_NODES, OptionsError,
-    SimulateOptions, Taps,
+    CaptureLayout, ClockStep, Ending, Fault, FaultKind, FloodOf, Gossip, MAX_NODES, MAX_OBSERVERS, MIN_NODES,
+    OptionsError, Role, SimulateOptions, Taps,
 };

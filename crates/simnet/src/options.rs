@@ -1,10 +1,14 @@
 //! What to simulate.
 
+mod fault;
+
 use bftap_model::{CaptureTime, Nanos};
 
 use crate::capture::{CaptureFormat, SecretsPlace};
 use crate::client::Client;
 use crate::consensus::MAX_VALIDATORS;
+
+pub use fault::{Fault, FaultKind, FloodOf, Role};
 
 /// A simulated network and what of it is captured. The same options give the same bytes on every machine.
 ///
@@ -15,6 +19,8 @@ pub struct SimulateOptions {
     pub seed: u64,
     /// Number of validators, 4 to 100.
     pub nodes: usize,
+    /// Nodes besides the validators: they follow the chain and have no vote. Their numbers follow those of the validators.
+    pub observers: Vec<Role>,
     /// Clients of the nodes, dealt out in turn; all of one dialect. The first decides on the form of blocks.
     pub clients: Vec<Client>,
     /// How consensus messages spread.
@@ -75,6 +81,9 @@ pub struct SimulateOptions {
     pub withhold_secret_every: Option<u64>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// At this height links fail so that two honest nodes lock different blocks (GoQuorum's issue 305): in round 0 the prepares
+    /// reach one node only, in round 1 another one only, each time until all have left the round.
+    pub conflicting_locks: Option<u64>,
     /// At this time all nodes stop and come back with a new genesis block.
     pub reinitialize: Option<Nanos>,
     /// Steps of the clock that stamps the packets.
@@ -132,48 +141,13 @@ pub struct ClockStep {
     pub by: Nanos,
 }
 
-/// Something that goes wrong at a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Which node.
-    pub node: usize,
-    /// From when on.
-    pub from: Nanos,
-    /// Until when; a crash: when it starts again. `None`: for ever.
-    pub until: Option<Nanos>,
-    /// What.
-    pub kind: FaultKind,
-}
-
-/// Ways to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// Sends no consensus messages, neither its own nor others'.
-    Silent,
-    /// Does not propose when it is its turn; votes like everyone.
-    NoProposals,
-    /// Takes this much longer for each consensus message.
-    Slow(Nanos),
-    /// Stands still (SIGSTOP): its host takes packets, it does nothing with them until it goes on.
-    Paused,
-    /// Its process is killed (SIGKILL): connections end, sometimes in the middle of a frame.
-    Killed,
-    /// Its host loses power: not even connections end.
-    PowerLoss,
-    /// Its votes carry a signature that no key made.
-    WrongSignatures,
-    /// Its votes claim to be of another validator.
-    WrongAddresses,
-    /// Proposes two blocks at once, to one half of the nodes each.
-    Equivocation,
-}
-
 impl Default for SimulateOptions {
     /// Seven Klaytn v1.4.2 nodes, ten blocks, captured at every port.
     fn default() -> Self {
         Self {
             seed: 1,
             nodes: 7,
+            observers: Vec::new(),
             clients: vec![Client::Klaytn1_4],
             gossip: Gossip::Flood,
             sequences: Some(10),
@@ -204,6 +178,7 @@ impl Default for SimulateOptions {
             capture_from: Nanos(0),
             withhold_secret_every: None,
             faults: Vec::new(),
+            conflicting_locks: None,
             reinitialize: None,
             clock_steps: Vec::new(),
             other_flows: 0,
@@ -219,6 +194,20 @@ pub enum OptionsError {
     Nodes {
         /// Nodes wanted.
         nodes: usize,
+    },
+    /// Too many nodes that are no validators.
+    #[error("{observers} observers: choose at most {MAX_OBSERVERS}")]
+    Observers {
+        /// Observers wanted.
+        observers: usize,
+    },
+    /// A fault that only the other sort of nodes can have, or a link from a node to itself.
+    #[error("{node} cannot have this fault: {fault}")]
+    NotOfThisNode {
+        /// Its name.
+        node: String,
+        /// The fault, as options write it.
+        fault: String,
     },
     /// No client, or clients that do not understand each other.
     #[error("choose one client or several of one family (klaytn and kaia, or quorum)")]
@@ -264,10 +253,23 @@ pub enum OptionsError {
 }
 
 impl SimulateOptions {
+    /// Validators and observers.
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.observers.len()
+    }
+
+    /// Name of a node of this network: `cn1` for the first validator, like `en8` for an observer.
+    pub fn name_of(&self, node: usize) -> String {
+        match node.checked_sub(self.nodes).and_then(|at| self.observers.get(at)) {
+            Some(role) => format!("{}{}", role.as_str(), node + 1),
+            None => Self::node_name(node),
+        }
+    }
+
     /// The nodes whose ports are captured, ascending.
     pub fn tapped(&self) -> Vec<usize> {
         match &self.taps {
-            Taps::All => (0..self.nodes).collect(),
+            Taps::All => (0..self.hosts()).collect(),
             Taps::Only(nodes) => {
                 let mut nodes = nodes.clone();
                 nodes.sort_unstable();
@@ -277,7 +279,7 @@ impl SimulateOptions {
         }
     }
 
-    /// Name of a node.
+    /// Name of a validator.
     pub fn node_name(node: usize) -> String {
         format!("cn{}", node + 1)
     }
@@ -286,7 +288,7 @@ impl SimulateOptions {
     pub fn capture_names(&self) -> Vec<String> {
         match self.layout {
             CaptureLayout::Together => vec!["capture".to_owned()],
-            CaptureLayout::PerTap => self.tapped().into_iter().map(Self::node_name).collect(),
+            CaptureLayout::PerTap => self.tapped().into_iter().map(|node| self.name_of(node)).collect(),
         }
     }
 
@@ -306,12 +308,28 @@ impl SimulateOptions {
         if tapped.is_empty() {
             return Err(OptionsError::NoTaps);
         }
-        let last = self.nodes - 1;
+        if self.observers.len() > MAX_OBSERVERS {
+            return Err(OptionsError::Observers {
+                observers: self.observers.len(),
+            });
+        }
+        let last = self.hosts() - 1;
+        let other_ends = self.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::Cut(node) => Some(node),
+            _ => None,
+        });
         let mut named = tapped
             .into_iter()
-            .chain(self.faults.iter().map(|fault| fault.node));
+            .chain(self.faults.iter().map(|fault| fault.node))
+            .chain(other_ends);
         if let Some(node) = named.find(|&node| node > last) {
             return Err(OptionsError::NoSuchNode { node, last });
+        }
+        if let Some(fault) = self.faults.iter().find(|fault| !self.may_have(fault)) {
+            return Err(OptionsError::NotOfThisNode {
+                node: self.name_of(fault.node),
+                fault: fault.kind.to_string(),
+            });
         }
         let multichannel = dialect == crate::consensus::Dialect::Klaytn;
         if !(self.channels == 1 || (self.channels == 2 && multichannel)) {
@@ -320,6 +338,22 @@ impl SimulateOptions {
             });
         }
         self.check_ranges()
+    }
+
+    /// Observers have no votes to forge; validators need no pretext to vote.
+    fn may_have(&self, fault: &Fault) -> bool {
+        let observer = fault.node >= self.nodes;
+        match fault.kind {
+            FaultKind::Paused
+            | FaultKind::Killed
+            | FaultKind::PowerLoss
+            | FaultKind::Flood(..)
+            | FaultKind::Churn(_)
+            | FaultKind::LossyTap(_) => true,
+            FaultKind::Cut(other) => other != fault.node,
+            FaultKind::Votes => observer,
+            _ => !observer,
+        }
     }
 
     fn check_ranges(&self) -> Result<(), OptionsError> {
@@ -356,10 +390,33 @@ impl SimulateOptions {
         let faults = self.faults.iter().flat_map(|fault| {
             let until = fault.until.unwrap_or(fault.from);
             let slow = match fault.kind {
-                FaultKind::Slow(extra) => extra,
+                FaultKind::Slow(extra) | FaultKind::SlowProposals(extra) => extra,
+                _ => Nanos(0),
+            };
+            let every = match fault.kind {
+                FaultKind::Churn(every) => every,
+                _ => Nanos(MINUTE),
+            };
+            // A longer cut would end sessions, which is another fault.
+            let cut = match fault.kind {
+                FaultKind::Cut(_) => Nanos(fault.until.map_or(HOUR, |until| until.0 - fault.from.0)),
                 _ => Nanos(0),
             };
             [
+                (
+                    "fault",
+                    every,
+                    10 * MILLI,
+                    HOUR,
+                    "a connection at most every 10 ms",
+                ),
+                (
+                    "fault",
+                    cut,
+                    0,
+                    LONGEST_CUT,
+                    "a link that is cut for at most 25 seconds",
+                ),
                 ("fault", fault.from, 0, YEAR, "times from 0 to a year"),
                 (
                     "fault",
@@ -394,6 +451,13 @@ impl SimulateOptions {
                 "0 to 500000 in a million",
             ),
             (
+                "conflicting-locks",
+                self.conflicting_locks.unwrap_or(2),
+                2,
+                u64::MAX,
+                "a height from 2 on",
+            ),
+            (
                 "withhold-secret-every",
                 self.withhold_secret_every.unwrap_or(1),
                 1,
@@ -401,7 +465,23 @@ impl SimulateOptions {
                 "1 or more",
             ),
         ];
-        for (option, value, low, high, range) in numbers {
+        let of_faults = self.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::Flood(rate, _) => {
+                Some(("fault", rate.into(), 1, MAX_RATE, "1 to 100000 messages a second"))
+            }
+            FaultKind::Oversized(bytes) => {
+                Some(("fault", bytes.into(), 1, MAX_OVERSIZED, "1 to 16000000 bytes"))
+            }
+            FaultKind::LossyTap(share) => Some((
+                "fault",
+                share.into(),
+                0,
+                1_000_000,
+                "0 to 1000000 packets in a million",
+            )),
+            _ => None,
+        });
+        for (option, value, low, high, range) in numbers.into_iter().chain(of_faults) {
             if !(low..=high).contains(&value) {
                 return Err(OptionsError::OutOfRange { option, range });
             }
@@ -422,7 +502,16 @@ impl SimulateOptions {
 pub const MIN_NODES: usize = 4;
 /// Most nodes.
 pub const MAX_NODES: usize = 100;
-const _: () = assert!(MAX_NODES < MAX_VALIDATORS);
+/// Most nodes that are no validators.
+pub const MAX_OBSERVERS: usize = 20;
+const _: () = assert!(MAX_NODES + MAX_OBSERVERS < MAX_VALIDATORS);
+
+/// A flood's messages a second.
+const MAX_RATE: u64 = 100_000;
+/// A frame holds no more (`MAX_FRAME_SIZE`), and Snappy needs some of it.
+const MAX_OVERSIZED: u64 = 16_000_000;
+/// Below the 30 seconds after which a node that hears nothing gives a session up.
+const LONGEST_CUT: i64 = 25 * SECOND;
 
 const MILLI: i64 = 1_000_000;
 const SECOND: i64 = 1_000_000_000;
@@ -447,6 +536,10 @@ mod tests {
             options.check().unwrap_err()
         };
         assert_eq!(refused(|o| o.nodes = 3), OptionsError::Nodes { nodes: 3 });
+        assert_eq!(
+            refused(|o| o.observers = vec![Role::Endpoint; 21]),
+            OptionsError::Observers { observers: 21 }
+        );
         assert_eq!(refused(|o| o.clients.clear()), OptionsError::Clients);
         assert_eq!(
             refused(|o| o.clients.push(Client::Quorum20_10)),
@@ -475,5 +568,51 @@ mod tests {
             refused(|o| o.latency = Nanos(-1)),
             OptionsError::OutOfRange { .. }
         ));
+    }
+
+    #[test]
+    fn faults_must_fit_their_nodes() {
+        let with = |node, kind, until| {
+            let fault = Fault {
+                node,
+                kind,
+                from: Nanos(0),
+                until: Some(Nanos::from_secs(until)),
+            };
+            let options = SimulateOptions {
+                observers: vec![Role::Proxy],
+                faults: vec![fault],
+                ..SimulateOptions::default()
+            };
+            options.check()
+        };
+        assert_eq!(with(7, FaultKind::Votes, 20), Ok(()));
+        assert_eq!(with(7, FaultKind::Flood(10, FloodOf::Undecodable), 20), Ok(()));
+        assert_eq!(with(0, FaultKind::Cut(6), 20), Ok(()));
+        assert_eq!(
+            with(8, FaultKind::Votes, 20),
+            Err(OptionsError::NoSuchNode { node: 8, last: 7 })
+        );
+        for (node, kind) in [
+            (0, FaultKind::Votes),
+            (7, FaultKind::Equivocation),
+            (3, FaultKind::Cut(3)),
+        ] {
+            assert!(matches!(
+                with(node, kind, 20),
+                Err(OptionsError::NotOfThisNode { .. })
+            ));
+        }
+        for (kind, until) in [
+            (FaultKind::Cut(6), 26),
+            (FaultKind::Churn(Nanos(1)), 20),
+            (FaultKind::Flood(0, FloodOf::Same), 20),
+            (FaultKind::Oversized(17_000_000), 20),
+        ] {
+            assert!(
+                matches!(with(0, kind, until), Err(OptionsError::OutOfRange { .. })),
+                "{kind}"
+            );
+        }
     }
 }

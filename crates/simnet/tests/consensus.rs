@@ -32,12 +32,17 @@ const GENESIS: Head = Head {
 
 impl Committee {
     fn new(count: usize) -> Self {
+        Self::with(count, false)
+    }
+
+    fn with(count: usize, commits_prepare: bool) -> Self {
         let mut prng = Prng::new(count as u64);
         let mut keys: Vec<NodeKey> = (0..count).map(|_| NodeKey::draw(&mut prng)).collect();
         keys.sort_by_key(NodeKey::address);
         let config = Arc::new(Config {
             dialect: Dialect::Klaytn,
             validators: keys.iter().map(NodeKey::address).collect(),
+            commits_prepare,
             quorum: 2 * (count.div_ceil(3) - 1) + 1,
             round_timeout: Nanos::from_secs(10),
         });
@@ -351,4 +356,61 @@ fn a_validator_that_was_away_goes_on_where_the_others_are() {
     committee.settle();
     committee.request_all();
     assert_eq!(committee.heads(), [2, 2, 2, 2]);
+}
+
+/// Klaytn v1.4.2 and GoQuorum look at the votes when a prepare comes, later Klaytn and Kaia when a commit does, too. A quorum of
+/// commits decides in both.
+#[test]
+fn a_commit_can_complete_the_votes_that_prepare() {
+    for commits_prepare in [false, true] {
+        let mut committee = Committee::with(4, commits_prepare);
+        committee.settle();
+        let view = View {
+            sequence: 1,
+            round: 0,
+        };
+        let block = committee.block(0, 7);
+        let proposal =
+            SignedMessage::preprepare(Dialect::Klaytn, &committee.keys[0], view, Arc::clone(&block));
+        let vote = |committee: &Committee, index: usize, kind| {
+            let key = &committee.keys[index];
+            let (digest, parent) = (block.hash(), block.parent());
+            Arc::new(SignedMessage::vote(
+                Dialect::Klaytn,
+                key,
+                kind,
+                view,
+                digest,
+                parent,
+                None,
+            ))
+        };
+        let commit = vote(&committee, 0, Kind::Commit);
+        let more = [1, 2].map(|index| vote(&committee, index, Kind::Commit));
+        let prepares = [1, 3].map(|index| vote(&committee, index, Kind::Prepare));
+        let core = &mut committee.cores[3];
+        core.handle(&Arc::new(proposal)).unwrap();
+        for prepare in &prepares {
+            core.handle(prepare).unwrap();
+        }
+        assert_eq!(core.phase(), Phase::Preprepared, "two of three");
+        core.handle(&commit).unwrap();
+        let expected = if commits_prepare {
+            Phase::Prepared
+        } else {
+            Phase::Preprepared
+        };
+        assert_eq!(core.phase(), expected);
+        core.handle(&more[0]).unwrap();
+        core.handle(&more[1]).unwrap();
+        assert_eq!(core.phase(), Phase::Committed);
+        let sent = std::iter::from_fn(|| core.poll());
+        let own =
+            sent.filter(|action| matches!(action, Action::Send(message) if message.kind == Kind::Commit));
+        assert_eq!(
+            own.count(),
+            usize::from(commits_prepare),
+            "who is not prepared sends no commit"
+        );
+    }
 }

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use bftap_model::{CaptureTime, Nanos};
 use bftap_simnet::client::Client;
 use bftap_simnet::{
-    CaptureFormat, CaptureLayout, ClockStep, Ending, Fault, FaultKind, Gossip, SecretsPlace, SimulateOptions,
-    Taps,
+    CaptureFormat, CaptureLayout, ClockStep, Ending, Gossip, Role, SecretsPlace, SimulateOptions, Taps,
 };
 use clap::{Args, ValueEnum};
 
+use super::fault::FaultWord;
 use super::parse;
 
 /// Write a capture of a simulated network, with its truth and its session secrets
@@ -42,6 +42,10 @@ pub(crate) struct SimulateArgs {
     /// Number of validators, 4 to 100
     #[arg(long, value_name = "N", default_value_t = 7, help_heading = "Network")]
     nodes: usize,
+
+    /// Add a node that is no validator, with this role; repeatable. Its number follows those of the validators
+    #[arg(long = "observer", value_enum, value_name = "ROLE", help_heading = "Network")]
+    observers: Vec<RoleWord>,
 
     /// Client that the nodes run; several are dealt out in turn
     #[arg(long = "client", value_name = "CLIENT", value_parser = client, help_heading = "Network",
@@ -167,10 +171,17 @@ pub(crate) struct SimulateArgs {
 
     /// What goes wrong, as NODE:KIND@FROM..UNTIL (UNTIL may be left out); repeatable
     ///
-    /// KIND: silent, no-proposals, slow=SPAN, paused, killed, power-loss, wrong-signatures, wrong-addresses,
-    /// equivocation. Example: --fault 3:paused@30s..45s
+    /// What happens to a node: paused, killed, power-loss, slow=SPAN, cut=NODE (nothing passes between the two, for at most
+    /// 25s), lossy-tap=N (packets in a million that its tap loses). What it does: silent, no-proposals, slow-proposals=SPAN,
+    /// wrong-signatures, wrong-addresses, equivocation, conflicting-commits, stale-rounds, partial=PEERS, oversized=BYTES,
+    /// churn=SPAN (connects and goes so often), flood=RATE[:same|future|stale|round-changes|undecodable] (messages a second),
+    /// and of an observer: votes. Example: --fault 3:paused@30s..45s
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     faults: Vec<FaultWord>,
+
+    /// At this height links fail so that two honest nodes lock different blocks (GoQuorum's issue 305)
+    #[arg(long, value_name = "HEIGHT", help_heading = "Faults")]
+    conflicting_locks: Option<u64>,
 
     /// At this time all nodes stop and come back with a new genesis block
     #[arg(long, value_name = "SPAN", value_parser = parse::span, help_heading = "Faults")]
@@ -195,6 +206,16 @@ enum GossipWord {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleWord {
+    /// A consensus node without a vote
+    Cn,
+    /// An endpoint node
+    En,
+    /// A proxy node
+    Pn,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum EndingWord {
     /// In the middle of things, as when capturing stops
     Cut,
@@ -212,10 +233,6 @@ enum FormatWord {
     Pcapng,
 }
 
-/// `3:paused@30s..45s`.
-#[derive(Clone, Copy, Debug)]
-struct FaultWord(Fault);
-
 /// `20s:-500ms`.
 #[derive(Clone, Copy, Debug)]
 struct ClockStepWord(ClockStep);
@@ -227,7 +244,7 @@ impl SimulateArgs {
         if self.taps.contains(&0) || self.faults.iter().any(|fault| fault.0.node == usize::MAX) {
             return Err(format!(
                 "there is no node 0: nodes are numbered from 1 to {}",
-                self.nodes
+                self.nodes + self.observers.len()
             ));
         }
         if self.secrets_in_capture && format != CaptureFormat::Pcapng {
@@ -239,6 +256,15 @@ impl SimulateArgs {
         Ok(SimulateOptions {
             seed: self.seed,
             nodes: self.nodes,
+            observers: self
+                .observers
+                .iter()
+                .map(|role| match role {
+                    RoleWord::Cn => Role::Consensus,
+                    RoleWord::En => Role::Endpoint,
+                    RoleWord::Pn => Role::Proxy,
+                })
+                .collect(),
             clients: self.clients.clone(),
             gossip: match self.gossip {
                 GossipWord::Flood => Gossip::Flood,
@@ -291,6 +317,7 @@ impl SimulateArgs {
             capture_from: self.capture_from,
             withhold_secret_every: self.withhold_secret_every,
             faults: self.faults.iter().map(|fault| fault.0).collect(),
+            conflicting_locks: self.conflicting_locks,
             reinitialize: self.reinitialize,
             clock_steps: self.clock_steps.iter().map(|step| step.0).collect(),
             other_flows: self.other_flows,
@@ -332,47 +359,6 @@ fn client(text: &str) -> Result<Client, String> {
         })
 }
 
-impl FromStr for FaultWord {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let shape = || "write NODE:KIND@FROM..UNTIL, for example 3:paused@30s..45s".to_owned();
-        let (node, rest) = text.split_once(':').ok_or_else(shape)?;
-        let (kind, time) = rest.split_once('@').ok_or_else(shape)?;
-        let (from, until) = match time.split_once("..") {
-            Some((from, "")) => (from, None),
-            Some((from, until)) => (from, Some(parse::span(until)?)),
-            None => (time, None),
-        };
-        let node: usize = node
-            .parse()
-            .map_err(|_| format!("`{node}` is not the number of a node"))?;
-        Ok(Self(Fault {
-            node: node.wrapping_sub(1),
-            from: parse::span(from)?,
-            until,
-            kind: fault_kind(kind)?,
-        }))
-    }
-}
-
-fn fault_kind(text: &str) -> Result<FaultKind, String> {
-    Ok(match text {
-        "silent" => FaultKind::Silent,
-        "no-proposals" => FaultKind::NoProposals,
-        "paused" => FaultKind::Paused,
-        "killed" => FaultKind::Killed,
-        "power-loss" => FaultKind::PowerLoss,
-        "wrong-signatures" => FaultKind::WrongSignatures,
-        "wrong-addresses" => FaultKind::WrongAddresses,
-        "equivocation" => FaultKind::Equivocation,
-        _ => match text.strip_prefix("slow=") {
-            Some(span) => FaultKind::Slow(parse::span(span)?),
-            None => return Err(format!("no such fault: `{text}`; --help lists them")),
-        },
-    })
-}
-
 impl FromStr for ClockStepWord {
     type Err = String;
 
@@ -396,6 +382,7 @@ const DEFAULT_SEQUENCES: u64 = 10;
 
 #[cfg(test)]
 mod tests {
+    use bftap_simnet::{Fault, FaultKind};
     use clap::Parser;
 
     use super::*;
@@ -424,7 +411,7 @@ mod tests {
     #[test]
     fn options_reach_the_simulator() {
         let options = args(
-            "--nodes 4 --client quorum-20.10 --client quorum-24.4 --duration 30s --tap 1 --tap 4 --per-tap --vlan 7 \
+            "--nodes 4 --observer pn --conflicting-locks 5 --client quorum-20.10 --client quorum-24.4 --duration 30s --tap 1 --tap 4 --per-tap --vlan 7 \
              --fault 3:paused@10s..15s --fault 1:slow=20ms@0s --clock-step 5s:-1s --no-background --gossip direct",
         )
         .unwrap()
@@ -435,6 +422,8 @@ mod tests {
         assert_eq!(options.duration, Some(Nanos::from_secs(30)));
         assert_eq!(options.taps, Taps::Only(vec![0, 3]));
         assert_eq!(options.clients.len(), 2);
+        assert_eq!(options.observers, [Role::Proxy]);
+        assert_eq!(options.conflicting_locks, Some(5));
         assert_eq!(
             options.faults,
             [

@@ -263,6 +263,7 @@ impl Part {
             present.frames_lost.reverse();
             present.stream_bytes.reverse();
             present.roles.reverse();
+            present.spoken.reverse();
             present.info.node_ids.reverse();
             present.info.clients.reverse();
             present.network.turn();
@@ -300,6 +301,7 @@ impl Part {
                 end.info.clients[way] = present.info.clients[way].take();
             }
             end.roles[way] = present.roles[way].or(end.roles[way]);
+            end.spoken[way].join(&present.spoken[way]);
         }
         end.info.chain = present.info.chain.or(end.info.chain);
         end.gaps += present.gaps;

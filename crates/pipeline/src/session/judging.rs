@@ -202,6 +202,7 @@ impl Session {
             frames_lost: summary.frames_lost,
             stream_bytes: summary.stream_bytes,
             roles: summary.connection_types.map(role),
+            spoken: self.spoken,
             detail: summary.detail,
             span: whole,
             losses,

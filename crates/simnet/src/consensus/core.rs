@@ -23,6 +23,9 @@ pub struct Config {
     pub validators: Vec<Address>,
     /// Votes that make a block prepared, committed, and that start a new round.
     pub quorum: usize,
+    /// A commit can complete the votes that make a block prepared. Without it such a node waits for another prepare, and may wait
+    /// in vain when those who are locked send none.
+    pub commits_prepare: bool,
     /// Time of round 0; later rounds take `2^round` seconds more.
     pub round_timeout: Nanos,
 }
@@ -238,10 +241,11 @@ impl Core {
         };
         if result == Err(Rejection::Future) && message.claimed != self.key.address() {
             let waiting = &mut self.backlog[source];
-            if waiting.len() == BACKLOG_PER_VALIDATOR {
-                waiting.pop_front();
-            }
             waiting.push_back(Arc::clone(message));
+            let mut bytes: usize = waiting.iter().map(|message| message.wire.len()).sum();
+            while waiting.len() > BACKLOG_PER_VALIDATOR || (bytes > BACKLOG_BYTES && waiting.len() > 1) {
+                bytes -= waiting.pop_front().map_or(0, |oldest| oldest.wire.len());
+            }
         }
         result
     }
@@ -333,16 +337,21 @@ impl Core {
         self.check(message)?;
         let block = self.voted_for(message)?;
         self.prepares.insert(source);
+        self.prepare_if_enough(&block, message);
+        Ok(())
+    }
+
+    /// Prepares and commits count alike: who is locked already sends no prepare.
+    fn prepare_if_enough(&mut self, block: &Arc<Proposal>, message: &SignedMessage) {
         let locked = self
             .locked
             .as_ref()
             .is_some_and(|locked| locked.hash() == message.digest);
         if (locked || self.prepared_votes() >= self.config.quorum) && self.phase < Phase::Prepared {
-            self.locked = Some(block);
+            self.locked = Some(Arc::clone(block));
             self.set_phase(Phase::Prepared);
             self.send_commit();
         }
-        Ok(())
     }
 
     fn handle_commit(&mut self, source: usize, message: &SignedMessage) -> Result<(), Rejection> {
@@ -351,8 +360,11 @@ impl Core {
         if let Some(seal) = message.committed_seal {
             self.commits.insert(source, seal);
         }
+        if self.config.commits_prepare {
+            self.prepare_if_enough(&block, message);
+        }
         if self.commits.len() >= self.config.quorum && self.phase < Phase::Committed {
-            // A node may come here without having been prepared; then it never sends its own commit.
+            // A node may come here without having been prepared, where commits prepare nothing; then it never sends its own.
             self.locked = Some(Arc::clone(&block));
             self.set_phase(Phase::Committed);
             self.actions.push_back(Action::Commit(Committed {
@@ -538,5 +550,7 @@ impl Core {
 
 /// A validator may be this many messages ahead; the nodes themselves set no limit.
 const BACKLOG_PER_VALIDATOR: usize = 256;
+/// And their bytes: more than a proposal of any client, so that one can always wait.
+const BACKLOG_BYTES: usize = 16 << 20;
 /// A proposal may come this many blocks late.
 const PAST_BLOCKS: usize = 16;

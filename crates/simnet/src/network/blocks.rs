@@ -142,13 +142,17 @@ impl Network<'_> {
         if let Some(core) = &mut node.core {
             core.import(head);
         }
+        if index >= self.options.nodes {
+            self.observer_votes(index);
+            return;
+        }
         self.core_started(index);
     }
 
     /// Sends a new block to peers that are not known to have it: all of them from its proposer, some from others.
     pub(super) fn spread_block(&mut self, index: NodeIndex, block: &Arc<ChainBlock>) {
         let ours = block.block.proposer() == self.nodes[index].key.address();
-        let count = self.options.nodes;
+        let count = self.options.hosts();
         let most = if ours { count } else { count.isqrt() };
         let turn = self.prng.below(count as u64) as usize;
         let mut sent = 0;

@@ -9,6 +9,7 @@ use bftap_model::CaptureTime;
 
 use super::event::{NodeIndex, Time};
 use super::session::{Delivery, Session};
+use super::tcp::Segment;
 use super::truth::{ChainIndex, SessionTruth};
 use crate::consensus::SignedMessage;
 use crate::prng::Prng;
@@ -74,8 +75,59 @@ pub(super) struct Half {
     pub(super) deliveries: VecDeque<(u64, Delivery)>,
     /// Frames that no tap has seen whole yet.
     pub(super) unseen: VecDeque<FrameMark>,
-    /// First stream byte in the capture, and the end of the bytes in it.
-    pub(super) seen: Option<Range<u64>>,
+    /// Stream bytes in the capture.
+    pub(super) seen: Spans,
+    /// What a cut link swallowed, and what waits behind it.
+    pub(super) lost: VecDeque<Box<Segment>>,
+    /// When the first of that left.
+    pub(super) lost_since: Time,
+    /// Bytes from here on do not pass, whatever the link does otherwise.
+    pub(super) held_from: Option<u64>,
+}
+
+/// Stream bytes, as disjoint spans that do not touch.
+#[derive(Debug, Default)]
+pub(super) struct Spans(BTreeMap<u64, u64>);
+
+impl Spans {
+    /// Adds the bytes from `begin` to `end`.
+    pub(super) fn insert(&mut self, mut span: Range<u64>) {
+        if span.is_empty() {
+            return;
+        }
+        if let Some((&begin, &end)) = self.0.range(..=span.start).next_back()
+            && end >= span.start
+        {
+            span = begin..span.end.max(end);
+        }
+        while let Some((&begin, &end)) = self.0.range(span.start..=span.end).next() {
+            span.end = span.end.max(end);
+            self.0.remove(&begin);
+        }
+        self.0.insert(span.start, span.end);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether all of these bytes are among them.
+    pub(super) fn covers(&self, span: &Range<u64>) -> bool {
+        let before = self.0.range(..=span.start).next_back();
+        before.is_some_and(|(_, &end)| end >= span.end)
+    }
+
+    /// The first byte, and the end of the last.
+    pub(super) fn bounds(&self) -> Range<u64> {
+        let first = self.0.first_key_value().map_or(0, |(&begin, _)| begin);
+        let last = self.0.last_key_value().map_or(0, |(_, &end)| end);
+        first..last
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> u64 {
+        self.0.iter().map(|(begin, end)| end - begin).sum()
+    }
 }
 
 /// A frame in a stream.
@@ -102,7 +154,10 @@ impl Half {
             unacknowledged: 0,
             deliveries: VecDeque::new(),
             unseen: VecDeque::new(),
-            seen: None,
+            seen: Spans::default(),
+            lost: VecDeque::new(),
+            lost_since: 0,
+            held_from: None,
         }
     }
 
@@ -129,7 +184,7 @@ impl Half {
     }
 
     pub(super) fn bytes_seen(&self) -> u64 {
-        self.seen.as_ref().map_or(0, |seen| seen.end - seen.start)
+        self.seen.len()
     }
 }
 
@@ -169,5 +224,25 @@ impl Latencies {
 
     pub(super) fn draw(&self, from: NodeIndex, to: NodeIndex, prng: &mut Prng) -> Time {
         self.base[from][to] + prng.between(0, self.jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_join_where_they_touch() {
+        let mut spans = Spans::default();
+        assert!(spans.is_empty() && spans.bounds() == (0..0));
+        for span in [10..20, 40..50, 30..35, 20..25, 5..5] {
+            spans.insert(span);
+        }
+        assert_eq!(spans.0, BTreeMap::from([(10, 25), (30, 35), (40, 50)]));
+        assert_eq!((spans.len(), spans.bounds()), (30, 10..50));
+        assert!(spans.covers(&(12..25)) && spans.covers(&(40..50)));
+        assert!(!spans.covers(&(24..31)) && !spans.covers(&(9..11)) && !spans.covers(&(50..51)));
+        spans.insert(0..45);
+        assert_eq!(spans.0, BTreeMap::from([(0, 50)]));
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
+use bftap_ibft_decode::View;
+
 use super::blocks::ChainBlock;
 use super::session::Delivery;
 use super::tcp::Segment;
@@ -59,8 +61,16 @@ pub(super) enum Event {
     Ping { conn: ConnIndex, side: u8 },
     /// An end has heard nothing for too long.
     ReadTimeout { conn: ConnIndex, side: u8 },
+    /// Something that a cut link swallowed is sent again.
+    Probe { conn: ConnIndex, side: u8, attempt: u8 },
     /// A connection is forgotten.
     Reap(ConnIndex),
+    /// A flood goes on: number of the fault.
+    Flood(usize),
+    /// Somebody connects for nothing: number of the fault.
+    Visit(usize),
+    /// A proposer that takes its time is ready.
+    Propose { node: NodeIndex, epoch: u32, view: View },
     /// A node's consensus begins.
     CoreStart { node: NodeIndex, epoch: u32 },
     /// A node's consensus takes a message from its queue.

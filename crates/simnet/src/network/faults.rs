@@ -1,19 +1,25 @@
 //! Nodes that fail, and how the network looks when they do.
 
+use bftap_model::Nanos;
+
 use super::Network;
 use super::conn::EndState;
 use super::event::{ConnIndex, Event, NodeIndex, Time};
+use super::truth::{Deed, DeedBy};
 use crate::devp2p::DisconnectReason;
-use crate::options::{Fault, FaultKind};
+use crate::options::FaultKind;
 
 impl Network<'_> {
     /// A fault stops a node.
     pub(super) fn stop(&mut self, index: NodeIndex, kind: FaultKind) {
-        let until = self.options.faults.iter().find(|fault| {
+        let fault = self.options.faults.iter().position(|fault| {
             fault.node == index && fault.kind == kind && fault.from.0.cast_unsigned() == self.now
         });
-        let until = until
-            .and_then(|fault| fault.until)
+        if let Some(fault) = fault {
+            self.deed(fault, None, 1);
+        }
+        let until = fault
+            .and_then(|fault| self.options.faults[fault].until)
             .map(|until| until.0.cast_unsigned());
         let node = &mut self.nodes[index];
         if kind == FaultKind::Paused {
@@ -83,13 +89,24 @@ impl Network<'_> {
 
     /// All nodes stop, forget their chain, and start on a new one.
     pub(super) fn reinitialize(&mut self) {
-        for index in 0..self.options.nodes {
+        let deed = Deed {
+            chain: self.chains.len() - 1,
+            node: None,
+            kind: "reinitialize".to_owned(),
+            by_node: false,
+            until: None,
+            view: None,
+            by_height: false,
+            count: 1,
+        };
+        self.truth.deed(self.now, DeedBy::Reinitialize, deed);
+        for index in 0..self.options.hosts() {
             self.kill(index, false);
         }
         self.dial_start = self.now + REINITIALIZE_TIME + self.options.start_spread.0.cast_unsigned();
         self.consensus_start = self.dial_start + self.options.warm_up.0.cast_unsigned();
         self.new_chain();
-        for index in 0..self.options.nodes {
+        for index in 0..self.options.hosts() {
             if !self.nodes[index].gone {
                 let spread = self.options.start_spread.0.cast_unsigned();
                 let at = self.now + REINITIALIZE_TIME + self.prng.between(0, spread);
@@ -98,13 +115,19 @@ impl Network<'_> {
         }
     }
 
-    /// The faults that a node has now.
-    pub(super) fn active_faults(&self, index: NodeIndex) -> impl Iterator<Item = FaultKind> + '_ {
-        let now = self.now.cast_signed();
-        let active = move |fault: &&Fault| {
-            fault.node == index && fault.from.0 <= now && fault.until.is_none_or(|until| now < until.0)
-        };
-        self.options.faults.iter().filter(active).map(|fault| fault.kind)
+    /// The faults that a node has now, each with its place in the options.
+    pub(super) fn active_faults(&self, index: NodeIndex) -> impl Iterator<Item = (usize, FaultKind)> + '_ {
+        let now = Nanos(self.now.cast_signed());
+        let faults = self.options.faults.iter().enumerate();
+        faults
+            .filter(move |(_, fault)| fault.node == index && fault.is_active(now))
+            .map(|(number, fault)| (number, fault.kind))
+    }
+
+    /// The fault of this kind that a node has now.
+    pub(super) fn active_fault(&self, index: NodeIndex, kind: FaultKind) -> Option<usize> {
+        self.active_faults(index)
+            .find_map(|(fault, active)| (active == kind).then_some(fault))
     }
 }
 

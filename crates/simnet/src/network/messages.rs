@@ -28,6 +28,10 @@ pub(super) enum Message {
         height: u64,
     },
     Consensus(Arc<SignedMessage>),
+    /// A consensus message in a frame that holds more behind it, compressed; nodes read the message and ignore the rest.
+    Padded(Arc<SignedMessage>, Rc<[u8]>),
+    /// Under the code of consensus messages, and none. Already compressed.
+    Junk(Rc<[u8]>),
     /// Already compressed.
     Transactions(Rc<[u8]>),
     NewBlock(Arc<ChainBlock>),
@@ -59,6 +63,26 @@ impl Network<'_> {
                     frame,
                 };
                 self.write_frame(index, side, delay, code, body, what);
+                return;
+            }
+            Message::Padded(consensus, compressed) => {
+                let code = session.offset(true) + CONSENSUS;
+                let compressed = Rc::clone(compressed);
+                let what = Written {
+                    delivery: Delivery::Frame(Message::Consensus(Arc::clone(consensus))),
+                    frame: Some((code, Some(Arc::clone(consensus)))),
+                };
+                self.write_frame(index, side, delay, code, Body::Compressed(&compressed), what);
+                return;
+            }
+            Message::Junk(compressed) => {
+                let code = session.offset(true) + CONSENSUS;
+                let compressed = Rc::clone(compressed);
+                let what = Written {
+                    delivery: Delivery::Frame(message),
+                    frame: Some((code, None)),
+                };
+                self.write_frame(index, side, delay, code, Body::Compressed(&compressed), what);
                 return;
             }
             Message::Hello => (HELLO, self.hello(conn.ends[side].node)),

@@ -8,7 +8,9 @@ mod conn;
 mod event;
 mod faults;
 mod frame_log;
+mod links;
 mod messages;
+mod misbehaviour;
 mod node;
 mod session;
 mod setup;
@@ -28,10 +30,11 @@ use self::blocks::{ChainBlock, ChainHead};
 use self::conn::{Conn, Latencies};
 use self::event::{ConnIndex, Event, NodeIndex, Queue, Time};
 pub use self::frame_log::{LoggedFrame, LoggedMessage};
+use self::links::LockScript;
 use self::node::Node;
 use self::session::Session;
 use self::setup::{NodeEntry, make_nodes, open_captures, other_host};
-use self::truth::{ChainIndex, Closing, Receiver, TruthBook};
+use self::truth::{ChainIndex, Closing, Deed, DeedBy, Receiver, TruthBook};
 use crate::capture::SecretsPlace;
 use crate::capture::file::CaptureWriter;
 use crate::consensus::{Config, HeaderForm};
@@ -144,6 +147,14 @@ struct Network<'a> {
     captures: Vec<CaptureWriter<'a>>,
     key_log: Box<dyn Write + 'a>,
     truth: TruthBook<'a>,
+    /// Some tap loses packets, decided by dice of their own: the network does not notice.
+    lossy_taps: bool,
+    tap_prng: Prng,
+    lock_script: Option<LockScript>,
+    /// Messages that were due of each fault that is a flood.
+    flood_sent: Vec<u64>,
+    /// Messages of each fault that is a flood, and connections of each that is a coming and going.
+    turns: Vec<u64>,
     frame_log: Option<FrameLog<'a>>,
     frames: u64,
     refused: u64,
@@ -173,11 +184,12 @@ impl<'a> Network<'a> {
         out.flush()?;
 
         let mut node_of_validator: Vec<NodeIndex> = (0..nodes.len()).collect();
-        node_of_validator.sort_by_key(|&node| nodes[node].key.address());
+        // Observers have the places behind.
+        node_of_validator[..options.nodes].sort_by_key(|&node| nodes[node].key.address());
         for (validator, &node) in node_of_validator.iter().enumerate() {
             nodes[node].validator = validator;
         }
-        let validators: Vec<_> = node_of_validator
+        let validators: Vec<_> = node_of_validator[..options.nodes]
             .iter()
             .map(|&node| nodes[node].key.address())
             .collect();
@@ -188,6 +200,7 @@ impl<'a> Network<'a> {
                     dialect: node.client.dialect(),
                     validators: validators.clone(),
                     quorum: node.client.quorum(options.nodes),
+                    commits_prepare: node.client.commits_prepare(),
                     round_timeout: options.round_timeout,
                 })
             })
@@ -233,6 +246,14 @@ impl<'a> Network<'a> {
             captures,
             key_log: sinks.key_log,
             truth: TruthBook::new(sinks.truth, receivers)?,
+            lossy_taps: options
+                .faults
+                .iter()
+                .any(|fault| matches!(fault.kind, FaultKind::LossyTap(_))),
+            tap_prng: Prng::derive(options.seed, "lossy taps", 0),
+            lock_script: options.conflicting_locks.map(LockScript::new),
+            flood_sent: vec![0; options.faults.len()],
+            turns: vec![0; options.faults.len()],
             frame_log: None,
             frames: 0,
             refused: 0,
@@ -254,22 +275,26 @@ impl<'a> Network<'a> {
     fn schedule(&mut self) {
         let options = self.options;
         let spread = options.start_spread.0.cast_unsigned();
-        for node in 0..options.nodes {
+        for node in 0..options.hosts() {
             let at = self.prng.between(0, spread);
             self.queue.push(at, Event::Start(node));
         }
-        for fault in &options.faults {
+        for (number, fault) in options.faults.iter().enumerate() {
             let from = fault.from.0.cast_unsigned();
             match fault.kind {
+                FaultKind::Flood(..) => {
+                    self.queue.push(from, Event::Flood(number));
+                    continue;
+                }
+                FaultKind::Churn(_) => {
+                    self.queue.push(from, Event::Visit(number));
+                    continue;
+                }
                 FaultKind::Killed | FaultKind::PowerLoss | FaultKind::Paused => {
                     self.queue.push(from, Event::Stop(fault.node, fault.kind));
                 }
-                FaultKind::Silent
-                | FaultKind::NoProposals
-                | FaultKind::Slow(_)
-                | FaultKind::WrongSignatures
-                | FaultKind::WrongAddresses
-                | FaultKind::Equivocation => continue,
+                // These act when their node does.
+                _ => continue,
             }
             if let (Some(until), false) = (fault.until, fault.kind == FaultKind::Paused) {
                 self.queue.push(until.0.cast_unsigned(), Event::Start(fault.node));
@@ -316,6 +341,10 @@ impl<'a> Network<'a> {
             Event::ReadTimeout { conn, side } => {
                 self.disconnect(conn, side.into(), DisconnectReason::ReadTimeout);
             }
+            Event::Probe { conn, side, attempt } => self.probe(conn, side.into(), attempt),
+            Event::Flood(fault) => self.flood(fault),
+            Event::Visit(fault) => self.visit(fault),
+            Event::Propose { node, epoch, view } => self.propose_late(node, epoch, view),
             Event::Reap(conn) => self.reap(conn),
             Event::Dial {
                 node,
@@ -409,13 +438,15 @@ impl<'a> Network<'a> {
 
     fn end(&mut self) {
         self.ending = true;
-        let all_left = self.nodes[..self.options.nodes].iter().all(|node| !node.running);
+        let all_left = self.nodes[..self.options.hosts()]
+            .iter()
+            .all(|node| !node.running);
         if self.options.ending == Ending::Cut || all_left {
             self.ended = true;
             return;
         }
         let mut at = self.now;
-        for index in 0..self.options.nodes {
+        for index in 0..self.options.hosts() {
             if self.nodes[index].running {
                 self.queue.push(at, Event::Quit(index));
                 at += QUIT_GAP;
@@ -467,7 +498,7 @@ impl<'a> Network<'a> {
         }
         let tapped = self.options.tapped();
         let from = tapped[self.other_flows_started % tapped.len()];
-        let host = self.options.nodes;
+        let host = self.options.hosts();
         self.dial(from, host, HTTP_PORT, Session::http(self.nodes[from].client));
     }
 
@@ -526,6 +557,22 @@ impl<'a> Network<'a> {
                 .filter(|step| step.at.0 <= at.cast_signed());
             options.start.nanos() + at.cast_signed() + steps.map(|step| step.by.0).sum::<i64>()
         };
+        for (number, step) in options.clock_steps.iter().enumerate() {
+            let deed = Deed {
+                chain: 0,
+                node: None,
+                kind: format!("clock-step={}ms", step.by.0 / 1_000_000),
+                by_node: false,
+                until: None,
+                view: None,
+                by_height: false,
+                count: 1,
+            };
+            if step.at.0 <= self.now.cast_signed() {
+                self.truth
+                    .deed(step.at.0.cast_unsigned(), DeedBy::ClockStep(number), deed);
+            }
+        }
         self.truth.finish(&closing, capture_time)?;
         Ok(summary)
     }

@@ -10,8 +10,9 @@ use super::event::{ConnIndex, Event, NodeIndex, Time};
 use super::session::Session;
 use super::truth::ChainIndex;
 use crate::client::Client;
-use crate::consensus::{Core, Head, NodeSet, Relay};
+use crate::consensus::{Core, Head, NodeSet, Relay, SignedMessage};
 use crate::key::NodeKey;
+use crate::options::Role;
 use crate::prng::Prng;
 
 /// A host with a node on it.
@@ -21,6 +22,8 @@ pub(super) struct Node {
     pub(super) mac: [u8; 6],
     pub(super) key: NodeKey,
     pub(super) client: Client,
+    /// What its connections are for.
+    pub(super) role: Role,
     /// Its place among the validators.
     pub(super) validator: usize,
     /// Where its port is captured.
@@ -47,6 +50,10 @@ pub(super) struct Node {
     pub(super) syncing: Option<Time>,
     /// Who got another proposal than the one that comes next.
     pub(super) second_proposal: NodeSet,
+    /// Its last vote.
+    pub(super) last_vote: Option<Arc<SignedMessage>>,
+    /// Height and round that it asked for last in a storm of round changes.
+    pub(super) asked_round: (u64, u64),
     last_port: u16,
 }
 
@@ -81,6 +88,7 @@ impl Node {
             mac,
             key,
             client,
+            role: Role::Consensus,
             validator: 0,
             tap: None,
             powered: true,
@@ -102,6 +110,8 @@ impl Node {
             busy_until: 0,
             syncing: None,
             second_proposal: NodeSet::default(),
+            last_vote: None,
+            asked_round: (0, 0),
             last_port: 0,
         }
     }
@@ -134,7 +144,8 @@ impl Network<'_> {
         } else {
             self.options.warm_up.0.cast_unsigned()
         };
-        let peers = self.options.nodes;
+        let peers = self.options.hosts();
+        let observer = index >= self.options.nodes;
         let node = &mut self.nodes[index];
         node.powered = true;
         node.running = true;
@@ -144,17 +155,22 @@ impl Network<'_> {
         node.relay = Relay::new(node.client.gossip_cache());
         node.busy_until = 0;
         node.syncing = None;
-        node.core = Some(Core::new(
-            Arc::clone(&self.configs[index]),
-            node.key.clone(),
-            node.core_head(),
-        ));
+        node.last_vote = None;
+        node.core = (!observer).then(|| {
+            Core::new(
+                Arc::clone(&self.configs[index]),
+                node.key.clone(),
+                node.core_head(),
+            )
+        });
         let epoch = node.epoch;
-        self.queue
-            .push(self.now + warm_up, Event::CoreStart { node: index, epoch });
+        if !observer {
+            self.queue
+                .push(self.now + warm_up, Event::CoreStart { node: index, epoch });
+        }
         for peer in 0..peers {
-            if peer != index && (index < peer || self.options.simultaneous_dials) {
-                let wait = if self.options.simultaneous_dials {
+            if self.dials(index, peer) {
+                let wait = if self.options.simultaneous_dials && !observer {
                     // As soon as the last node listens.
                     self.dial_start.saturating_sub(self.now) + self.prng.below(400_000)
                 } else {
@@ -162,6 +178,16 @@ impl Network<'_> {
                 };
                 self.schedule_dials(index, peer, wait);
             }
+        }
+    }
+
+    /// Whether a node dials another. Observers dial all validators; nobody dials them.
+    fn dials(&self, node: NodeIndex, peer: NodeIndex) -> bool {
+        let validators = self.options.nodes;
+        match (node < validators, peer < validators) {
+            (true, true) => node < peer || (self.options.simultaneous_dials && node != peer),
+            (false, true) => true,
+            (_, false) => false,
         }
     }
 
@@ -181,6 +207,11 @@ impl Network<'_> {
             self.queue.push(node.paused_until, event);
             return;
         }
+        if self.only_visits(index) {
+            self.schedule_dials(index, peer, VISITORS_WAIT);
+            return;
+        }
+        let node = &self.nodes[index];
         let known = &node.peers[peer];
         if known.sessions[usize::from(channel)].is_some() || known.dialing[usize::from(channel)] {
             return;
@@ -220,7 +251,7 @@ impl Network<'_> {
             } else {
                 400_000_000 + self.prng.below(600_000_000)
             };
-            if index < peer || self.options.simultaneous_dials {
+            if self.dials(index, peer) {
                 self.schedule_dials(index, peer, wait);
             }
         }
@@ -254,6 +285,8 @@ impl Network<'_> {
     }
 }
 
+/// Who only comes to go again looks so often whether it may stay.
+const VISITORS_WAIT: Time = 1_000_000_000;
 /// Ports that Linux dials from.
 const FIRST_PORT: u16 = 32_768;
 const LAST_PORT: u16 = 60_999;

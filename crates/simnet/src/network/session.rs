@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) sides: [Side; 2],
     initiator: Option<Initiator>,
     secret: SecretState,
+    /// The initiator wants nothing but to say Hello.
+    pub(super) visit: bool,
 }
 
 /// What runs on a connection.
@@ -86,6 +88,14 @@ impl Session {
         Self::new(SessionKind::Rlpx { channel }, clients)
     }
 
+    /// A connection whose initiator goes once both have said Hello.
+    pub(super) fn visit(clients: [Client; 2]) -> Self {
+        Self {
+            visit: true,
+            ..Self::rlpx(clients, 0)
+        }
+    }
+
     pub(super) fn http(client: Client) -> Self {
         Self::new(SessionKind::Http, [client; 2])
     }
@@ -107,6 +117,7 @@ impl Session {
             sides: Default::default(),
             initiator: None,
             secret: SecretState::None,
+            visit: false,
         }
     }
 
@@ -192,7 +203,11 @@ impl Network<'_> {
         if resumes <= self.now {
             self.send(index, side, 0, Message::Ping);
         }
-        let next = self.now.max(resumes) + PING_INTERVAL_SECS * 1_000_000_000;
+        // Who never goes on never pings again.
+        let next = self
+            .now
+            .max(resumes)
+            .saturating_add(PING_INTERVAL_SECS * 1_000_000_000);
         self.queue.push(
             next,
             Event::Ping {
@@ -213,12 +228,16 @@ impl Network<'_> {
             return;
         }
         let (node, peer) = (conn.ends[side].node, conn.ends[1 - side].node);
-        self.session_over(index, node, peer, channel);
+        if !(conn.session.visit && side == 0) {
+            self.session_over(index, node, peer, channel);
+        }
     }
 
     fn on_connected(&mut self, index: ConnIndex, side: usize) {
-        let Some(conn) = self.conn_mut(index) else { return };
+        let Some(conn) = self.conn(index) else { return };
         let client = conn.session.clients[side];
+        let role = self.nodes[conn.ends[side].node].role;
+        let Some(conn) = self.conn_mut(index) else { return };
         match conn.session.kind {
             SessionKind::Http if side == 0 => {
                 let request = b"GET /metrics HTTP/1.1\r\nHost: monitor\r\nConnection: close\r\n\r\n".to_vec();
@@ -227,7 +246,13 @@ impl Network<'_> {
             SessionKind::Http => {}
             SessionKind::Rlpx { .. } if client.dialect() == Dialect::Klaytn => {
                 let delay = 30_000 + conn.prng.below(80_000);
-                self.write_plain(index, side, delay, vec![CONSENSUS_NODE], Delivery::ConnectionType);
+                self.write_plain(
+                    index,
+                    side,
+                    delay,
+                    vec![role.connection_type()],
+                    Delivery::ConnectionType,
+                );
                 // The other byte may have come while this end stood still.
                 if side == 0
                     && self
@@ -313,7 +338,8 @@ impl Network<'_> {
         let Some(conn) = self.conn_mut(index) else { return };
         conn.session.sides[side].secured = true;
         let delay = 200_000 + conn.prng.below(600_000);
-        if self.has_other_session(index, side) {
+        let visitor = conn.session.visit && side == 0;
+        if !visitor && self.has_other_session(index, side) {
             self.disconnect(index, side, DisconnectReason::AlreadyConnected);
             return;
         }
@@ -333,7 +359,8 @@ impl Network<'_> {
                 self.close(index, side);
             }
             Message::Ping => self.send(index, side, SHORT, Message::Pong),
-            Message::Pong | Message::Transactions(_) => {}
+            // Klaytn and GoQuorum end the connection over a message that is none. Nodes here bear it, so that a flood can go on.
+            Message::Junk(_) | Message::Pong | Message::Transactions(_) => {}
             Message::Status { chain, height } => {
                 if chain == self.nodes[node].chain {
                     self.activate(index, side);
@@ -342,7 +369,9 @@ impl Network<'_> {
                     self.disconnect(index, side, DisconnectReason::Subprotocol);
                 }
             }
-            Message::Consensus(message) => self.consensus_arrived(node, peer, message),
+            Message::Consensus(message) | Message::Padded(message, _) => {
+                self.consensus_arrived(node, peer, message)
+            }
             Message::NewBlock(block) => self.block_arrived(node, peer, block),
             Message::NewBlockHash(height) => self.peer_height(node, peer, height),
             Message::HeadersRequest { from, amount } => {
@@ -362,6 +391,10 @@ impl Network<'_> {
             return;
         };
         conn.session.sides[side].hello_read = true;
+        if conn.session.visit && side == 0 {
+            self.disconnect(index, side, DisconnectReason::Requested);
+            return;
+        }
         let (node, peer) = (conn.ends[side].node, conn.ends[1 - side].node);
         if self.has_other_session(index, side) {
             self.disconnect(index, side, DisconnectReason::AlreadyConnected);
@@ -391,7 +424,9 @@ impl Network<'_> {
         let Some(conn) = self.conn_mut(index) else { return };
         let was_active = std::mem::replace(&mut conn.session.sides[side].active, true);
         let (node, peer) = (conn.ends[side].node, conn.ends[1 - side].node);
-        if !was_active && conn.session.kind == (SessionKind::Rlpx { channel: 0 }) {
+        // Consensus messages go to validators only.
+        let default_channel = conn.session.kind == (SessionKind::Rlpx { channel: 0 });
+        if !was_active && default_channel && peer < self.options.nodes {
             let validator = self.nodes[peer].validator;
             self.nodes[node].connected.insert(validator);
         }
@@ -456,8 +491,6 @@ fn http_page(lines: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Klaytn's connection type of a consensus node.
-const CONSENSUS_NODE: u8 = 0;
 /// What a node takes to answer something simple.
 const SHORT: Time = 60_000;
 /// Size prefix, fields and ECIES overhead of EIP-8 packets, without padding.

@@ -35,18 +35,25 @@ impl<'n> NodeEntry<'n> {
 
 pub(super) fn make_nodes(options: &SimulateOptions) -> Vec<Node> {
     let clients = options.clients.iter().cycle();
-    (0..options.nodes)
+    (0..options.hosts())
         .zip(clients)
         .map(|(index, &client)| {
             let key = NodeKey::draw(&mut Prng::derive(options.seed, "node key", index as u64));
             let last = index as u8 + 1;
-            Node::new(
-                SimulateOptions::node_name(index),
+            let mut node = Node::new(
+                options.name_of(index),
                 ip(options.ipv6, last),
                 mac(last),
                 key,
                 client,
-            )
+            );
+            if let Some(&role) = index
+                .checked_sub(options.nodes)
+                .and_then(|at| options.observers.get(at))
+            {
+                node.role = role;
+            }
+            node
         })
         .collect()
 }

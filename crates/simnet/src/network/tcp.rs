@@ -19,15 +19,15 @@ use crate::prng::Prng;
 
 /// A packet.
 pub(super) struct Segment {
-    conn: ConnIndex,
-    side: u8,
-    kind: SegmentKind,
+    pub(super) conn: ConnIndex,
+    pub(super) side: u8,
+    pub(super) kind: SegmentKind,
     /// The packet as it left.
-    packet: Option<Rc<[u8]>>,
+    pub(super) packet: Option<Rc<[u8]>>,
 }
 
 #[derive(Clone)]
-enum SegmentKind {
+pub(super) enum SegmentKind {
     Syn,
     SynAck,
     Ack {
@@ -213,17 +213,37 @@ impl Network<'_> {
 
     /// All bytes up to `end` reach the other end of a connection that nobody captures.
     pub(super) fn bulk(&mut self, index: ConnIndex, side: usize, end: u64) {
+        if self.is_cut(index, side, end.saturating_sub(1)) {
+            self.tell_cut(index, side);
+            let event = Event::Bulk {
+                conn: index,
+                side: side as u8,
+                end,
+            };
+            self.queue.push(self.now + RETRANSMISSION_TIMEOUT, event);
+            return;
+        }
         let Some(conn) = self.conn_mut(index) else { return };
-        conn.halves[side].received = end;
+        let half = &mut conn.halves[side];
+        half.received = half.received.max(end);
+        let ended = half.fin_at == Some(half.received) && !half.fin_received;
+        half.fin_received |= ended;
         if conn.ends[1 - side].state == EndState::Open {
             self.deliver_received(index, side);
+        }
+        if ended {
+            self.close(index, 1 - side);
         }
     }
 
     /// A packet leaves its host.
-    pub(super) fn depart(&mut self, mut segment: Box<Segment>) -> io::Result<()> {
+    pub(super) fn depart(&mut self, segment: Box<Segment>) -> io::Result<()> {
         let now = self.now;
         let (index, side) = (segment.conn, usize::from(segment.side));
+        let Some(segment) = self.behind_lost(segment) else {
+            return Ok(());
+        };
+        let mut segment = segment;
         let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
             return Ok(());
         };
@@ -261,9 +281,13 @@ impl Network<'_> {
                 repeat = *offset < half.departed;
                 if !repeat {
                     half.departed = end;
+                }
+                if !repeat && half.seen.is_empty() {
                     // What is on its way while capturing begins will pass the receiver's tap, if there is one.
                     let known = self.nodes[to].tap.map_or(*offset, |_| half.received.min(*offset));
                     seen = Some(known..end);
+                } else if !repeat || self.lossy_taps {
+                    seen = Some(*offset..end);
                 }
             }
             SegmentKind::Fin => half.fin_departed = true,
@@ -281,6 +305,12 @@ impl Network<'_> {
             return Ok(());
         };
         let latency = self.latencies.draw(from, to, &mut conn.prng);
+        let Some(segment) = self.swallowed(segment) else {
+            return Ok(());
+        };
+        let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
         let is_data = matches!(segment.kind, SegmentKind::Data { .. });
         if captured && is_data && !repeat && conn.prng.chance(self.options.loss) {
             let again = Segment {
@@ -330,7 +360,12 @@ impl Network<'_> {
             .is_none_or(|span| half.receive(span.start, span.end));
         let after = half.received;
         if let Some(bytes) = segment.packet.as_ref().filter(|_| self.nodes[to].tap.is_some()) {
-            let seen = (after > before).then_some((side, before..after));
+            let new = if self.lossy_taps {
+                span.clone()
+            } else {
+                (after > before).then_some(before..after)
+            };
+            let seen = new.map(|span| (side, span));
             let bytes = Rc::clone(bytes);
             self.capture(index, to, &bytes, seen)?;
         }
@@ -430,7 +465,7 @@ impl Network<'_> {
         self.conns.get_mut(index as usize).and_then(Option::as_deref_mut)
     }
 
-    fn depart_in(&mut self, delay: Time, conn: ConnIndex, side: usize, kind: SegmentKind) {
+    pub(super) fn depart_in(&mut self, delay: Time, conn: ConnIndex, side: usize, kind: SegmentKind) {
         let segment = Segment {
             conn,
             side: side as u8,
@@ -530,6 +565,9 @@ impl Network<'_> {
         let Some(tap) = self.nodes[node].tap.filter(|_| self.now >= self.capture_from) else {
             return Ok(());
         };
+        if self.tap_loses(node) {
+            return Ok(());
+        }
         let time = CaptureTime::from_nanos(self.capture_time(self.now));
         self.captures[tap.file].packet(tap.interface, time, bytes)?;
         let Some(conn) = self.conns.get_mut(index as usize).and_then(Option::as_mut) else {
@@ -571,14 +609,21 @@ impl Network<'_> {
         let receiver = conn.ends[1 - side].node;
         let logged = conn.session.secret_logged();
         let half = &mut conn.halves[side];
-        let seen = half.seen.get_or_insert(span.clone());
-        seen.end = seen.end.max(span.end);
-        let (begin, end) = (seen.start, seen.end);
-        while half.unseen.front().is_some_and(|frame| frame.span.end <= end) {
-            let Some(frame) = half.unseen.pop_front() else {
+        half.seen.insert(span);
+        let bounds = half.seen.bounds();
+        let mut at = 0;
+        while let Some(mark) = half.unseen.get(at).filter(|mark| mark.span.end <= bounds.end) {
+            let whole = half.seen.covers(&mark.span);
+            // A tap that loses packets leaves holes; what has arrived passes no tap any more.
+            let never = mark.span.start < bounds.start || mark.span.end <= half.received;
+            if !whole && !never {
+                at += 1;
+                continue;
+            }
+            let Some(frame) = half.unseen.remove(at) else {
                 return;
             };
-            if frame.span.start < begin || !logged {
+            if !whole || !logged {
                 continue;
             }
             self.frames += 1;
@@ -665,7 +710,7 @@ const WRITE_GAP: Time = 6_000;
 /// From a packet's arrival to the kernel's answer.
 const REPLY_TIME: Time = 9_000;
 const DELAYED_ACK: Time = 40_000_000;
-const RETRANSMISSION_TIMEOUT: Time = 200_000_000;
+pub(super) const RETRANSMISSION_TIMEOUT: Time = 200_000_000;
 /// How late an overtaken segment is.
 const REORDERING_DELAY: Time = 900_000;
 const SYN_TIMEOUT: Time = 1_000_000_000;

@@ -32,7 +32,7 @@ impl Network<'_> {
         let room = (4 * self.options.transactions).saturating_sub(self.mempool.len());
         self.mempool.extend(made.into_iter().take(room));
         let channel = usize::from(self.options.channels - 1);
-        for peer in 0..self.options.nodes {
+        for peer in 0..self.options.hosts() {
             if let Some(session) = self.nodes[index].peers[peer].sessions[channel] {
                 let delay = self.prng.below(300_000);
                 let side = self.side_of(session, index);

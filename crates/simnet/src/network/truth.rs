@@ -30,6 +30,7 @@ pub(super) struct TruthBook<'a> {
     codes: BTreeMap<u64, u64>,
     rounds: BTreeMap<(ChainIndex, u64, u64), Round>,
     sessions: Vec<SessionTruth>,
+    deeds: BTreeMap<(DeedBy, Option<ChainIndex>, Option<u64>), DeedSum>,
     /// Messages counted so far.
     pub(super) messages: u64,
 }
@@ -40,6 +41,48 @@ pub(super) struct Receiver {
     pub(super) name: String,
     pub(super) ip: IpAddr,
     pub(super) address: Address,
+}
+
+/// Why something is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum DeedBy {
+    /// A fault, by its place in the options.
+    Fault(usize),
+    /// The links that make two nodes lock different blocks, by the round.
+    LockScript(u64),
+    /// All nodes begin a new chain.
+    Reinitialize,
+    /// The clock that stamps the packets, by the place of the step in the options.
+    ClockStep(usize),
+}
+
+/// Something that a node decided to do wrong, or that the scenario did to it.
+pub(super) struct Deed {
+    pub(super) chain: ChainIndex,
+    pub(super) node: Option<usize>,
+    /// As options write it.
+    pub(super) kind: String,
+    /// The node itself decided it; else it is the scenario's.
+    pub(super) by_node: bool,
+    /// How long it lasts, where that is known beforehand.
+    pub(super) until: Option<Time>,
+    /// Which view it is about.
+    pub(super) view: Option<View>,
+    /// Each height has an entry of its own.
+    pub(super) by_height: bool,
+    /// Messages, packets or connections concerned.
+    pub(super) count: u64,
+}
+
+struct DeedSum {
+    node: Option<usize>,
+    kind: String,
+    by_node: bool,
+    from: Time,
+    until: Time,
+    sequences: Option<[u64; 2]>,
+    rounds: Option<[u64; 2]>,
+    count: u64,
 }
 
 #[derive(Default)]
@@ -93,6 +136,19 @@ struct RoundRow<'t> {
     transactions: usize,
 }
 
+#[derive(Serialize)]
+struct DecisionRow<'t> {
+    node: Option<&'t str>,
+    kind: &'t str,
+    by: &'static str,
+    chain: Option<&'t str>,
+    from_ns: i64,
+    until_ns: i64,
+    sequences: Option<[u64; 2]>,
+    rounds: Option<[u64; 2]>,
+    count: u64,
+}
+
 /// One TCP connection of which packets were captured.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct SessionTruth {
@@ -139,6 +195,7 @@ impl<'a> TruthBook<'a> {
             codes: BTreeMap::new(),
             rounds: BTreeMap::new(),
             sessions: Vec::new(),
+            deeds: BTreeMap::new(),
             messages: 0,
         })
     }
@@ -214,6 +271,33 @@ impl<'a> TruthBook<'a> {
         entry.transactions = block.transaction_count();
     }
 
+    /// A node does something wrong, or the scenario something to it.
+    pub(super) fn deed(&mut self, now: Time, by: DeedBy, deed: Deed) {
+        let sequence = deed.view.map(|view| view.sequence);
+        let chain = (!matches!(by, DeedBy::ClockStep(_))).then_some(deed.chain);
+        let key = (by, chain, sequence.filter(|_| deed.by_height));
+        let sum = self.deeds.entry(key).or_insert_with(|| DeedSum {
+            node: deed.node,
+            kind: deed.kind,
+            by_node: deed.by_node,
+            from: now,
+            until: now,
+            sequences: None,
+            rounds: None,
+            count: 0,
+        });
+        sum.until = sum.until.max(deed.until.unwrap_or(now));
+        sum.count += deed.count;
+        if let Some(view) = deed.view {
+            let widen = |span: &mut Option<[u64; 2]>, value: u64| {
+                let [low, high] = span.unwrap_or([value, value]);
+                *span = Some([low.min(value), high.max(value)]);
+            };
+            widen(&mut sum.sequences, view.sequence);
+            widen(&mut sum.rounds, view.round);
+        }
+    }
+
     pub(super) fn session(&mut self, session: SessionTruth) {
         self.sessions.push(session);
     }
@@ -259,6 +343,18 @@ impl<'a> TruthBook<'a> {
                 transactions: entry.transactions,
             });
         write_rows(&mut self.out, "rounds", rows)?;
+        let decisions = self.deeds.iter().map(|((_, chain, _), sum)| DecisionRow {
+            node: sum.node.map(|node| self.nodes[node].name.as_str()),
+            kind: &sum.kind,
+            by: if sum.by_node { "node" } else { "scenario" },
+            chain: chain.map(|chain| self.chains[chain].as_str()),
+            from_ns: capture_time(sum.from),
+            until_ns: capture_time(sum.until),
+            sequences: sum.sequences,
+            rounds: sum.rounds,
+            count: sum.count,
+        });
+        write_rows(&mut self.out, "decisions", decisions)?;
         self.out.write_all(b",\n\"chains\": ")?;
         write_json(&mut self.out, &self.chains)?;
         self.out.write_all(b",\n\"totals\": ")?;

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bftap_ibft_decode::{Kind, SIGNATURE_LEN, View};
+use bftap_ibft_decode::{Kind, View};
 
 use super::Network;
 use super::blocks::ChainBlock;
 use super::event::{Event, NodeIndex, Time};
 use super::messages::Message;
+use super::misbehaviour::EVERY_OTHER;
 use crate::consensus::{
-    Action, BlockPlan, Committed, Core, Dialect, Forgery, NodeSet, Proposal, SignedMessage, TimerToken,
+    Action, BlockPlan, Committed, Core, Dialect, NodeSet, Proposal, SignedMessage, TimerToken,
 };
 use crate::options::{FaultKind, Gossip};
 
@@ -39,12 +40,13 @@ impl Network<'_> {
         else {
             return;
         };
+        // A vote for a height that its sender does not have tells nothing of blocks to fetch.
         let ahead = message.view.sequence > core.view().sequence + 1;
         let new = node.relay.received(&message.payload_hash, peer_validator);
         if new {
             self.enqueue(index, message.clone());
         }
-        if ahead {
+        if ahead && self.nodes[peer].head.number + 1 >= message.view.sequence {
             self.peer_height(index, peer, message.view.sequence - 1);
         }
     }
@@ -68,6 +70,9 @@ impl Network<'_> {
         let accepted = core.handle(message).is_ok();
         if accepted && self.options.gossip == Gossip::Flood {
             self.gossip(index, message);
+        }
+        if accepted {
+            self.script_accepted(index, message);
         }
         self.run_core(index);
     }
@@ -159,7 +164,7 @@ impl Network<'_> {
     /// Puts a message into a node's queue.
     fn enqueue(&mut self, index: NodeIndex, message: Arc<SignedMessage>) {
         let mut cost = self.options.processing.0.cast_unsigned() + self.prng.below(20_000);
-        for fault in self.active_faults(index) {
+        for (_, fault) in self.active_faults(index) {
             if let FaultKind::Slow(extra) = fault {
                 cost += extra.0.cast_unsigned();
             }
@@ -176,7 +181,7 @@ impl Network<'_> {
 
     /// Passes a message on to all who are not known to have it.
     fn gossip(&mut self, index: NodeIndex, message: &Arc<SignedMessage>) {
-        if self.active_faults(index).any(|fault| fault == FaultKind::Silent) {
+        if self.active_fault(index, FaultKind::Silent).is_some() {
             return;
         }
         let node = &mut self.nodes[index];
@@ -184,7 +189,18 @@ impl Network<'_> {
         self.send_to(index, targets, message);
     }
 
-    fn send_to(&mut self, index: NodeIndex, targets: NodeSet, message: &Arc<SignedMessage>) {
+    pub(super) fn send_to(&mut self, index: NodeIndex, targets: NodeSet, message: &Arc<SignedMessage>) {
+        let targets = match self.allowed(index) {
+            Some((fault, allowed)) => {
+                let left_out = targets.without(allowed);
+                let ours = message.signer == Some(self.nodes[index].key.address());
+                if ours && !left_out.is_empty() {
+                    self.deed(fault, Some(message.view), left_out.len() as u64);
+                }
+                targets.without(left_out)
+            }
+            None => targets,
+        };
         // Each peer has a goroutine of its own, and Go walks its peers in no order.
         let turn = self.prng.below(targets.len().max(1) as u64) as usize;
         let order = targets.iter().cycle().skip(turn).take(targets.len());
@@ -212,6 +228,7 @@ impl Network<'_> {
 
     /// Does what a node's consensus wants.
     fn run_core(&mut self, index: NodeIndex) {
+        self.script_advanced();
         while let Some(action) = self.nodes[index].core.as_mut().and_then(Core::poll) {
             let epoch = self.nodes[index].epoch;
             match action {
@@ -247,20 +264,7 @@ impl Network<'_> {
 
     /// Sends a message of the node's own, and gives it to its own consensus.
     fn send_own(&mut self, index: NodeIndex, message: Arc<SignedMessage>) {
-        let faults: Vec<FaultKind> = self.active_faults(index).collect();
-        let forgery = faults.iter().find_map(|fault| match fault {
-            FaultKind::WrongSignatures => {
-                let mut signature: [u8; SIGNATURE_LEN] = self.prng.bytes();
-                signature[SIGNATURE_LEN - 1] &= 1;
-                Some(Forgery::RandomSignature(signature))
-            }
-            FaultKind::WrongAddresses => {
-                let other = (self.nodes[index].validator + 1) % self.options.nodes;
-                Some(Forgery::ClaimedAddress(self.configs[index].validators[other]))
-            }
-            _ => None,
-        });
-        let silent = faults.contains(&FaultKind::Silent);
+        let faults: Vec<_> = self.active_faults(index).collect();
         if message.kind == Kind::Preprepare {
             let chain = self.nodes[index].chain;
             self.truth.proposed(chain, message.view, message.claimed);
@@ -269,52 +273,70 @@ impl Network<'_> {
             let half = std::mem::take(&mut node.second_proposal);
             node.relay.forward(&message.payload_hash, half);
         }
-        let connected = self.nodes[index].connected;
-        if let Some(forgery) = forgery.filter(|_| message.kind != Kind::Preprepare && !silent) {
-            let node = &mut self.nodes[index];
-            let (kind, view, digest) = (message.kind, message.view, message.digest);
-            let dialect = node.client.dialect();
-            let forged = SignedMessage::vote(
-                dialect,
-                &node.key,
-                kind,
-                view,
-                digest,
-                message.parent,
-                Some(forgery),
-            );
-            let forged = Arc::new(forged);
-            // Nobody gets the honest one.
-            node.relay
-                .forward(&message.payload_hash, NodeSet::first(self.options.nodes));
-            let targets = self.nodes[index].relay.forward(&forged.payload_hash, connected);
-            self.send_to(index, targets, &forged);
-        } else if !silent {
+        if let Some(fault) = self.active_fault(index, FaultKind::Silent) {
+            self.deed(fault, Some(message.view), 1);
+        } else {
+            self.forge(index, &message, &faults);
             // Klaytn's own messages leave once its own consensus has accepted them.
             let at_once = self.options.gossip == Gossip::Direct
                 || self.nodes[index].client.dialect() == Dialect::QuorumIbft;
             if at_once {
-                let targets = self.nodes[index].relay.forward(&message.payload_hash, connected);
-                self.send_to(index, targets, &message);
+                let node = &mut self.nodes[index];
+                let targets = node.relay.forward(&message.payload_hash, node.connected);
+                if !targets.is_empty() || faults.is_empty() {
+                    self.send_to(index, targets, &message);
+                }
             }
+        }
+        if message.kind != Kind::Preprepare {
+            self.nodes[index].last_vote = Some(Arc::clone(&message));
         }
         self.enqueue(index, message);
     }
 
-    /// Builds a block and proposes it.
+    /// It is a node's turn to propose.
     fn propose(&mut self, index: NodeIndex, view: View) {
-        let faults: Vec<FaultKind> = self.active_faults(index).collect();
-        if faults.contains(&FaultKind::NoProposals) {
+        if let Some(fault) = self.active_fault(index, FaultKind::NoProposals) {
+            self.deed(fault, Some(view), 1);
             return;
         }
+        let late = self.active_faults(index).find_map(|(fault, kind)| match kind {
+            FaultKind::SlowProposals(by) => Some((fault, by)),
+            _ => None,
+        });
+        if let Some((fault, by)) = late {
+            self.deed(fault, Some(view), 1);
+            let event = Event::Propose {
+                node: index,
+                epoch: self.nodes[index].epoch,
+                view,
+            };
+            self.queue.push(self.now + by.0.cast_unsigned(), event);
+        } else {
+            self.propose_now(index, view);
+        }
+    }
+
+    /// A proposer that took its time is ready, perhaps too late.
+    pub(super) fn propose_late(&mut self, index: NodeIndex, epoch: u32, view: View) {
+        let node = &self.nodes[index];
+        if node.epoch == epoch && node.core.as_ref().is_some_and(|core| core.view() == view) {
+            self.propose_now(index, view);
+            self.run_core(index);
+        }
+    }
+
+    /// Builds a block and proposes it.
+    fn propose_now(&mut self, index: NodeIndex, view: View) {
         let block = self.build_block(index);
-        if faults.contains(&FaultKind::Equivocation) {
+        if let Some(fault) = self.active_fault(index, FaultKind::Equivocation) {
             let other = self.build_block(index);
             let node = &mut self.nodes[index];
             let other = SignedMessage::preprepare(node.client.dialect(), &node.key, view, other);
             let half = NodeSet(node.connected.0 & EVERY_OTHER);
             node.second_proposal = half;
             self.send_to(index, half, &Arc::new(other));
+            self.deed(fault, Some(view), 1);
         }
         if let Some(core) = &mut self.nodes[index].core {
             core.propose(block);
@@ -365,5 +387,3 @@ impl Network<'_> {
 /// How often, in a million, a send waits, and how long at most.
 const LATE_SENDS: u32 = 80_000;
 const LATE_SEND: Time = 3_000_000;
-/// Validators with an odd number.
-const EVERY_OTHER: u128 = u128::MAX / 3 * 2;

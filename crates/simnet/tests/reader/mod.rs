@@ -22,6 +22,8 @@ pub(crate) struct Contents {
     pub(crate) places: BTreeMap<(String, String, usize), Vec<Place>>,
     pub(crate) codes: BTreeMap<String, u64>,
     pub(crate) messages: Vec<Message>,
+    /// Frames of the consensus code that hold no message.
+    pub(crate) undecodable: u64,
     /// Reasons of all Disconnect messages, as they stand on the wire.
     pub(crate) disconnects: Vec<Vec<u8>>,
 }
@@ -30,6 +32,7 @@ pub(crate) type Place = (Range<u64>, u64, Option<[u8; 32]>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
+    pub(crate) sender: String,
     pub(crate) receiver: String,
     pub(crate) sequence: u64,
     pub(crate) round: u64,
@@ -37,6 +40,8 @@ pub(crate) struct Message {
     pub(crate) claimed: Option<Address>,
     pub(crate) signer: Option<Address>,
     pub(crate) payload: [u8; 32],
+    #[allow(dead_code, reason = "not every test that reads captures asks for it")]
+    pub(crate) digest: Option<[u8; 32]>,
     pub(crate) bytes: u64,
 }
 
@@ -95,12 +100,15 @@ pub(crate) fn read(captures: &[Vec<u8>], key_log: &str, dialect: &str) -> Conten
         }
     }
     let keys = keys(key_log);
-    let mut payloads = HashMap::new();
+    let mut payloads: Payloads = HashMap::new();
     for flow in &flows {
         decrypt(flow, &keys, dialect, &mut payloads, &mut contents);
     }
     contents
 }
+
+/// Payloads, with what they decode to.
+type Payloads = HashMap<Vec<u8>, Option<Message>>;
 
 type Keys = HashMap<String, [[u8; 32]; 4]>;
 
@@ -122,13 +130,7 @@ fn keys(key_log: &str) -> Keys {
     keys
 }
 
-fn decrypt(
-    flow: &Flow,
-    keys: &Keys,
-    dialect: &str,
-    payloads: &mut HashMap<Vec<u8>, Message>,
-    contents: &mut Contents,
-) {
+fn decrypt(flow: &Flow, keys: &Keys, dialect: &str, payloads: &mut Payloads, contents: &mut Contents) {
     let (Some(client), Some(server)) = (&flow.client, &flow.server) else {
         return;
     };
@@ -162,15 +164,16 @@ fn decrypt(
                 if code == 1 {
                     contents.disconnects.push(payload);
                 } else if matches!(code, 0x21 | 0x32) {
-                    let mut message = payloads
+                    let message = payloads
                         .entry(payload)
-                        .or_insert_with_key(|payload| message(payload, dialect))
-                        .clone();
-                    message.receiver = if side == 0 {
-                        server.0.clone()
-                    } else {
-                        client.0.clone()
+                        .or_insert_with_key(|payload| message(payload, dialect));
+                    let Some(mut message) = message.clone() else {
+                        contents.undecodable += 1;
+                        continue;
                     };
+                    let ends = [client.0.clone(), server.0.clone()];
+                    message.sender = ends[side].clone();
+                    message.receiver = ends[1 - side].clone();
                     message.bytes = wire_len as u64;
                     places.last_mut().unwrap().2 = Some(message.payload);
                     contents.messages.push(message);
@@ -214,9 +217,10 @@ fn frame(stream: &[u8], keystream: &mut Keystream, macs: &mut FrameMac) -> Optio
     Some((body, 48 + padded))
 }
 
-fn message(wire: &[u8], dialect: &str) -> Message {
+/// `None` where even the outermost list is none.
+fn message(wire: &[u8], dialect: &str) -> Option<Message> {
     let dialect = dialect_named(dialect).unwrap();
-    let envelope = dialect.open(0x11, wire).unwrap();
+    let envelope = dialect.open(0x11, wire).ok()?;
     let decoded = dialect
         .decode(0x11, envelope.payload, SignatureCheck::Recover)
         .unwrap();
@@ -230,7 +234,8 @@ fn message(wire: &[u8], dialect: &str) -> Message {
             "proposer seal"
         );
     }
-    Message {
+    Some(Message {
+        sender: String::new(),
         receiver: String::new(),
         sequence: decoded.view.sequence,
         round: decoded.view.round,
@@ -238,8 +243,9 @@ fn message(wire: &[u8], dialect: &str) -> Message {
         claimed: decoded.claimed,
         signer: decoded.signer,
         payload: keccak256(envelope.payload).0,
+        digest: decoded.digest.map(|digest| digest.0),
         bytes: 0,
-    }
+    })
 }
 
 fn joined(stream: &Stream) -> Vec<u8> {

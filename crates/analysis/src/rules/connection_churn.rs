@@ -1,0 +1,89 @@
+//! `connection_churn`: connections from one node to another, one after the other.
+//!
+//! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one IP address to another,
+//! one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
+//! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down.
+//! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst: `connections`, `handshakes`, `span_ns`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bftap_model::{CaptureTime, Nanos};
+
+use crate::facts::EventFact;
+
+use super::run::RunView;
+use super::view::number;
+
+pub(super) const RULE: &str = "connection_churn";
+
+const WINDOW: Nanos = Nanos::from_secs(60);
+
+/// A connection: when it began, who dialled as a party, whether a handshake was complete, and its chain's slot.
+type Dial = (CaptureTime, u32, bool, u32);
+
+pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
+    let mut pairs: BTreeMap<(IpAddr, IpAddr), Vec<Dial>> = BTreeMap::new();
+    for (end, session) in run.sessions {
+        let [from, to] = end.info.ends;
+        let shook = end.attached.is_some();
+        // Those that were there before are no new ones.
+        if end.attached == Some("midstream") || end.candidate {
+            continue;
+        }
+        pairs.entry((from.ip, to.ip)).or_default().push((
+            end.span.0,
+            session.parties[0],
+            shook,
+            session.slot,
+        ));
+    }
+    let least = usize::try_from(run.options.churn_per_minute)
+        .unwrap_or(usize::MAX)
+        .max(2);
+    for ((_, to), mut dials) in pairs {
+        if dials.len() < least {
+            continue;
+        }
+        dials.sort_unstable_by_key(|dial| (dial.0, dial.2));
+        let mut at = 0;
+        while at + least <= dials.len() {
+            let whole = |last: usize| dials[last].0.since(dials[last + 1 - least].0) < WINDOW;
+            if !whole(at + least - 1) {
+                at += 1;
+                continue;
+            }
+            let mut last = at + least - 1;
+            while last + 1 < dials.len() && whole(last + 1) {
+                last += 1;
+            }
+            events.push(burst(run, to, &dials[at..=last]));
+            at = last + 1;
+        }
+    }
+}
+
+fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
+    let (first, last) = (dials[0].0, dials[dials.len() - 1].0);
+    // A dialler whose key is known from any of them.
+    let known = dials
+        .iter()
+        .map(|dial| dial.1)
+        .find(|party| run.party(*party).address.is_some());
+    let party = run.party(known.unwrap_or(dials[0].1));
+    let seconds = last.since(first).0 as f64 / 1e9;
+    let detail = format!(
+        "{} opened {} connections to {to} within {seconds:.1} s",
+        party.label,
+        dials.len()
+    );
+    let chain = run.knowledge.names[dials[0].3 as usize].clone();
+    let mut event = run.event(RULE, &chain, first.nanos(), detail);
+    event.suspicious = true;
+    run.places().blame_sender(&mut event, party);
+    event.numbers.insert("connections", number(dials.len() as u64));
+    let shook = dials.iter().filter(|dial| dial.2).count();
+    event.numbers.insert("handshakes", number(shook as u64));
+    event.numbers.insert("span_ns", last.since(first).0);
+    event
+}

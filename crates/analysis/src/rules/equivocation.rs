@@ -1,0 +1,113 @@
+//! `equivocation`: one validator, one view, one kind of message, two blocks.
+//!
+//! **Condition**: two rightly signed preprepares, prepares or commits of one validator for the same height and round with different
+//! digests, of one chain: both name the same parent block, or all sessions of the chain told which it is (Istanbul's messages name no
+//! chain, and a lab that begins again votes on the same heights with the same keys).
+//! **Blame**: the signer. Suspicious unless the node can have started anew between the two: IBFT keeps no record on disk of what
+//! it proposed, so an honest proposer that crashes may propose another block in the same round. One session that carried messages of the
+//! node all the time, or less than `restart_ms` between the two, rules that out.
+//! **Severity**: critical; warning where a start may explain it. One event a signer and height.
+
+use bftap_ibft_decode::Kind;
+use bftap_model::{Address, Hash256};
+
+use crate::facts::EventFact;
+
+use super::view::{HeightView, number, show};
+
+pub(super) const RULE: &str = "equivocation";
+
+/// Two messages of one view that contradict each other, by their places among the payloads; the earlier first.
+type Pair = (usize, usize);
+
+pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
+    let mut votes: Vec<(Address, u64, Kind, Hash256, usize)> = view
+        .height
+        .payloads
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| !entry.invalid && entry.checked && entry.kind != Kind::RoundChange)
+        .filter_map(|(at, entry)| Some((entry.signer?, entry.round, entry.kind, entry.digest?, at)))
+        .filter(|vote| view.is_validator(vote.0))
+        .collect();
+    votes.sort_unstable();
+    let mut found: Vec<(Address, Pair, u64)> = Vec::new();
+    for group in votes.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)) {
+        if group.first().map(|vote| vote.3) == group.last().map(|vote| vote.3) {
+            continue;
+        }
+        let digests = group.chunk_by(|a, b| a.3 == b.3).count() as u64;
+        if let Some(pair) = contradiction(view, group) {
+            found.push((group[0].0, pair, digests));
+        }
+    }
+    for group in found.chunk_by(|a, b| a.0 == b.0) {
+        events.push(event(view, group));
+    }
+}
+
+/// The two messages with different digests, and of one chain, that were seen first.
+fn contradiction(view: &HeightView<'_>, group: &[(Address, u64, Kind, Hash256, usize)]) -> Option<Pair> {
+    let sighted = |&(_, _, _, digest, at): &(Address, u64, Kind, Hash256, usize)| {
+        let entry = &view.height.payloads[at];
+        (view.sights[at].first, entry.hash, digest, at)
+    };
+    let mut sighted: Vec<_> = group.iter().map(sighted).collect();
+    sighted.sort_unstable();
+    // A flood of digests must not take a flood of comparisons: the first ones tell.
+    sighted.truncate(MOST_COMPARED);
+    for (later, b) in sighted.iter().enumerate() {
+        for a in &sighted[..later] {
+            let payloads = &view.height.payloads;
+            if a.2 != b.2 && view.one_chain(&payloads[a.3], &payloads[b.3]) {
+                return Some((a.3, b.3));
+            }
+        }
+    }
+    None
+}
+
+const MOST_COMPARED: usize = 64;
+
+fn event(view: &HeightView<'_>, group: &[(Address, Pair, u64)]) -> EventFact {
+    let (signer, (a, b), _) = *group
+        .iter()
+        .min_by_key(|(_, (_, b), _)| (view.sights[*b].first, view.height.payloads[*b].hash))
+        .expect("a group is not empty");
+    let (first, second) = (&view.height.payloads[a], &view.height.payloads[b]);
+    let (from, to) = (view.sights[a].first, view.sights[b].first);
+    // All of them must be explained by starts, not only the first.
+    let excused = group
+        .iter()
+        .all(|(_, (a, b), _)| view.may_have_restarted(signer, view.sights[*a].first, view.sights[*b].first));
+    let digest = |digest: Option<Hash256>| digest.map_or_else(String::new, |digest| digest.to_string());
+    let mut detail = format!(
+        "{} sent two {}s for height {}, round {}: one for block {}, one for {}",
+        view.chain.who.names.label_of(signer),
+        first.kind,
+        view.sequence,
+        first.round,
+        digest(first.digest),
+        digest(second.digest)
+    );
+    if excused {
+        detail.push_str(
+            "; it may have been started anew in between, and an honest node remembers nothing then",
+        );
+    }
+    let mut event = view.event(RULE, to, detail);
+    event.severity = if excused { "warning" } else { "critical" };
+    event.suspicious = !excused;
+    event.round = Some(first.round);
+    event.kind = Some(first.kind);
+    view.chain.places.blame_signer(&mut event, signer, view.chain.who);
+    event.numbers.insert("views", number(group.len() as u64));
+    event.numbers.insert(
+        "digests",
+        number(group.iter().map(|found| found.2).max().unwrap_or(0)),
+    );
+    event.numbers.insert("apart_ns", to.since(from).0);
+    show(&mut event, first.hash);
+    show(&mut event, second.hash);
+    event
+}

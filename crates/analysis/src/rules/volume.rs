@@ -1,0 +1,76 @@
+//! `volume`: one node sends far more than others, and than itself before.
+//!
+//! **Condition**: in a minute, a sender hands at least `volume_per_minute` (2000) messages to one receiver, `volume_factor` (8) times as
+//! many as the busiest other sender of that receiver (at least two others are needed to compare), and as many times what it handed
+//! over in the busiest of the ten minutes before that were no such minutes themselves (if there are any).
+//! What honest nodes hand over differs little: each payload goes to each peer at most once.
+//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes.
+
+use crate::facts::{ChainName, EventFact};
+
+use super::RuleOptions;
+use super::per_minute::{Found, SenderMinute, Stretch};
+use super::run::RunView;
+use super::view::number;
+
+pub(super) const RULE: &str = "volume";
+
+/// Whether it stands out against others.
+pub(super) fn may_be(sum: &SenderMinute, options: &RuleOptions) -> bool {
+    sum.rivals >= 2
+        && sum.messages >= options.volume_per_minute
+        && sum.messages >= sum.rival.saturating_mul(options.volume_factor)
+}
+
+/// Whether it stands out against itself, too.
+pub(super) fn is(sum: &SenderMinute, ordinary: Option<u64>, options: &RuleOptions) -> Option<Found> {
+    let more = ordinary.is_none_or(|ordinary| sum.messages >= ordinary.saturating_mul(options.volume_factor));
+    (may_be(sum, options) && more).then_some(Found {
+        messages: sum.messages,
+        against: sum.rival,
+        receiver: sum.receiver,
+    })
+}
+
+pub(super) fn event(run: &RunView<'_>, chain: &ChainName, sender: u32, stretch: &Stretch) -> EventFact {
+    let party = run.party(sender);
+    let detail = format!(
+        "{} handed {} messages to {} in a minute; of the other senders none handed more than {} to it",
+        party.label,
+        stretch.most,
+        run.knowledge.receiver_at(stretch.receiver),
+        stretch.against
+    );
+    let mut event = run.event(RULE, chain, stretch.from, detail);
+    event.suspicious = true;
+    run.places().blame_sender(&mut event, party);
+    stretch.tell(&mut event);
+    event.numbers.insert("busiest_other", number(stretch.against));
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(messages: u64, rival: u64, rivals: u64) -> SenderMinute {
+        SenderMinute {
+            messages,
+            rival,
+            rivals,
+            ..SenderMinute::default()
+        }
+    }
+
+    #[test]
+    fn it_takes_others_and_the_past_to_be_loud() {
+        let options = RuleOptions::default();
+        let loud = |sum: SenderMinute, ordinary| is(&sum, ordinary, &options).is_some();
+        assert!(loud(sum(4000, 500, 2), None));
+        assert!(loud(sum(4000, 500, 2), Some(500)));
+        assert!(!loud(sum(4000, 501, 2), None), "others are nearly as busy");
+        assert!(!loud(sum(4000, 500, 2), Some(501)), "it was as busy before");
+        assert!(!loud(sum(1999, 10, 2), None), "that is not much");
+        assert!(!loud(sum(4000, 0, 1), None), "nobody to compare with");
+    }
+}
