@@ -11,6 +11,7 @@ use crate::chain::Slots;
 use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
+use crate::exposure;
 use crate::facts::{CaptureFact, ChainName, EventFact, FactSink, RunFacts, SessionState};
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
@@ -19,14 +20,17 @@ use crate::known::KnownPayloads;
 use crate::lists::complete;
 use crate::minutes::{LinkSum, Minutes, minute_of};
 use crate::network::NetworkFacts;
-use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
+use crate::observation::{
+    Observation, Occurrence, Refused, SessionEnd, SessionInfo, SessionKey, WorkerTotals,
+};
 use crate::options::AnalysisOptions;
+use crate::peers::{RefusedSum, RefusedSums};
 use crate::provisional::{Now, Provisional, Update};
 use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
 use crate::tally::Tallies;
-use crate::who::Who;
+use crate::who::{KnownNode, Who};
 
 /// What the reading side counted.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +77,8 @@ pub struct Aggregator {
     pub(crate) minutes: Minutes,
     pub(crate) losses: Losses,
     pub(crate) events: Vec<EventFact>,
+    /// Connections that came to nothing.
+    pub(crate) refused: RefusedSums,
     /// How many of `events` each rule has.
     pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
@@ -104,6 +110,7 @@ impl Aggregator {
             minutes: Minutes::new(options.open_links),
             losses: Losses::default(),
             events: Vec::new(),
+            refused: RefusedSums::new(),
             events_of: BTreeMap::new(),
             undecodable: BTreeMap::new(),
             limits: BTreeMap::new(),
@@ -141,9 +148,25 @@ impl Aggregator {
                     self.limit("listed_sessions");
                 }
             }
+            Observation::Refused(refused) => self.refuse(&refused),
             Observation::Event(event) => self.event(*event),
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, refused: &Refused) {
+        let key = (refused.ends[0].ip, refused.ends[1]);
+        let one = RefusedSum::of(refused);
+        if let Some(sum) = self.refused.get_mut(&key) {
+            sum.join(&one);
+        } else if self.refused.len() < self.options.refused_pairs {
+            self.refused.insert(key, one);
+        } else {
+            return self.limit("refused_pairs");
+        }
+        if let Some(untold) = &mut self.untold {
+            untold.refused.insert(key);
+        }
     }
 
     /// Takes an event of a session. One rule cannot take all the room that there is.
@@ -273,10 +296,12 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let found = provisional.events(&self.options)?;
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
-        if found.more + over > 0 {
-            *limits.entry("listed_events".to_owned()).or_default() += found.more + over;
+        let more = found.more + over + hidden;
+        if more > 0 {
+            *limits.entry("listed_events".to_owned()).or_default() += more;
         }
         let scores = score::scores(
             &knowledge,
@@ -285,7 +310,7 @@ impl Aggregator {
             &events,
             &self.options.score,
         );
-        let network = NetworkFacts::new(&knowledge);
+        let network = self.network(&knowledge, &sessions);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
         complete(
             &mut update.facts,
@@ -328,6 +353,27 @@ impl Aggregator {
         let facts = self.judge(read, totals, sink, Some(&mut keep))?;
         keep.keep_latest();
         Ok((facts, keep))
+    }
+
+    fn network(&self, knowledge: &Knowledge, sessions: &[(SessionEnd, SessionParties)]) -> NetworkFacts {
+        let ports = session_ports(sessions, &self.options, self.who.known());
+        NetworkFacts::new(knowledge, sessions, &self.refused, &ports, &self.who)
+    }
+
+    /// Adds what the policy has to say, if there is one; gives how much more it had than can be listed.
+    fn expose(
+        &self,
+        knowledge: &Knowledge,
+        sessions: &[(SessionEnd, SessionParties)],
+        events: &mut Vec<EventFact>,
+    ) -> u64 {
+        let Some(policy) = &self.options.exposure else {
+            return 0;
+        };
+        let most = self.options.listed_events;
+        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, most);
+        events.extend(found);
+        more
     }
 
     fn judge<S: FactSink>(
@@ -402,12 +448,14 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
-        if found.more + over > 0 {
-            *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
+        let more = found.more + over + hidden;
+        if more > 0 {
+            *self.limits.entry("listed_events".to_owned()).or_default() += more;
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
-        let network = NetworkFacts::new(&knowledge);
+        let network = self.network(&knowledge, &sessions);
         let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
         complete(&mut facts, nodes, &tallies, candidates, &knowledge);
         facts.scores = scores;
@@ -443,6 +491,18 @@ pub(crate) fn drop_candidates(
     sessions: &mut Vec<(SessionEnd, SessionParties)>,
     options: &AnalysisOptions,
 ) -> u64 {
+    let ports = session_ports(sessions, options, &[]);
+    let before = sessions.len();
+    sessions.retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
+    (before - sessions.len()) as u64
+}
+
+/// Ports at which nodes listen: those that the user names, and those at which sessions were recognised.
+fn session_ports(
+    sessions: &[(SessionEnd, SessionParties)],
+    options: &AnalysisOptions,
+    known: &[KnownNode],
+) -> BTreeSet<u16> {
     // A connection that never got as far as a handshake recognises nothing.
     let recognised = |end: &SessionEnd| !end.candidate && end.state != SessionState::NoHandshake;
     let mut ports = options.ports.clone();
@@ -452,9 +512,8 @@ pub(crate) fn drop_candidates(
             .filter(|(end, _)| recognised(end))
             .map(|(end, _)| end.info.ends[1].port),
     );
-    let before = sessions.len();
-    sessions.retain(|(end, _)| !end.candidate || end.info.ends.iter().any(|end| ports.contains(&end.port)));
-    (before - sessions.len()) as u64
+    ports.extend(known.iter().filter_map(|node| node.port));
+    ports
 }
 
 /// Heights in the order of chain and sequence, each with the keys of all its parts.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use bftap_model::{CaptureTime, Direction, NodeId};
+use bftap_model::{CaptureTime, Direction, Endpoint, NodeId};
 use hashbrown::HashMap;
 
 use crate::aggregator::{Aggregator, SessionParties};
@@ -19,6 +19,7 @@ use crate::height::{Delivery, Height};
 use crate::heights::HeightKey;
 use crate::minutes::{self, LinkKey, LinkSum, Minute, minute_of};
 use crate::observation::{ChainId, Occurrence, SessionEnd};
+use crate::peers::RefusedSums;
 use crate::record::{Kept, RecordReader, RecordWriter};
 
 /// What an aggregator learnt since the last time.
@@ -40,6 +41,8 @@ pub(crate) struct Untold {
     ended: usize,
     events: usize,
     losses: usize,
+    /// Connections that came to nothing, since.
+    pub(crate) refused: BTreeSet<(IpAddr, Endpoint)>,
     /// What was learnt since.
     pub(crate) books: HashMap<u32, SlotBook>,
 }
@@ -54,6 +57,8 @@ struct Rest {
     ended: Vec<(SessionEnd, SessionParties)>,
     events: Vec<EventFact>,
     losses: Vec<Loss>,
+    /// Those that changed, each with its sum.
+    refused: RefusedSums,
     limits: BTreeMap<String, u64>,
     undecodable: BTreeMap<(u32, i64), u64>,
     renamed: bool,
@@ -62,7 +67,7 @@ struct Rest {
 }
 
 crate::kept! {
-    Rest { updates, parties, slots, chains_at, books, ended, events, losses, limits, undecodable, renamed, former, pending }
+    Rest { updates, parties, slots, chains_at, books, ended, events, losses, refused, limits, undecodable, renamed, former, pending }
     SessionParties { parties, slot }
 }
 
@@ -131,6 +136,12 @@ impl Aggregator {
             ended: self.ended[untold.ended..].to_vec(),
             events: self.events[untold.events..].to_vec(),
             losses: self.losses.told()[untold.losses..].to_vec(),
+            refused: if whole {
+                self.refused.clone()
+            } else {
+                let sum = |key: &(IpAddr, Endpoint)| Some((*key, *self.refused.get(key)?));
+                untold.refused.iter().filter_map(sum).collect()
+            },
             limits: self.limits.clone(),
             undecodable: self.undecodable.clone(),
             renamed,
@@ -144,6 +155,7 @@ impl Aggregator {
             ended: self.ended.len(),
             events: self.events.len(),
             losses: self.losses.told().len(),
+            refused: BTreeSet::new(),
             books: HashMap::new(),
         });
         let mut record = RecordWriter::default();
@@ -190,6 +202,7 @@ impl Aggregator {
         for loss in rest.losses {
             self.losses.recall(loss);
         }
+        self.refused.extend(rest.refused);
         self.updates = rest.updates;
         self.limits = rest.limits;
         for &(party, _) in rest.undecodable.keys() {

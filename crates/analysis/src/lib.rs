@@ -8,6 +8,7 @@ mod chain;
 mod changes;
 mod closing;
 mod coverage;
+mod exposure;
 pub mod facts;
 pub mod fuzzing;
 mod height;
@@ -24,6 +25,7 @@ mod network;
 mod observation;
 mod options;
 mod participation;
+mod peers;
 mod phases;
 mod proposer;
 mod provisional;
@@ -44,10 +46,11 @@ mod witnesses;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
+pub use exposure::{ExposureGroup, ExposureKind, ExposurePolicy, Subnet};
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, SessionNetwork,
-    Spoken, WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, Refused, SessionEnd, SessionInfo, SessionKey,
+    SessionNetwork, Spoken, StatusSeen, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;

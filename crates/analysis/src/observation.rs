@@ -129,6 +129,48 @@ pub struct SessionEnd {
 pub struct SessionNetwork {
     /// What TCP tells of each direction.
     pub ways: [WaySums; 2],
+    /// What each end's Hello offers, `istanbul/64`; escaped, and no more than a few.
+    pub offers: [Vec<String>; 2],
+    /// When that Hello was seen.
+    pub hellos_seen: [Option<CaptureTime>; 2],
+    /// What each end said of its chain.
+    pub statuses: [Option<StatusSeen>; 2],
+    /// Reasons of the Disconnects that each end sent, in devp2p's words; one each, the last.
+    pub disconnects: [Option<String>; 2],
+    /// Frames that are not of the base protocol (Hello, Disconnect, Ping, Pong).
+    pub other_frames: u64,
+}
+
+/// Status of one end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StatusSeen {
+    /// When it passed.
+    pub seen: CaptureTime,
+    /// The chain.
+    pub chain: ChainId,
+    /// Hash of the newest block.
+    pub head: Hash256,
+    /// Total difficulty, or block score; in the versions that tell it.
+    pub total_difficulty: Option<u128>,
+    /// Number of the newest block; in the others.
+    pub head_number: Option<u64>,
+}
+
+impl StatusSeen {
+    /// How far the end is, and whether that is its total difficulty (or else its height).
+    pub fn height(&self) -> Option<(bool, u128)> {
+        let number = || self.head_number.map(|number| (false, u128::from(number)));
+        self.total_difficulty.map(|total| (true, total)).or_else(number)
+    }
+}
+
+/// A connection that was refused, or carried no payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Who dialled, and who was dialled.
+    pub ends: [Endpoint; 2],
+    /// Earliest and latest packet.
+    pub span: (CaptureTime, CaptureTime),
 }
 
 impl SessionNetwork {
@@ -137,11 +179,29 @@ impl SessionNetwork {
         for (own, later) in self.ways.iter_mut().zip(&later.ways) {
             own.go_on(later);
         }
+        for at in [0, 1] {
+            if !later.offers[at].is_empty() {
+                self.offers[at].clone_from(&later.offers[at]);
+            }
+            self.hellos_seen[at] = self.hellos_seen[at].or(later.hellos_seen[at]);
+            // A session has one Status each way.
+            if self.statuses[at].is_none() {
+                self.statuses[at].clone_from(&later.statuses[at]);
+            }
+            if later.disconnects[at].is_some() {
+                self.disconnects[at].clone_from(&later.disconnects[at]);
+            }
+        }
+        self.other_frames += later.other_frames;
     }
 
     /// The other end is the initiator.
     pub fn turn(&mut self) {
         self.ways.reverse();
+        self.offers.reverse();
+        self.hellos_seen.reverse();
+        self.statuses.reverse();
+        self.disconnects.reverse();
     }
 }
 
@@ -229,6 +289,8 @@ pub enum Observation {
     Message(Occurrence),
     /// A session is over.
     End(SessionKey, Box<SessionEnd>),
+    /// A connection came to nothing.
+    Refused(Refused),
     /// Something worth attention, complete but for the names of nodes.
     Event(Box<EventFact>),
 }

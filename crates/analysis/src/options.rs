@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bftap_model::Address;
 
+use crate::exposure::ExposurePolicy;
 use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
@@ -40,6 +41,10 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// Pairs of an IP address and an end that it dialled in vain, kept apart; connections of more are only counted.
+    pub refused_pairs: usize,
+    /// Who may talk to whom, where the user says so.
+    pub exposure: Option<Arc<ExposurePolicy>>,
     /// No message is left out by its time or height: what does not come did not happen.
     pub whole: bool,
     /// When rules speak.
@@ -67,6 +72,8 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            refused_pairs: 20_000,
+            exposure: None,
             whole: true,
             rules: RuleOptions::default(),
             score: ScoreOptions::default(),

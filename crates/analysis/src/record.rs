@@ -17,7 +17,9 @@ use hashbrown::HashMap;
 
 use crate::aggregator::ReadFacts;
 use crate::facts::{CaptureFact, EventFact, SessionState};
-use crate::observation::{ChainId, SessionEnd, SessionInfo, SessionNetwork, Spoken, WorkerTotals};
+use crate::observation::{
+    ChainId, SessionEnd, SessionInfo, SessionNetwork, Spoken, StatusSeen, WorkerTotals,
+};
 
 /// Writes fields one behind the other.
 #[derive(Debug, Default)]
@@ -183,7 +185,8 @@ kept! {
         inferred, stream_bytes, roles, spoken, detail, span, losses, blind, network,
     }
     Spoken { messages, first, last }
-    SessionNetwork { ways }
+    SessionNetwork { ways, offers, hellos_seen, statuses, disconnects, other_frames }
+    StatusSeen { seen, chain, head, total_difficulty, head_number }
     WaySums { segments, bytes, retransmissions, round_trips, passages }
     RoundTrips { tap, spread, smoothed, variation }
     Passages { taps, spread }
@@ -227,7 +230,7 @@ macro_rules! kept_as_number {
     )*};
 }
 
-kept_as_number! { u8 u16 u32 u64 i64 }
+kept_as_number! { u8 u16 u32 u64 i64 u128 }
 
 impl Kept for bool {
     fn keep(&self, to: &mut RecordWriter) {
@@ -501,6 +504,23 @@ mod tests {
         };
         SessionNetwork {
             ways: [way, WaySums::default()],
+            offers: [vec!["istanbul/64".to_owned()], Vec::new()],
+            hellos_seen: [None, Some(CaptureTime::from_nanos(6))],
+            statuses: [
+                Some(StatusSeen {
+                    seen: CaptureTime::from_nanos(7),
+                    chain: ChainId {
+                        network_id: 1,
+                        genesis: Hash256([3; 32]),
+                    },
+                    head: Hash256([4; 32]),
+                    total_difficulty: Some(u128::MAX),
+                    head_number: Some(5),
+                }),
+                None,
+            ],
+            disconnects: [None, Some("too many peers".to_owned())],
+            other_frames: 8,
         }
     }
 

@@ -100,6 +100,11 @@ impl Who {
         party.node.map(|node| self.nodes[node as usize].id)
     }
 
+    /// Nodes as the user named them.
+    pub(crate) fn known(&self) -> &[KnownNode] {
+        &self.known
+    }
+
     /// Keys that the user named.
     pub(crate) fn named_ids(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.known.iter().filter_map(|node| node.node_id)

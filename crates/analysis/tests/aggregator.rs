@@ -7,6 +7,8 @@ mod known;
 #[path = "aggregator/ledger.rs"]
 mod ledger;
 mod network;
+#[path = "aggregator/peers.rs"]
+mod peers;
 #[path = "aggregator/restart.rs"]
 mod restart;
 #[path = "aggregator/rules.rs"]

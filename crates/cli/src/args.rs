@@ -183,6 +183,10 @@ pub(crate) struct ResultArgs {
     #[arg(long, value_name = "N", value_parser = parse::jobs, help_heading = "Work")]
     pub(crate) jobs: Option<NonZeroUsize>,
 
+    /// Who may talk to whom, as TOML or JSON: what happens against it becomes events (docs/exposure.md)
+    #[arg(long, value_name = "FILE", help_heading = "Meaning")]
+    pub(crate) policy: Option<PathBuf>,
+
     /// These nodes' own ports are captured: their coverage is full [default: inferred from the packets]
     #[arg(long, value_name = "IP", help_heading = "Meaning")]
     pub(crate) tapped: Vec<IpAddr>,

@@ -80,6 +80,7 @@ struct LimitsTable {
     open_links: Option<usize>,
     listed_sessions: Option<usize>,
     listed_events: Option<usize>,
+    refused_pairs: Option<usize>,
 }
 
 /// What a configuration means. The default is what holds without one.
@@ -182,6 +183,7 @@ impl Config {
         set(&mut analysis.open_links, self.limits.open_links);
         set(&mut analysis.listed_sessions, self.limits.listed_sessions);
         set(&mut analysis.listed_events, self.limits.listed_events);
+        set(&mut analysis.refused_pairs, self.limits.refused_pairs);
         analysis.rules = self.rules.options();
         analysis.score = self.score.options();
         let flows = &mut options.flows;
@@ -284,6 +286,7 @@ impl LimitsTable {
             ("limits.secrets_per_session", self.secrets_per_session),
             ("limits.listed_sessions", self.listed_sessions),
             ("limits.listed_events", self.listed_events),
+            ("limits.refused_pairs", self.refused_pairs),
         ] {
             if value == Some(0) {
                 return Err((key, "1 or more".to_owned()));

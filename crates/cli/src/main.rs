@@ -25,6 +25,7 @@ mod live_view;
 mod metrics;
 mod nearest;
 mod nodes;
+mod policy;
 #[cfg(target_os = "linux")]
 mod privileges;
 mod progress;

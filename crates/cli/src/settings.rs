@@ -1,6 +1,6 @@
 //! From what was typed and configured to the settings of the pipeline; shared by the commands that read captures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bftap_analysis::KnownNode;
@@ -14,8 +14,8 @@ use crate::args::{ReadArgs, Span};
 use crate::config::Config;
 use crate::exit::Usage;
 use crate::key_sources;
-use crate::nodes;
 use crate::term::{Level, tell};
+use crate::{nodes, policy};
 
 /// Settings, and what was said on the way to them.
 pub(crate) struct Settings {
@@ -78,6 +78,18 @@ pub(crate) fn gather(args: &ReadArgs, keylog: &[PathBuf]) -> anyhow::Result<Sett
 }
 
 impl Settings {
+    /// Reads who may talk to whom, if a file is given.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(crate) fn take_policy(&mut self, path: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(path) = path {
+            let policy = policy::read(path, &self.nodes).map_err(|error| Usage(error.to_string()))?;
+            self.pipeline.analysis.exposure = Some(Arc::new(policy));
+        }
+        Ok(())
+    }
+
     /// The pipeline's settings, to be shared with its threads.
     pub(crate) fn into_pipeline(self) -> Arc<PipelineOptions> {
         Arc::new(self.pipeline)

@@ -48,6 +48,14 @@ impl Disconnect {
             Some(_) => "unknown reason",
         }
     }
+
+    /// The name, with the code where it has none.
+    pub fn words(self) -> String {
+        match (self.name(), self.reason) {
+            ("unknown reason", Some(code)) => format!("unknown reason 0x{code:02x}"),
+            (name, _) => name.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -78,5 +86,12 @@ mod tests {
                 "{payload:02x?}"
             );
         }
+    }
+
+    #[test]
+    fn a_reason_without_a_name_has_its_code() {
+        assert_eq!(Disconnect::parse(&[0x04]).words(), "too many peers");
+        assert_eq!(Disconnect::parse(&[0x42]).words(), "unknown reason 0x42");
+        assert_eq!(Disconnect::parse(&[]).words(), "no reason given");
     }
 }

@@ -77,6 +77,9 @@ pub(crate) struct Session {
     pending: VecDeque<Pending>,
     /// When something may be missing.
     breaks: Breaks,
+    /// When Hello and Status of each direction were seen.
+    hellos_seen: [Option<CaptureTime>; 2],
+    statuses_seen: [Option<CaptureTime>; 2],
     /// Consensus messages by [`Direction::index`].
     spoken: [Spoken; 2],
     /// The highest heights of them.
@@ -111,6 +114,8 @@ impl Session {
             codes: Vec::new(),
             pending: VecDeque::new(),
             breaks: Breaks::default(),
+            hellos_seen: [None; 2],
+            statuses_seen: [None; 2],
             spoken: [Spoken::default(); 2],
             tops: [0; 2],
             seek: SeekState::default(),
@@ -189,10 +194,12 @@ impl Session {
                 Meaning::Base { name: "Hello" } => {
                     self.stale = true;
                     self.meanings.hellos += 1;
+                    self.hellos_seen[frame.direction.index()].get_or_insert(frame.origin.seen);
                     continue;
                 }
                 Meaning::Sub { name: "Status", .. } => {
                     self.stale = true;
+                    self.statuses_seen[frame.direction.index()].get_or_insert(frame.origin.seen);
                     continue;
                 }
                 Meaning::Base { .. } => continue,

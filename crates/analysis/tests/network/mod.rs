@@ -366,7 +366,7 @@ impl Network {
     }
 }
 
-fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> SessionEnd {
+pub(crate) fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> SessionEnd {
     SessionEnd {
         info: info.clone(),
         state,

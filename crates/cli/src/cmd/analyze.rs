@@ -35,6 +35,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     )?;
     settings.pipeline.jobs = args.results.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.results.tapped.iter().copied().collect();
+    settings.take_policy(args.results.policy.as_deref())?;
     settings.pipeline.analysis.deliveries &= url != StoreUrl::None;
     // What is kept names the captures by their content; a report to read once does not have to.
     settings.pipeline.content_hashes = url != StoreUrl::None || args.results.json.is_some();

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         .jobs
         .map_or_else(super::analyze::processors, usize::from);
     settings.pipeline.analysis.tapped = args.results.tapped.iter().copied().collect();
+    settings.take_policy(args.results.policy.as_deref())?;
     settings.pipeline.analysis.deliveries &= url != StoreUrl::None;
     let user = User::choose(args.user.as_deref())?;
 

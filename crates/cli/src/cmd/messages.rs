@@ -213,7 +213,7 @@ impl<W: Write> Printer<W> {
                     false
                 }
             },
-            Observation::Event(_) => true,
+            Observation::Event(_) | Observation::Refused(_) => true,
         }
     }
 

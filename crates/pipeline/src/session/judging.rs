@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use bftap_analysis::facts::SessionState;
-use bftap_analysis::{Observation, Occurrence, SessionEnd, SessionKey, SessionNetwork, WorkerTotals};
+use bftap_analysis::{
+    ChainId, Observation, Occurrence, Refused, SessionEnd, SessionKey, SessionNetwork, StatusSeen,
+    WorkerTotals,
+};
 use bftap_capture::connection::{CloseReason, ConnectionSummary};
-use bftap_decrypt::{Attached, Recognised};
+use bftap_decrypt::{Attached, Recognised, SessionSummary};
 use bftap_model::{Meaning, Side};
 
 use super::{Session, Surroundings, session_info};
@@ -17,8 +20,15 @@ use crate::returning;
 impl Session {
     /// Tells what became of the session, or counts it as none. Everything must be drained and settled.
     pub(crate) fn end(self, flow: &ConnectionSummary, around: &mut Surroundings<'_>) {
+        let refused = around.totals.refused;
         if let Some(end) = self.judge(flow, around.totals) {
             around.out.push(Observation::End(self.id, Box::new(end)));
+        } else if around.totals.refused > refused {
+            let initiator = self.decoder.summary().initiator;
+            around.out.push(Observation::Refused(Refused {
+                ends: [self.key.endpoint(initiator), self.key.endpoint(initiator.other())],
+                span: (flow.first_seen, flow.last_seen),
+            }));
         }
     }
 
@@ -94,6 +104,7 @@ impl Session {
     /// The same without what an earlier life knew.
     fn judge_present(&self, flow: &ConnectionSummary, totals: &mut WorkerTotals) -> Option<SessionEnd> {
         let summary = self.decoder.summary();
+        let mut network = self.network(flow, &summary, totals);
         for count in &self.codes {
             // What came before the first message that told what codes mean is told by it, too.
             let inferred;
@@ -104,6 +115,9 @@ impl Session {
                 }
                 ref known => known,
             };
+            if !matches!(meaning, Meaning::Base { .. }) {
+                network.other_frames += count.frames;
+            }
             let (capability, name) = code_words(meaning);
             let sum = totals
                 .codes
@@ -193,13 +207,60 @@ impl Session {
             span: whole,
             losses,
             blind,
-            network: SessionNetwork {
-                ways: [summary.initiator, summary.initiator.other()]
-                    .map(|side| flow.ways[side.index()].clone()),
-            },
+            network,
         })
     }
+
+    /// What it tells of the network, but for the kinds of its frames.
+    fn network(
+        &self,
+        flow: &ConnectionSummary,
+        summary: &SessionSummary,
+        totals: &mut WorkerTotals,
+    ) -> SessionNetwork {
+        let offers = summary.hellos.each_ref().map(|hello| {
+            let offered = hello
+                .as_ref()
+                .map_or(&[][..], |hello| hello.capabilities.as_slice());
+            if offered.len() > MOST_OFFERS {
+                *totals.limits.entry("hello_offers".to_owned()).or_default() += 1;
+            }
+            let mut offers: Vec<String> = offered
+                .iter()
+                .take(MOST_OFFERS)
+                .map(ToString::to_string)
+                .collect();
+            // Klaytn offers `snap/1` once for each version of `istanbul`.
+            offers.sort_unstable();
+            offers.dedup();
+            offers
+        });
+        let status = |at: usize| {
+            let status = summary.statuses[at].as_ref()?;
+            Some(StatusSeen {
+                seen: self.statuses_seen[at].unwrap_or(flow.first_seen),
+                chain: ChainId {
+                    network_id: status.network_id,
+                    genesis: status.genesis,
+                },
+                head: status.head,
+                total_difficulty: status.total_difficulty,
+                head_number: status.head_number,
+            })
+        };
+        SessionNetwork {
+            ways: [summary.initiator, summary.initiator.other()].map(|side| flow.ways[side.index()].clone()),
+            offers,
+            hellos_seen: self.hellos_seen,
+            statuses: [0, 1].map(status),
+            disconnects: summary.disconnects.map(|disconnect| Some(disconnect?.words())),
+            other_frames: 0,
+        }
+    }
 }
+
+/// Capabilities of one Hello that are listed; real nodes offer less than ten.
+const MOST_OFFERS: usize = 32;
 
 /// Bytes from one end, without any from the other, that tell that the other direction is missing from the capture.
 const ONE_SIDED: u64 = 8 << 10;
