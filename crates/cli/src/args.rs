@@ -323,7 +323,7 @@ mod tests {
             names,
             [
                 "analyze", "messages", "decode", "keys", "guard", "live", "lab", "lab-node", "simulate",
-                "store"
+                "store", "export", "diff"
             ]
         );
     }
