@@ -349,7 +349,7 @@ mod tests {
             names,
             [
                 "analyze", "messages", "decode", "evidence", "keys", "guard", "live", "lab", "lab-node",
-                "simulate", "store"
+                "simulate", "store", "export", "diff"
             ]
         );
     }

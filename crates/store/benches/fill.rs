@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p bftap-store --bench fill -- STORE [ROWS [END_S [SECONDS]]]`: rows of `delivery` (10,000,000 by default), the
 //! time of the last height in seconds since the epoch (now by default), and seconds between heights (1 by default, as the
-//! fastest chains have it: the last hour is then nearly a third of ten million rows). A store is a URL.
+//! fastest chains have it: the last hour is then nearly a third of ten million rows). A store is a URL. `--no-votes`: without votes and without
+//! rounds as nodes lived them.
 //!
 //! It leaves what monitoring leaves: counts, rounds, links, sums per minute, sessions, a row of `progress` for each batch.
 #![allow(
@@ -67,6 +68,7 @@ fn main() {
 
 async fn fill(url: &StoreUrl, heights: u64, end_ns: i64, step_ns: i64) -> Result<(), StoreError> {
     let labels = labels();
+    let votes = std::env::args().all(|word| word != "--no-votes");
     let mut store = open(url, Access::Write).await?;
     let run = NewRun {
         name: "long run".into(),
@@ -85,7 +87,12 @@ async fn fill(url: &StoreUrl, heights: u64, end_ns: i64, step_ns: i64) -> Result
         let mut at_ns = first_ns;
         for sequence in from..heights.min(from + HEIGHTS_PER_BATCH) {
             at_ns = first_ns + sequence as i64 * step_ns;
-            batch.push_height(height(sequence + 1, at_ns, &labels));
+            let mut facts = height(sequence + 1, at_ns, &labels);
+            if !votes {
+                facts.votes.clear();
+                facts.node_rounds.clear();
+            }
+            batch.push_height(facts);
             if at_ns / (60 * SECOND_NS) != minute.0 / (60 * SECOND_NS) {
                 batch.links.append(&mut links(minute.0, minute.1, &labels));
                 minute = (at_ns, 0);

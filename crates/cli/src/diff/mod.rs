@@ -6,6 +6,8 @@ mod stats;
 
 use serde::Serialize;
 
+use crate::report::counted;
+
 use measured::{MEASURES, Unit};
 pub(crate) use measured::{Measured, measure};
 pub(crate) use show::text;
@@ -136,14 +138,14 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
     }
     if one.receivers.len() != other.receivers.len() {
         reasons.push(format!(
-            "A saw {} receivers in full, B {}",
+            "receivers seen in full and without loss: A {}, B {}",
             one.receivers.len(),
             other.receivers.len()
         ));
     }
     if one.full_coverage != other.full_coverage {
         reasons.push(format!(
-            "A has {} nodes with full coverage, B {}",
+            "nodes with full coverage: A {}, B {}",
             one.full_coverage, other.full_coverage
         ));
     }
@@ -155,8 +157,9 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
         }
         if about.lost_bytes > 0 || about.unread_sessions > 0 {
             reasons.push(format!(
-                "{name} has losses: {} bytes, and {} sessions that were not read to the end",
-                about.lost_bytes, about.unread_sessions
+                "{name} has losses: {} lost, {} not read to the end",
+                counted(about.lost_bytes.unsigned_abs(), "byte", "bytes"),
+                counted(about.unread_sessions as u64, "session", "sessions")
             ));
         }
         if measured.selection {

@@ -108,6 +108,8 @@ fn verdict(row: &Compared) -> &'static str {
 fn shown(unit: Unit, value: f64) -> String {
     let sign = if value < 0.0 { "-" } else { "" };
     match unit {
+        // To the millisecond: differences of long times are short.
+        Unit::Nanoseconds if (1e9..1e12).contains(&value.abs()) => format!("{:.3} s", value / 1e9),
         Unit::Nanoseconds => duration(value as i64),
         Unit::Bytes => format!("{sign}{}", bytes(value.abs() as u64)),
         Unit::Share => format!("{:.2} %", value * 100.0),

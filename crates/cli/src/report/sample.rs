@@ -339,9 +339,9 @@ fn waste() -> Vec<WasteFact> {
     let causes = [
         (WasteCause::EchoSigner, 50),
         (WasteCause::Resent, 18),
-        (WasteCause::EchoSource, 93),
+        (WasteCause::EchoSource, 95),
         (WasteCause::Crossing, 40),
-        (WasteCause::Regossip, 134),
+        (WasteCause::Regossip, 132),
     ];
     let fact = |(cause, copies)| WasteFact {
         chain: CHAIN.into(),

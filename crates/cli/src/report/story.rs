@@ -466,7 +466,8 @@ fn of_validators(report: &Report<'_>) -> Shown {
         .numbers("partial")
         .numbers("late")
         .numbers("invalid")
-        .numbers("commit after first");
+        .numbers("delay");
+    // The delay is that of its commit behind the first one of the round, the median of all rounds.
     let of = |part: u64, all: u64| format!("{} of {}", count(part), count(all));
     let bad = |number: u64| Cell::from(number).ink_if(number > 0, Ink::Warning);
     for validator in found.iter().take(MOST) {

@@ -42,7 +42,7 @@ fn a_usual_run() {
 fn many_networks_stay_readable() {
     let (heights, facts) = sample::many();
     let text = render(&heights, &facts, PLAIN);
-    assert!(text.lines().count() < 250, "{} lines", text.lines().count());
+    assert!(text.lines().count() < 280, "{} lines", text.lines().count());
     golden::check("report/many.txt", &text);
 }
 
@@ -53,6 +53,60 @@ fn no_line_is_wider_than_the_terminal() {
             assert!(crate::term::width_of(line) <= width, "{width}: {line}");
         }
     }
+}
+
+/// What stands at the top can be read on a small terminal, too.
+#[test]
+fn the_story_fits_eighty_columns() {
+    for facts in [sample::run(), sample::hostile_run()] {
+        let text = render(&sample::heights(), &facts, Style { width: 80, ..PLAIN });
+        let (story, _) = text.split_once("\nCAPTURE\n").unwrap();
+        assert!(story.contains("WHO STANDS OUT"));
+        for line in story.lines() {
+            assert!(crate::term::width_of(line) <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_healthy_run_says_so_in_one_line() {
+    let mut facts = sample::run();
+    facts.sessions.truncate(6);
+    for validator in &mut facts.participation {
+        (validator.missing, validator.late, validator.proposals) = (0, 3, 2);
+    }
+    facts.scores.iter_mut().for_each(|score| score.score_milli = 10);
+    facts.links.iter_mut().for_each(|link| link.retransmissions = 1);
+    facts
+        .nodes
+        .iter_mut()
+        .for_each(|node| node.coverage = Coverage::Full);
+    let text = render(&sample::heights()[1..], &facts, PLAIN);
+    let (story, _) = text.split_once("\nCAPTURE\n").unwrap();
+    assert!(!story.contains("WHO STANDS OUT"), "{story}");
+    let short: Vec<_> = story.lines().take(4).collect();
+    assert_eq!(
+        short,
+        [
+            "IN SHORT",
+            "  ✓ healthy: 9 rounds were decided, none was left for a higher one, and nobody stands out as",
+            "    suspicious",
+            "  ✓ how sure: everything that passed was read; 7 of 7 nodes were seen in full"
+        ]
+    );
+    // Loss takes the certainty away, not the health.
+    facts.sessions[0].lost_bytes = 1 << 20;
+    facts.participation[0].unknown = 3;
+    let text = render(&sample::heights()[1..], &facts, PLAIN);
+    assert!(
+        text.contains("  ✓ healthy") && text.contains("  ? how sure: "),
+        "{text}"
+    );
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("3 commits were not seen, and loss or missing coverage may hide them"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bftap_store::rows::{CountRow, RunRow};
+use bftap_store::rows::{Cell, CountRow, RunRow, TABLES};
 use bftap_store::{Access, RunId, StoreUrl, open};
 use bftap_testkit::proxy::{CommitProxy, Fate};
 use bftap_testkit::servers::{Database, DatabaseServer, Durability};
@@ -65,6 +65,8 @@ struct Stored {
     rows: Vec<(&'static str, i64)>,
     totals: [i64; 6],
     copies: Vec<(String, i64, i64)>,
+    /// Rows of tables whose rows may change their keys, or are written as a whole.
+    story: Vec<(&'static str, Vec<Vec<Cell>>)>,
 }
 
 fn stored(url: &str, name: &str) -> Stored {
@@ -99,8 +101,16 @@ fn stored(url: &str, name: &str) -> Stored {
         // One row for every batch of a run that is written as it is seen.
         rows.retain(|(table, _)| *table != "progress");
         rows.sort_unstable();
+        let mut story = Vec::new();
+        for table in TABLES.iter().filter(|table| STORY.contains(&table.name)) {
+            let mut rows = store.page(table, run, None, u32::MAX >> 1).await.unwrap();
+            rows.iter_mut().for_each(|row| row[0] = Cell::Int(None));
+            story.push((table.name, rows));
+        }
+        assert_eq!(story.len(), STORY.len());
         store.close().await.unwrap();
         Stored {
+            story,
             counts,
             rows,
             totals: [
@@ -119,6 +129,21 @@ fn stored(url: &str, name: &str) -> Stored {
         }
     })
 }
+
+const STORY: [&str; 12] = [
+    "round",
+    "node_round",
+    "vote",
+    "waste",
+    "what_if",
+    "phase",
+    "participation",
+    "peer",
+    "peer_disconnect",
+    "dial",
+    "census",
+    "event",
+];
 
 /// Whether a run of this name is being written.
 fn is_running(url: &str, name: &str) -> bool {

@@ -179,14 +179,15 @@ fn help_lists_what_works() {
     let folder = scratch();
     let help = run(folder.path(), "--help").ok();
     for command in [
-        "analyze", "messages", "decode", "keys", "live", "lab", "guard", "simulate",
+        "analyze", "messages", "decode", "keys", "live", "lab", "guard", "simulate", "store", "export",
+        "diff",
     ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(command)),
             "{command}: {help}"
         );
     }
-    for later in ["web", "export"] {
+    for later in ["web", "report"] {
         assert!(
             !help.lines().any(|line| line.trim_start().starts_with(later)),
             "{later} does not work yet: {help}"

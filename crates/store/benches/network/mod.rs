@@ -1,4 +1,4 @@
-//! A network of seven validators that gossip: a height has 882 deliveries, 21 counts and a round.
+//! A network of seven validators that gossip: a height has 882 deliveries, 21 counts, a round, 7 rows of nodes and 15 votes.
 //!
 //! Nodes are shown by address, as without a nodes file.
 
@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use bftap_analysis::facts::{
     CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, HeightFacts, Label, LinkCountFact, NodeFact,
-    Outcome, RoundFact, RunFacts, SessionFact, SessionState, Totals,
+    NodeRoundFact, Outcome, RoundFact, RunFacts, SessionFact, SessionState, Totals, VoteFact, VoteState,
 };
 use bftap_ibft_decode::Kind;
-use bftap_model::{CaptureTime, Endpoint, MacState, NodeId};
+use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
 
 pub(crate) const NODES: u8 = 7;
 const KINDS: [Kind; 3] = [Kind::Preprepare, Kind::Prepare, Kind::Commit];
@@ -108,7 +108,45 @@ pub(crate) fn height(sequence: u64, at_ns: i64, labels: &[Label]) -> HeightFacts
             .rounds
             .push(round(0, Outcome::Decided, Some(at(0)), Some(at(80))));
     }
+    add_story(&mut height, sequence, &at, labels);
     height
+}
+
+/// The height as each node lived it, and who voted.
+fn add_story(height: &mut HeightFacts, sequence: u64, at: &impl Fn(i64) -> CaptureTime, labels: &[Label]) {
+    for node in 0..NODES {
+        height.node_rounds.push(NodeRoundFact {
+            chain: chain(),
+            sequence,
+            round: 0,
+            node_ip: ip(node),
+            node: labels[usize::from(node)].clone(),
+            preprepare_ns: Some(at(2)),
+            prepared_ns: Some(at(45)),
+            committed_ns: Some(at(80)),
+            roundchange_ns: None,
+            lower_bound: false,
+        });
+    }
+    for kind in KINDS {
+        let signers = if kind == Kind::Preprepare { 1 } else { labels.len() };
+        height
+            .votes
+            .extend(labels.iter().take(signers).map(|signer| VoteFact {
+                chain: chain(),
+                sequence,
+                round: 0,
+                kind,
+                signer: signer.clone(),
+                digest: Some(Hash256([sequence as u8; 32])),
+                first_ns: Some(at(2 + kind.index() as i64 * 20)),
+                first_sender: Some(signer.clone()),
+                reached: 6,
+                of: 6,
+                not_reached: Vec::new(),
+                state: VoteState::Complete,
+            }));
+    }
 }
 
 /// The links of the minute that starts at `minute_ns`, with so many heights in it.

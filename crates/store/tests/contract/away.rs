@@ -367,7 +367,7 @@ fn a_full_spool_keeps_sums_and_the_end_brings_the_detail_back() {
     let fake = Fake::default();
     let options = WriterOptions {
         // Room for all sums, but not for all detail.
-        spool_bytes: 376 << 10,
+        spool_bytes: 440 << 10,
         ..WriterOptions::default()
     };
     let mut writer = fake.writer(true, &options);
