@@ -67,11 +67,20 @@ pub enum BuildError {
     },
 }
 
-/// Makes the files, by name, and says what they prove. The same input gives the same bytes.
+/// A bundle in memory.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Its files, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What they prove and what not.
+    pub findings: Vec<Finding>,
+}
+
+/// Makes the files, and says what they prove. The same input gives the same bytes.
 ///
 /// # Errors
 /// See [`BuildError`].
-pub fn build(bundle: Bundle<'_>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Finding>), BuildError> {
+pub fn build(bundle: Bundle<'_>) -> Result<Built, BuildError> {
     let Bundle {
         chosen, collector, ..
     } = bundle;
@@ -204,7 +213,7 @@ pub fn build(bundle: Bundle<'_>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Findi
         files.insert(SIGNATURE.to_owned(), key.sign(&text).into_bytes());
     }
     files.insert(MANIFEST.to_owned(), text);
-    Ok((files, findings))
+    Ok(Built { files, findings })
 }
 
 fn place(bundle: &Bundle<'_>, hash: Hash256, index: usize, sight: &Sight) -> PlaceEntry {

@@ -204,7 +204,7 @@ fn by_rule(
 ) -> Result<Vec<Hash256>, ChooseError> {
     let what = accusation.what;
     let any_round = what == ClaimKind::ConflictingLock;
-    let candidates: Vec<(Hash256, &Found)> = found
+    let candidates: Group<'_> = found
         .iter()
         .filter(|(_, found)| {
             let message = &found.message;
@@ -225,7 +225,7 @@ fn by_rule(
     };
     match what {
         ClaimKind::Equivocation => {
-            let mut groups: BTreeMap<(Kind, u64, Address), Vec<(Hash256, &Found)>> = BTreeMap::new();
+            let mut groups: BTreeMap<(Kind, u64, Address), Group<'_>> = BTreeMap::new();
             for &(hash, found) in &candidates {
                 if let Some(signer) = found.signer()
                     && is_accused(found)
@@ -289,6 +289,9 @@ fn by_rule(
         ClaimKind::NotValidator | ClaimKind::Signed => Ok(Vec::new()),
     }
 }
+
+/// Payloads with their hashes.
+type Group<'f> = Vec<(Hash256, &'f Found)>;
 
 fn digests(group: &[(Hash256, &Found)]) -> usize {
     let digests: BTreeSet<_> = group.iter().map(|(_, found)| found.message.digest).collect();

@@ -23,7 +23,7 @@ mod readme;
 mod signing;
 mod source;
 
-pub use bundle::{BuildError, Bundle, Packets, build};
+pub use bundle::{BuildError, Built, Bundle, Packets, build};
 pub use check::{Outcome, SignedBy, Verdict, verify};
 pub use choose::{Accusation, ChooseError, Chosen, choose};
 pub use claim::ClaimKind;

@@ -176,7 +176,7 @@ fn make(args: &EvidenceMakeArgs, number: u32, output: &Path) -> anyhow::Result<S
     }
 
     let names = event::Names::new(&nodes, &details);
-    let (files, findings) = build(Bundle {
+    let built = build(Bundle {
         tool: format!("bftap {}", env!("CARGO_PKG_VERSION")),
         event: event.entry(&details.run.name),
         chosen: &chosen,
@@ -187,7 +187,7 @@ fn make(args: &EvidenceMakeArgs, number: u32, output: &Path) -> anyhow::Result<S
         limits,
         key: key.as_ref(),
     })?;
-    folder::write(output, &files)?;
+    folder::write(output, &built.files)?;
 
     // What was written is read again, as a stranger would.
     let verdict = verify(&mut folder::Folder::new(output), None);
@@ -215,7 +215,7 @@ fn make(args: &EvidenceMakeArgs, number: u32, output: &Path) -> anyhow::Result<S
         )
     );
     let style = Style::of_stdout();
-    write_findings(&mut text, &findings, style);
+    write_findings(&mut text, &built.findings, style);
     text.push_str(conclusion(verdict.outcome()));
     text.push('\n');
     print(&text)?;

@@ -183,7 +183,7 @@ fn make(
         limits: BTreeMap::new(),
         key,
     };
-    build_bundle(bundle).unwrap().0
+    build_bundle(bundle).unwrap().files
 }
 
 /// Changes the manifest and writes right hashes.
