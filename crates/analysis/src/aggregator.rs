@@ -11,21 +11,21 @@ use crate::chain::Slots;
 use crate::changes::Untold;
 use crate::closing::{ChainContext, ChainState, close};
 use crate::coverage::Losses;
-use crate::facts::{
-    CaptureFact, ChainName, CopiesFact, EventFact, FactSink, NodeFact, RunFacts, SessionState,
-};
+use crate::facts::{CaptureFact, ChainName, EventFact, FactSink, RunFacts, SessionState};
 use crate::height::{Delivery, Height};
 use crate::heights::{HeightKey, Heights};
 use crate::knowledge::Knowledge;
 use crate::known::KnownPayloads;
+use crate::lists::complete;
 use crate::minutes::{LinkSum, Minutes, minute_of};
+use crate::network::NetworkFacts;
 use crate::observation::{Observation, Occurrence, SessionEnd, SessionInfo, SessionKey, WorkerTotals};
 use crate::options::AnalysisOptions;
 use crate::provisional::{Now, Provisional, Update};
-use crate::rules::{EventList, MinuteBook, RunView, is_stale, of_run};
+use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
-use crate::tally::{Summed as _, Tallies, Tally};
+use crate::tally::Tallies;
 use crate::who::Who;
 
 /// What the reading side counted.
@@ -77,8 +77,6 @@ pub struct Aggregator {
     pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
     pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
-    /// The highest heights that both ends of each open session have sent messages of, by direction.
-    tops: HashMap<SessionKey, [u64; 2]>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -108,7 +106,6 @@ impl Aggregator {
             events: Vec::new(),
             events_of: BTreeMap::new(),
             undecodable: BTreeMap::new(),
-            tops: HashMap::new(),
             limits: BTreeMap::new(),
             recent: None,
             provisional: None,
@@ -132,7 +129,6 @@ impl Aggregator {
             }
             Observation::End(key, end) => {
                 self.live.remove(&key);
-                self.tops.remove(&key);
                 self.recent = None;
                 if self.ended.len() < self.options.listed_sessions {
                     let session = self.session(&end.info);
@@ -215,12 +211,8 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        let tops = self.tops.entry(occurrence.session).or_default();
-        let stale = is_stale(message.view.sequence, *tops, &self.options.rules);
-        let top = &mut tops[occurrence.direction.index()];
-        *top = (*top).max(message.view.sequence);
         self.minutes
-            .add(occurrence.seen, link, LinkSum::one(bytes, stale))
+            .add(occurrence.seen, link, LinkSum::one(bytes, occurrence.stale))
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -273,6 +265,7 @@ impl Aggregator {
         let run = RunView {
             knowledge: &knowledge,
             options: &self.options.rules,
+            whole: self.options.whole,
             sessions: &sessions,
             tallies: provisional.tallies(),
             states: &states,
@@ -292,8 +285,16 @@ impl Aggregator {
             &events,
             &self.options.score,
         );
+        let network = NetworkFacts::new(&knowledge);
         update.facts = run_facts(sessions, events, &limits, now.read, now.totals, &knowledge.names);
-        complete(&mut update.facts, nodes, provisional.tallies(), candidates);
+        complete(
+            &mut update.facts,
+            nodes,
+            provisional.tallies(),
+            candidates,
+            &knowledge,
+        );
+        network.tell(&mut update.facts);
         update.facts.scores = scores;
         self.provisional = Some(provisional);
         Ok(update)
@@ -393,6 +394,7 @@ impl Aggregator {
         let run = RunView {
             knowledge: &knowledge,
             options: &self.options.rules,
+            whole: self.options.whole,
             sessions: &sessions,
             tallies: &tallies,
             states: &states,
@@ -405,9 +407,11 @@ impl Aggregator {
             *self.limits.entry("listed_events".to_owned()).or_default() += found.more + over;
         }
         let scores = score::scores(&knowledge, &nodes, &tallies, &events, &self.options.score);
+        let network = NetworkFacts::new(&knowledge);
         let mut facts = run_facts(sessions, events, &self.limits, read, totals, &knowledge.names);
-        complete(&mut facts, nodes, &tallies, candidates);
+        complete(&mut facts, nodes, &tallies, candidates, &knowledge);
         facts.scores = scores;
+        network.tell(&mut facts);
         Ok(facts)
     }
 
@@ -433,30 +437,6 @@ impl Aggregator {
 
 /// Frames that do not decode are counted for so many senders and minutes.
 const MOST_UNDECODABLE: usize = 65_536;
-
-/// Adds to the lists what heights and nodes tell.
-pub(crate) fn complete(facts: &mut RunFacts, nodes: Vec<NodeFact>, tallies: &Tallies, candidates: u64) {
-    facts.totals.other_flows += candidates;
-    let mut all = Tally::default();
-    for tally in tallies.values() {
-        all.skipped_rounds.add(&tally.skipped_rounds);
-        all.copies.add(&tally.copies);
-    }
-    if all.skipped_rounds > 0 {
-        *facts
-            .totals
-            .limits_reached
-            .entry("empty_rounds".to_owned())
-            .or_default() += all.skipped_rounds;
-    }
-    facts.nodes = nodes;
-    let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
-        receiver_ip,
-        copies,
-        payloads,
-    };
-    facts.copies = all.copies.iter().map(row).collect();
-}
 
 /// Drops flows of unknown shape on ports where no session was recognised, and tells how many.
 pub(crate) fn drop_candidates(

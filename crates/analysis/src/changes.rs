@@ -93,7 +93,11 @@ impl Aggregator {
                 Delivery::of(occurrence),
             );
             let minute = minutes.entry(minute_of(occurrence.seen)).or_default();
-            minutes::add(minute, link, LinkSum::one(u64::from(occurrence.wire_len), false));
+            minutes::add(
+                minute,
+                link,
+                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale),
+            );
             // What it tells of the chain is the same now as when it is observed.
             self.slots.books[session.slot as usize].learn(&occurrence.payload);
             untold

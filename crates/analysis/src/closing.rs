@@ -1,22 +1,24 @@
-//! A height becomes rows: counts per receiver, deliveries per sender and signer.
+//! A height becomes rows: what is needed to judge it, and the order in which that goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
-use bftap_model::{Address, CaptureTime};
+use bftap_model::{Address, CaptureTime, Nanos};
 use hashbrown::HashMap;
 
 use crate::coverage::{CoverageMap, Losses};
-use crate::facts::{ChainName, CountFact, Coverage, DeliveryFact, HeightFacts, Label};
-use crate::height::{Delivery, Height};
-use crate::known::{KnownCopies, KnownPayloads};
+use crate::facts::{ChainName, CountFact, DeliveryFact, HeightFacts, Label};
+use crate::height::Height;
+use crate::known::KnownPayloads;
 use crate::proposer::ProposerPolicy;
 use crate::quorum::QuorumRule;
-use crate::round;
-use crate::rules::{self, HeightView, RuleOptions, RuleState, Whereabouts};
+use crate::rules::{HeightView, RuleOptions, RuleState, Whereabouts};
 use crate::tally::Tally;
-use crate::who::Resolved;
+use crate::votes::{self, Table};
+use crate::who::{Resolved, ResolvedParty};
+use crate::witnesses::Witnesses;
+use crate::{ledger, lived, participation, phases, round, rows, rules, what_if};
 
 /// What a height is judged by; the same for all heights of a chain.
 #[derive(Debug)]
@@ -38,6 +40,15 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) deliveries: bool,
     /// What came before this run.
     pub(crate) known: &'a KnownPayloads,
+    /// Everybody with a vote as far as the whole run tells, sorted.
+    pub(crate) members: Vec<Address>,
+    /// Index of each party among them; [`NOBODY`] of others.
+    pub(crate) member_of_party: Vec<u32>,
+    pub(crate) witnesses: &'a Witnesses,
+    /// Least round trip times between IP addresses, the lower one first.
+    pub(crate) rtt_min: &'a BTreeMap<(IpAddr, IpAddr), Nanos>,
+    /// Peers to which nodes hand on in the what-if of a fixed degree.
+    pub(crate) what_if_degree: u32,
     /// When rules speak.
     pub(crate) rules: &'a RuleOptions,
     /// The nodes behind keys.
@@ -48,11 +59,23 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) listed: &'a BTreeSet<Address>,
 }
 
+/// No validator.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
 impl ChainContext<'_> {
     /// The place of a party, to sort by: numbers of parties depend on who was seen first.
     pub(crate) fn rank(&self, party: u32) -> (u32, Option<Address>) {
         let party = party as usize;
         (self.ips.of_party[party], self.who.parties[party].address)
+    }
+
+    /// Least round trip time between two IP addresses, by their ranks, if it was measured.
+    pub(crate) fn rtt_min(&self, a: u32, b: u32) -> Option<Nanos> {
+        if self.rtt_min.is_empty() {
+            return None;
+        }
+        let [a, b] = [a.min(b), a.max(b)].map(|ip| self.ips.ips[ip as usize]);
+        self.rtt_min.get(&(a, b)).copied()
     }
 }
 
@@ -82,10 +105,17 @@ pub(crate) struct IpRanks {
     pub(crate) labels: Vec<Label>,
     /// The one key behind each.
     pub(crate) addresses: Vec<Option<Address>>,
+    /// Whose own ports are captured.
+    pub(crate) tapped: Vec<bool>,
+    /// By party: a number of its IP address and key together, small like the others. Sessions whose ends showed no key are told from
+    /// those that did only where several keys are behind one address.
+    pub(crate) place_of_party: Vec<u32>,
+    /// By place.
+    pub(crate) ip_of_place: Vec<u32>,
 }
 
 impl IpRanks {
-    pub(crate) fn new(who: &Resolved) -> Self {
+    pub(crate) fn new(who: &Resolved, tapped: &BTreeSet<IpAddr>) -> Self {
         let mut ips: Vec<IpAddr> = who.parties.iter().map(|party| party.ip).collect();
         ips.sort_unstable();
         ips.dedup();
@@ -99,38 +129,20 @@ impl IpRanks {
             .collect();
         let labels = ips.iter().map(|&ip| who.receiver_label(ip)).collect();
         let addresses = ips.iter().map(|&ip| who.address_at(ip)).collect();
+        let place = |party: &ResolvedParty| (party.ip, party.address);
+        let mut places: Vec<(IpAddr, Option<Address>)> = who.parties.iter().map(place).collect();
+        places.sort_unstable();
+        places.dedup();
+        let rank = |ip: &IpAddr| ips.binary_search(ip).expect("each party's address is listed") as u32;
+        let number = |party| places.binary_search(&place(party)).expect("listed above") as u32;
         Self {
+            tapped: ips.iter().map(|ip| tapped.contains(ip)).collect(),
+            place_of_party: who.parties.iter().map(number).collect(),
+            ip_of_place: places.iter().map(|(ip, _)| rank(ip)).collect(),
             ips,
             of_party,
             labels,
             addresses,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sums {
-    messages: u64,
-    useful: u64,
-    repeats: u64,
-    echoes: u64,
-    invalid: u64,
-    bytes: u64,
-    first_seen: CaptureTime,
-    last_seen: CaptureTime,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        Self {
-            messages: 0,
-            useful: 0,
-            repeats: 0,
-            echoes: 0,
-            invalid: 0,
-            bytes: 0,
-            first_seen: CaptureTime::MAX,
-            last_seen: CaptureTime::MIN,
         }
     }
 }
@@ -142,137 +154,57 @@ pub(crate) fn close(
     chain: &ChainContext<'_>,
     state: &mut ChainState,
     tally: &mut Tally,
-    mut keep: Option<&mut KnownPayloads>,
+    keep: Option<&mut KnownPayloads>,
 ) -> HeightFacts {
-    let mut rows: Vec<(u32, u32, u32, Delivery)> = height
-        .deliveries
-        .iter()
-        .map(|(key, delivery)| {
-            (
-                key.payload,
-                chain.ips.of_party[key.receiver as usize],
-                key.receiver,
-                *delivery,
-            )
-        })
-        .collect();
-    rows.sort_unstable_by_key(|row| (row.0, row.1, row.2));
-
-    let mut sums: HashMap<(u64, u32, Kind), Sums> = HashMap::new();
-    let (mut from, mut to) = (CaptureTime::MAX, CaptureTime::MIN);
-    let before = chain.known.height(&chain.name, sequence);
-    for group in rows.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-        let (payload, ip, ..) = group[0];
-        let entry = &height.payloads[payload as usize];
-        let sum = sums.entry((entry.round, ip, entry.kind)).or_default();
-        let (mut total, mut echoes) = (0, 0);
-        for &(_, _, receiver, delivery) in group {
-            let number = u64::from(delivery.copies);
-            total += number;
-            let own = chain.who.parties[receiver as usize].address;
-            if entry.signer.is_some() && entry.signer == own {
-                echoes += number;
-            }
-            sum.bytes += delivery.bytes;
-            sum.first_seen = sum.first_seen.min(delivery.first_seen);
-            sum.last_seen = sum.last_seen.max(delivery.last_seen);
-        }
-        let others = total - echoes;
-        let receiver_ip = chain.ips.ips[ip as usize];
-        let had_one = before
-            .and_then(|before| before.copies(receiver_ip, entry.hash))
-            .is_some_and(|before| before.copies > before.echoes);
-        let useful = if had_one { 0 } else { others.min(1) };
-        sum.messages += total;
-        sum.echoes += echoes;
-        sum.useful += useful;
-        sum.repeats += others - useful;
-        if let Some(keep) = &mut keep {
-            keep.add(
-                (chain.name.clone(), sequence),
-                sum.last_seen,
-                (receiver_ip, entry.hash),
-                KnownCopies {
-                    copies: total,
-                    echoes,
-                },
-            );
-        }
-        if entry.invalid {
-            sum.invalid += total;
-        }
-        from = from.min(sum.first_seen);
-        to = to.max(sum.last_seen);
-        *tally.copies.entry((receiver_ip, total)).or_default() += 1;
-    }
-
-    let mut counts: Vec<CountFact> = sums
-        .into_iter()
-        .map(|((round, ip, kind), sum)| {
-            let receiver_ip = chain.ips.ips[ip as usize];
-            CountFact {
-                chain: chain.name.clone(),
-                receiver_ip,
-                receiver: chain.ips.labels[ip as usize].clone(),
-                sequence,
-                round,
-                kind,
-                messages: sum.messages,
-                useful: sum.useful,
-                repeats: sum.repeats,
-                echoes: sum.echoes,
-                resent: 0,
-                echo_source: 0,
-                crossing: 0,
-                regossip: sum.repeats,
-                invalid: sum.invalid,
-                bytes: sum.bytes,
-                lower_bound: chain.coverage.of(receiver_ip) != Coverage::Full
-                    || chain.losses.overlap(receiver_ip, from, to),
-                first_seen: sum.first_seen,
-                last_seen: sum.last_seen,
-            }
-        })
-        .collect();
-    counts.sort_unstable_by_key(|count| (count.round, count.receiver_ip, count.kind));
-
-    for count in &counts {
-        let sum = tally.messages.entry((count.receiver_ip, count.kind)).or_default();
-        sum.messages += count.messages;
-        sum.useful += count.useful;
-        sum.repeats += count.repeats;
-        sum.echoes += count.echoes;
-    }
-
     let last_author = state
         .last_block
         .filter(|&(last, _)| sequence.checked_sub(1) == Some(last))
         .map(|(_, author)| author);
-    let before_it = state.validators.clone();
-    let rounds = round::judge(height, sequence, &counts, (from, to), chain, state, tally);
+    let before = state.validators.clone();
+    let rows = rows::sorted(height, chain);
+    let counts = ledger::count(height, &rows, sequence, chain, tally, keep);
+    let span = span_of(&counts);
+    let judged = round::judge(height, &rows, sequence, &counts, span, chain, state, tally);
+    let node_rounds = lived::node_rounds(&judged.lives, &counts, sequence, span, chain);
+    let table = votes::table(&Table {
+        height,
+        rows: &rows,
+        sequence,
+        span,
+        judged: &judged,
+        chain,
+    });
+    participation::add(&mut tally.participation, &judged, &table, height, &rows, chain);
+    phases::add(&mut tally.phases, &judged);
+    what_if::add(&mut tally.what_if, &judged, height, &rows, span, chain);
     let deliveries = if chain.deliveries {
         deliveries(height, sequence, chain)
     } else {
         Vec::new()
     };
-    let mut events = Vec::new();
-    if state.validators != before_it {
-        rules::replaced(&mut state.rules, &before_it, &state.validators);
-    }
-    let validators = match chain.fixed_validators {
-        Some(fixed) => fixed.to_vec(),
-        None => state.validators.clone(),
-    };
-    let view = HeightView::new(height, sequence, chain, &validators, &rounds, last_author);
-    rules::of_height(&view, state, tally, &mut events);
-    HeightFacts {
+    let round::Rounds {
+        validators, rounds, ..
+    } = judged;
+    let mut facts = HeightFacts {
         counts,
         deliveries,
-        rounds,
-        node_rounds: Vec::new(),
-        votes: Vec::new(),
-        events,
-    }
+        rounds: rounds.into_iter().map(|(fact, _)| fact).collect(),
+        node_rounds,
+        votes: table.into_iter().map(|(_, fact)| fact).collect(),
+        events: Vec::new(),
+    };
+    rules::replaced(&mut state.rules, &before, &state.validators);
+    let view = HeightView::new(height, sequence, chain, &validators, &facts.rounds, last_author);
+    rules::of_height(&view, state, tally, &mut facts.events);
+    facts
+}
+
+/// First and last sight of anything of a height.
+pub(crate) fn span_of(counts: &[CountFact]) -> (CaptureTime, CaptureTime) {
+    let none = (CaptureTime::MAX, CaptureTime::MIN);
+    counts.iter().fold(none, |(from, to), count| {
+        (from.min(count.first_seen), to.max(count.last_seen))
+    })
 }
 
 fn deliveries(height: &Height, sequence: u64, chain: &ChainContext<'_>) -> Vec<DeliveryFact> {

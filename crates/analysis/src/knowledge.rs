@@ -4,21 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bftap_ibft_decode::Kind;
-use bftap_model::{Address, CaptureTime, NodeId};
+use bftap_model::{Address, CaptureTime, Nanos, NodeId};
 use hashbrown::HashMap;
 
 use crate::aggregator::{ReadFacts, SessionParties};
 use crate::chain::{SlotBook, Slots};
-use crate::closing::{ChainContext, ChainState, IpRanks};
+use crate::closing::{ChainContext, ChainState, IpRanks, NOBODY};
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, Coverage, Label, LinkCountFact, NodeFact, SessionState};
 use crate::known::KnownPayloads;
+use crate::links::Links;
 use crate::minutes::{LinkKey, LinkSum};
 use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
 use crate::quorum::QuorumRule;
 use crate::rules::Whereabouts;
-use crate::who::{Resolved, Who};
+use crate::who::{Resolved, ResolvedParty, Who};
+use crate::witnesses::Witnesses;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ pub(crate) struct Knowledge {
     pub(crate) losses: Losses,
     /// The nodes behind keys.
     pub(crate) places: Whereabouts,
+    witnesses: Witnesses,
+    /// Least round trip times between IP addresses, the lower one first, where they were measured.
+    rtt_min: BTreeMap<(IpAddr, IpAddr), Nanos>,
+    /// For the what-if of a fixed degree.
+    pub(crate) what_if_degree: u32,
+    pub(crate) links: Links,
 }
 
 impl Knowledge {
@@ -53,7 +61,9 @@ impl Knowledge {
         let ids = who.nodes().iter().map(|node| node.id);
         let mut places = Whereabouts::new(&resolved, ids.chain(who.named_ids()));
         for (end, session) in sessions {
-            places.lasted(&names[session.slot as usize], end.span.1);
+            if end.spoken.iter().any(|spoken| spoken.messages > 0) {
+                places.lasted(&names[session.slot as usize], end.span.1);
+            }
             for at in [0, 1] {
                 let party = &resolved.parties[session.parties[at] as usize];
                 if let Some(address) = party.address {
@@ -62,17 +72,45 @@ impl Knowledge {
             }
         }
         places.settle();
+        let tapped = read.tap_ends.iter().flatten().chain(&options.tapped);
+        let tapped = tapped.copied().collect();
+        let ips = IpRanks::new(&resolved, &tapped);
+        let parties = resolved.parties.iter().map(|party| party.address);
+        let witnesses = Witnesses::new(
+            &ips,
+            ips.of_party.iter().copied().zip(parties),
+            sessions.iter().map(|(end, _)| end),
+        );
         let mut knowledge = Self {
-            ips: IpRanks::new(&resolved),
+            ips,
             chains: chain_books(slots, &names, sessions, who),
             names,
             resolved,
             coverage: CoverageMap::default(),
             losses,
             places,
+            witnesses,
+            rtt_min: BTreeMap::new(),
+            what_if_degree: options.what_if_degree,
+            links: Links::new(sessions.iter().map(|(end, _)| end)),
         };
-        knowledge.coverage = knowledge.coverage(options, sessions, read);
+        knowledge.coverage = knowledge.coverage(&tapped, sessions);
         knowledge
+    }
+
+    /// The IP address of a party.
+    pub(crate) fn ip_of(&self, party: u32) -> IpAddr {
+        self.resolved.parties[party as usize].ip
+    }
+
+    /// How a party is shown in text.
+    pub(crate) fn label_of_party(&self, party: u32) -> &Label {
+        &self.resolved.parties[party as usize].label
+    }
+
+    /// Whether a height that was last seen at a time can be judged for good.
+    pub(crate) fn settled(&self, last: CaptureTime) -> bool {
+        self.witnesses.settled(last)
     }
 
     /// What heights of a chain are judged by, and what is known before the first of them.
@@ -94,6 +132,15 @@ impl Knowledge {
             at.peek().is_some() && at.all(|(&ip, _)| self.coverage.of(ip) == Coverage::Full)
         };
         let validators = book.book.known_validators();
+        let fixed = options.validators.iter().flatten();
+        let members: BTreeSet<Address> = validators.iter().chain(fixed).copied().collect();
+        let members: Vec<Address> = members.into_iter().collect();
+        let member = |party: &ResolvedParty| {
+            let index = party
+                .address
+                .and_then(|address| members.binary_search(&address).ok());
+            index.map_or(NOBODY, |index| index as u32)
+        };
         let context = ChainContext {
             name: name.clone(),
             who: &self.resolved,
@@ -111,6 +158,11 @@ impl Knowledge {
             places: &self.places,
             told: book.told && **name != *"unknown",
             listed: &book.book.validators,
+            member_of_party: self.resolved.parties.iter().map(member).collect(),
+            members,
+            witnesses: &self.witnesses,
+            rtt_min: &self.rtt_min,
+            what_if_degree: options.what_if_degree,
         };
         let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
         let state = ChainState {
@@ -167,19 +219,7 @@ impl Knowledge {
         sums.into_iter().map(fact).collect()
     }
 
-    fn coverage(
-        &self,
-        options: &AnalysisOptions,
-        sessions: &[(SessionEnd, SessionParties)],
-        read: &ReadFacts,
-    ) -> CoverageMap {
-        let tapped = read
-            .tap_ends
-            .iter()
-            .flatten()
-            .copied()
-            .chain(options.tapped.iter().copied())
-            .collect();
+    fn coverage(&self, tapped: &BTreeSet<IpAddr>, sessions: &[(SessionEnd, SessionParties)]) -> CoverageMap {
         let mut peers: BTreeMap<IpAddr, BTreeSet<Address>> = BTreeMap::new();
         let mut validators: BTreeMap<IpAddr, BTreeSet<Address>> = BTreeMap::new();
         for (end, session) in sessions {
@@ -205,7 +245,7 @@ impl Knowledge {
                 .iter()
                 .copied()
                 .zip(self.ips.addresses.iter().copied()),
-            &tapped,
+            tapped,
             &peers,
             &validators,
             &self.losses,

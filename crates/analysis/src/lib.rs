@@ -9,35 +9,49 @@ mod changes;
 mod closing;
 mod coverage;
 pub mod facts;
+pub mod fuzzing;
 mod height;
 mod heights;
+mod histogram;
 mod knowledge;
 mod known;
+mod ledger;
+mod lived;
+mod links;
+mod lists;
 mod minutes;
+mod network;
 mod observation;
 mod options;
+mod participation;
+mod phases;
 mod proposer;
 mod provisional;
 pub mod quorum;
 pub mod record;
 mod round;
+mod rows;
 mod rules;
 mod score;
 mod spill;
 mod summing;
 mod tally;
+mod votes;
+mod waste;
+mod what_if;
 mod who;
+mod witnesses;
 
 pub use aggregator::{Aggregator, FinishError, ReadFacts};
 pub use changes::Changes;
 pub use known::{KnownCopies, KnownHeight, KnownPayloads};
 pub use observation::{
-    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, Spoken,
-    WorkerTotals,
+    ChainId, CodeKey, Observation, Occurrence, Payload, SessionEnd, SessionInfo, SessionKey, SessionNetwork,
+    Spoken, WorkerTotals,
 };
 pub use options::AnalysisOptions;
 pub use proposer::ProposerPolicy;
 pub use provisional::{MessageSums, NamedHeight, Now, ReceiverSum, Update};
-pub use rules::{MOST_FUTURE_HEIGHTS, RuleOptions};
+pub use rules::{MOST_FUTURE_HEIGHTS, RULES, RuleOptions};
 pub use score::ScoreOptions;
 pub use who::{KnownNode, Names};

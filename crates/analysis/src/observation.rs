@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bftap_ibft_decode::ConsensusMessage;
-use bftap_model::{CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId};
+use bftap_model::{CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId, WaySums};
 
 use crate::facts::{EventFact, SessionState};
 
@@ -72,6 +72,8 @@ pub struct Occurrence {
     pub arrived: Option<CaptureTime>,
     /// Bytes of its frame on the wire.
     pub wire_len: u32,
+    /// Both ends had sent messages of far higher heights in this session before; see [`RuleOptions::is_stale`](crate::RuleOptions::is_stale).
+    pub stale: bool,
 }
 
 /// What is known of a session when it ends.
@@ -118,6 +120,29 @@ pub struct SessionEnd {
     /// Spans of time in which it was there and not yet read, since it was joined in its middle. Nothing was lost then, but counts
     /// of that time are incomplete.
     pub blind: Vec<(CaptureTime, CaptureTime)>,
+    /// What it tells of the network under it.
+    pub network: SessionNetwork,
+}
+
+/// What a session tells of the network and of the peers at its ends. Pairs: the initiator's first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionNetwork {
+    /// What TCP tells of each direction.
+    pub ways: [WaySums; 2],
+}
+
+impl SessionNetwork {
+    /// Adds what came of the same session later, by the same ends.
+    pub fn go_on(&mut self, later: &Self) {
+        for (own, later) in self.ways.iter_mut().zip(&later.ways) {
+            own.go_on(later);
+        }
+    }
+
+    /// The other end is the initiator.
+    pub fn turn(&mut self) {
+        self.ways.reverse();
+    }
 }
 
 /// Consensus messages that one end of a session sent.

@@ -40,10 +40,14 @@ pub struct AnalysisOptions {
     pub listed_sessions: usize,
     /// Events kept; more are only counted, as a limit reached.
     pub listed_events: usize,
+    /// No message is left out by its time or height: what does not come did not happen.
+    pub whole: bool,
     /// When rules speak.
     pub rules: RuleOptions,
     /// What scores are made of.
     pub score: ScoreOptions,
+    /// Peers to which nodes hand a payload on in the what-if of a fixed degree.
+    pub what_if_degree: u32,
     /// Payloads that came before this run: their copies are no first ones.
     pub known_payloads: Arc<KnownPayloads>,
 }
@@ -63,8 +67,10 @@ impl Default for AnalysisOptions {
             open_links: 400_000,
             listed_sessions: 200_000,
             listed_events: 10_000,
+            whole: true,
             rules: RuleOptions::default(),
             score: ScoreOptions::default(),
+            what_if_degree: 4,
             known_payloads: Arc::default(),
         }
     }

@@ -16,7 +16,7 @@ use bftap_model::CaptureTime;
 use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
-use crate::closing::{ChainContext, ChainState, close};
+use crate::closing::{ChainContext, ChainState, close, span_of};
 use crate::facts::{ChainName, EventFact, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
@@ -105,6 +105,8 @@ pub(crate) struct Provisional {
     slots: Vec<bool>,
     /// Heights that are to be judged again because what comes before them changed.
     shaken: BTreeSet<NamedHeight>,
+    /// Heights of which more may be on its way, and when they were last seen: judged once more when enough time has passed.
+    early: BTreeMap<NamedHeight, CaptureTime>,
     judged: JudgedHeights,
     tallies: Tallies,
     /// Heights in whose latest judgement rules found something.
@@ -203,6 +205,11 @@ impl Provisional {
         };
         let slots = slots_by_name(&knowledge.names);
         let mut due = std::mem::take(&mut self.shaken);
+        due.extend(
+            self.early
+                .extract_if(.., |_, last| knowledge.settled(*last))
+                .map(|(at, _)| at),
+        );
         self.recent = None;
         let quiet = std::mem::take(&mut self.quiet);
         let mut silent: BTreeSet<NamedHeight> = quiet.iter().map(|key| named(knowledge, *key)).collect();
@@ -230,6 +237,7 @@ impl Provisional {
                 if let Some(earlier) = self.judged.remove(&at)? {
                     self.take_back(&at.0, &earlier);
                     self.eventful.remove(&at);
+                    self.early.remove(&at);
                     update.gone.push(at);
                 }
                 continue;
@@ -272,6 +280,12 @@ impl Provisional {
                 self.eventful.remove(&at);
             } else {
                 self.eventful.insert(at.clone());
+            }
+            let (_, last) = span_of(&facts.counts);
+            if knowledge.settled(last) {
+                self.early.remove(&at);
+            } else {
+                self.early.insert(at.clone(), last);
             }
             let judged = Judged {
                 tally,
@@ -344,7 +358,7 @@ impl Provisional {
     }
 
     /// What rules found in the heights judged so far, as much of it as is to be listed.
-    pub(crate) fn events(&mut self, options: &AnalysisOptions) -> io::Result<EventList> {
+    pub(crate) fn events<'o>(&mut self, options: &'o AnalysisOptions) -> io::Result<EventList<'o>> {
         let mut list = EventList::new(options);
         for at in &self.eventful {
             if let Some(judged) = self.judged.get(at)? {
@@ -461,10 +475,13 @@ struct JudgedHeights {
     lately: HashMap<NamedHeight, (u64, Judged)>,
     spill: Spill,
     clock: u64,
+    /// Numbers in `lately`.
+    len: usize,
 }
 
-/// Judgements kept in memory.
+/// Judgements kept in memory, and numbers in them (about 40 bytes each): a height of a hundred validators has tens of thousands.
 const JUDGED_LATELY: usize = 4096;
+const NUMBERS_LATELY: usize = 1 << 20;
 
 impl JudgedHeights {
     fn contains(&self, at: &NamedHeight) -> bool {
@@ -486,20 +503,27 @@ impl JudgedHeights {
     fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
         let judged = self.get(at)?;
         self.places.remove(at);
-        self.lately.remove(at);
+        if let Some((_, judged)) = self.lately.remove(at) {
+            self.len -= judged.tally.len();
+        }
         Ok(judged)
     }
 
     fn insert(&mut self, at: NamedHeight, judged: Judged) -> io::Result<()> {
         self.clock += 1;
         self.places.insert(at.clone(), None);
-        self.lately.insert(at, (self.clock, judged));
-        if self.lately.len() <= JUDGED_LATELY {
+        self.len += judged.tally.len();
+        if let Some((_, earlier)) = self.lately.insert(at, (self.clock, judged)) {
+            self.len -= earlier.tally.len();
+        }
+        if self.lately.len() <= JUDGED_LATELY && self.len <= NUMBERS_LATELY {
             return Ok(());
         }
         let mut clocks: Vec<u64> = self.lately.values().map(|(clock, _)| *clock).collect();
-        let (_, &mut middle, _) = clocks.select_nth_unstable(JUDGED_LATELY / 2);
+        let half = clocks.len() / 2;
+        let (_, &mut middle, _) = clocks.select_nth_unstable(half);
         for (at, (_, judged)) in self.lately.extract_if(|_, (clock, _)| *clock < middle) {
+            self.len -= judged.tally.len();
             let place = self.spill.append(&judged.write())?;
             self.places.insert(at, Some(place));
         }
@@ -603,7 +627,7 @@ mod tests {
                     .is_multiple_of(3)
                     .then_some((number, CaptureTime::from_nanos(number as i64))),
                 rules: RuleState {
-                    lives: vec![(Address([7; 20]), CaptureTime::from_nanos(number as i64))],
+                    latest: Some(CaptureTime::from_nanos(number as i64)),
                     ..RuleState::default()
                 },
             },

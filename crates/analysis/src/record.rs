@@ -10,12 +10,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bftap_ibft_decode::Kind;
-use bftap_model::{Address, CaptureTime, Endpoint, Hash256, MacState, NodeId};
+use bftap_model::{
+    Address, CaptureTime, Endpoint, Hash256, MacState, NodeId, Passages, RoundTrips, Spread, TapId, WaySums,
+};
 use hashbrown::HashMap;
 
 use crate::aggregator::ReadFacts;
 use crate::facts::{CaptureFact, EventFact, SessionState};
-use crate::observation::{ChainId, SessionEnd, SessionInfo, Spoken, WorkerTotals};
+use crate::observation::{ChainId, SessionEnd, SessionInfo, SessionNetwork, Spoken, WorkerTotals};
 
 /// Writes fields one behind the other.
 #[derive(Debug, Default)]
@@ -178,9 +180,14 @@ kept! {
     ChainId { network_id, genesis }
     SessionEnd {
         info, state, candidate, attached, opened_by, mac, frames, gaps, lost_bytes, incomplete_bytes, frames_lost, capabilities,
-        inferred, stream_bytes, roles, spoken, detail, span, losses, blind,
+        inferred, stream_bytes, roles, spoken, detail, span, losses, blind, network,
     }
     Spoken { messages, first, last }
+    SessionNetwork { ways }
+    WaySums { segments, bytes, retransmissions, round_trips, passages }
+    RoundTrips { tap, spread, smoothed, variation }
+    Passages { taps, spread }
+    Spread { count, sum, min, max }
     WorkerTotals { refused, other_flows, consensus_messages, undecodable, limits, codes, searched_bytes }
     EventFact {
         time_ns, rule, severity, signer, sender, chain, sequence, round, kind, node_id, address, ip, numbers, payloads, detail, suspicious,
@@ -229,6 +236,16 @@ impl Kept for bool {
 
     fn recall(from: &mut RecordReader<'_>) -> io::Result<Self> {
         Ok(from.u8()? != 0)
+    }
+}
+
+impl Kept for TapId {
+    fn keep(&self, to: &mut RecordWriter) {
+        to.put(&self.0);
+    }
+
+    fn recall(from: &mut RecordReader<'_>) -> io::Result<Self> {
+        from.get().map(Self)
     }
 }
 
@@ -471,6 +488,22 @@ impl<K: Kept + Eq + Hash, V: Kept> Kept for HashMap<K, V> {
 mod tests {
     use super::*;
 
+    fn network() -> SessionNetwork {
+        let at = |tap, nanos| (TapId(tap), CaptureTime::from_nanos(nanos));
+        let mut trips = RoundTrips::at(TapId(7));
+        trips.add(bftap_model::Nanos(11));
+        let way = WaySums {
+            segments: 1,
+            bytes: 2,
+            retransmissions: 3,
+            round_trips: vec![trips],
+            passages: vec![Passages::between(at(1, 2), at(3, -4))],
+        };
+        SessionNetwork {
+            ways: [way, WaySums::default()],
+        }
+    }
+
     fn end() -> SessionEnd {
         SessionEnd {
             info: SessionInfo {
@@ -511,6 +544,7 @@ mod tests {
             span: (CaptureTime::from_nanos(-1), CaptureTime::MAX),
             losses: vec![(CaptureTime::MIN, CaptureTime::MAX)],
             blind: Vec::new(),
+            network: network(),
         }
     }
 

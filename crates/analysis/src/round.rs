@@ -7,42 +7,58 @@ use bftap_model::{Address, CaptureTime, Hash256};
 use hashbrown::HashMap;
 
 use crate::closing::{ChainContext, ChainState};
-use crate::facts::{CountFact, Coverage, Outcome, RoundFact};
+use crate::facts::{CountFact, Coverage, Outcome, RoundCause, RoundFact};
 use crate::height::{Height, PayloadEntry};
+use crate::lived::{self, Lived, Lives};
+use crate::rows::{self, Row};
 use crate::tally::Tally;
+use crate::witnesses::Sight;
 
-/// A valid vote as one node has it: from a peer, or its own once seen leaving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Vote {
-    round: u64,
-    /// Rank of the IP address of the node that has the vote.
-    node: u32,
-    digest: Hash256,
-    time: CaptureTime,
-    signer: Address,
-    commit: bool,
+/// The rounds of one height, judged.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    /// Validators, sorted.
+    pub(crate) validators: Vec<Address>,
+    pub(crate) lives: Lives,
+    /// All rounds in order, with what their rows do not say.
+    pub(crate) rounds: Vec<(RoundFact, RoundNotes)>,
 }
 
-/// When a node reached the quorums of one round.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reached {
-    prepared: Option<CaptureTime>,
-    committed: Option<CaptureTime>,
+/// What is known of a round besides its row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoundNotes {
+    /// Who should have proposed, where that is known.
+    pub(crate) expected: Option<Address>,
+    /// Who did.
+    pub(crate) proposed_by: Option<Address>,
+    /// Some node was in it: it is round 0, or a quorum asked for it, or something else of it was seen.
+    pub(crate) entered: bool,
+    /// Earliest round change asking for it.
+    pub(crate) asked_for: Option<CaptureTime>,
+    /// Some node was seen to be prepared.
+    pub(crate) prepared: bool,
+    /// When the last of the nodes that were seen whole was committed.
+    pub(crate) last_committed: Option<CaptureTime>,
 }
 
 /// Judges the rounds of one height, from 0 to the highest seen or asked for.
 ///
 /// `counts` are those of the height, `span` its first and last sight.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "all of a height, and the three things that run through all heights"
+)]
 pub(crate) fn judge(
     height: &Height,
+    rows: &[Row<'_>],
     sequence: u64,
     counts: &[CountFact],
     span: (CaptureTime, CaptureTime),
     chain: &ChainContext<'_>,
     state: &mut ChainState,
     tally: &mut Tally,
-) -> Vec<RoundFact> {
-    let first_sight = first_sights(height);
+) -> Rounds {
+    let first_sight = rows::first_sights(rows, height.payloads.len());
     if chain.fixed_validators.is_none()
         && let Some(validators) = validators_of(height, &state.validators)
     {
@@ -56,9 +72,7 @@ pub(crate) fn judge(
         .unwrap_or(u32::MAX)
         .min(chain.committee);
     let quorum = (members > 0).then(|| chain.rule.threshold.votes(members));
-    let reached = quorum
-        .map(|quorum| reached(height, chain, &validators, quorum))
-        .unwrap_or_default();
+    let lives = lived::lives(height, rows, chain, &validators, quorum);
 
     let highest = counts.iter().map(|count| count.round).max().unwrap_or(0);
     let mut messages: HashMap<u64, u64> = HashMap::new();
@@ -71,13 +85,21 @@ pub(crate) fn judge(
     tally.skipped_rounds += highest.saturating_add(1) - rounds.len() as u64;
 
     let uncertain = !chain.all_validators_covered || chain.losses.overlap_anywhere(span.0, span.1);
+    let before = sequence.checked_sub(1);
     let last_author = state
         .last_block
-        .filter(|&(last, _)| sequence.checked_sub(1) == Some(last))
+        .filter(|&(last, _)| before == Some(last))
         .map(|(_, author)| author);
+    let last_commit = state
+        .last_commit
+        .filter(|&(last, _)| before == Some(last))
+        .map(|(_, time)| time);
+    let requests = Requests::of(height, &first_sight, &validators);
+    let mut all_seen = None;
     let mut decided_author = None;
     let mut last_proposal = None;
-    let mut facts = Vec::with_capacity(rounds.len());
+    let mut commit = None;
+    let mut judged = Vec::with_capacity(rounds.len());
     for round in rounds {
         let expected = last_author.and_then(|last| {
             chain
@@ -92,68 +114,179 @@ pub(crate) fn judge(
                 .and_then(|proposal| proposal.author)
                 .or(entry.signer);
         }
-        let nodes = reached.get(&round);
-        let committed_somewhere =
-            nodes.is_some_and(|nodes| nodes.values().any(|reached| reached.committed.is_some()));
+        let nodes = || lives.range((round, 0)..=(round, u32::MAX));
+        let committed_somewhere = nodes().any(|(_, lived)| lived.committed.is_some());
         if committed_somewhere {
             decided_author = last_proposal;
         }
-        let median = |pick: fn(&Reached) -> Option<CaptureTime>| {
-            let full = |node: u32| chain.coverage.of(chain.ips.ips[node as usize]) == Coverage::Full;
-            lower_median(
-                nodes
-                    .into_iter()
-                    .flatten()
-                    .filter(|&(&node, _)| full(node))
-                    .filter_map(|(_, reached)| pick(reached))
-                    .collect(),
-            )
+        let full = |node: u32| chain.coverage.of(chain.ips.ips[node as usize]) == Coverage::Full;
+        let median = |pick: fn(&Lived) -> Option<CaptureTime>| {
+            let at_full = nodes().filter(|((_, node), _)| full(*node));
+            lower_median(at_full.filter_map(|(_, lived)| pick(lived)).collect())
         };
-        facts.push(RoundFact {
+        let seen_whole = |node: u32| {
+            let ip = chain.ips.ips[node as usize];
+            chain.coverage.of(ip) != Coverage::Partial && !chain.losses.overlap(ip, span.0, span.1)
+        };
+        let committed = nodes().filter(|((_, node), _)| seen_whole(*node));
+        let notes = RoundNotes {
+            expected,
+            proposed_by: proposal.and_then(|(_, entry)| entry.signer),
+            entered: round == 0
+                || quorum.is_some_and(|quorum| requests.askers(round) >= quorum as usize)
+                || counts
+                    .iter()
+                    .any(|count| count.round == round && count.kind != Kind::RoundChange),
+            asked_for: requests.first_for(round),
+            prepared: nodes().any(|(_, lived)| lived.prepared.is_some()),
+            last_committed: committed.filter_map(|(_, lived)| lived.committed).max(),
+        };
+        let outcome = if committed_somewhere {
+            Outcome::Decided
+        } else if round < highest {
+            Outcome::Changed
+        } else if uncertain {
+            Outcome::Unknown
+        } else {
+            Outcome::Open
+        };
+        let committed_ns = median(|lived| lived.committed);
+        if commit.is_none() && outcome == Outcome::Decided {
+            commit = committed_ns;
+        }
+        let preprepare_ns = proposal.map(|(seen, _)| seen);
+        let cause = (outcome == Outcome::Changed).then(|| {
+            let all_seen =
+                *all_seen.get_or_insert_with(|| all_seen_since(last_commit, span, &validators, chain));
+            cause(
+                preprepare_ns,
+                requests.first_beyond(round),
+                notes.prepared,
+                all_seen,
+            )
+        });
+        let fact = RoundFact {
             chain: chain.name.clone(),
             sequence,
             round,
-            proposer: proposal
-                .and_then(|(_, entry)| entry.signer)
+            proposer: notes
+                .proposed_by
                 .or(expected)
                 .map(|proposer| chain.who.names.label_of(proposer)),
             validators: (!validators.is_empty()).then_some(validators.len() as u32),
             quorum,
-            preprepare_ns: proposal.map(|(seen, _)| seen),
-            prepared_ns: median(|reached| reached.prepared),
-            committed_ns: median(|reached| reached.committed),
+            preprepare_ns,
+            prepared_ns: median(|lived| lived.prepared),
+            committed_ns,
             messages: messages.get(&round).copied().unwrap_or(0),
-            outcome: if committed_somewhere {
-                Outcome::Decided
-            } else if round < highest {
-                Outcome::Changed
-            } else if uncertain {
-                Outcome::Unknown
-            } else {
-                Outcome::Open
-            },
-            cause: None,
-            block_time_ns: None,
-        });
+            outcome,
+            cause,
+            block_time_ns: committed_ns
+                .filter(|_| outcome == Outcome::Decided)
+                .zip(last_commit)
+                .map(|(now, before)| now.since(before).0),
+        };
+        judged.push((fact, notes));
     }
     if let Some(author) = decided_author.or(last_proposal) {
         state.last_block = Some((sequence, author));
     }
-    facts
+    if let Some(time) = commit {
+        state.last_commit = Some((sequence, time));
+    }
+    Rounds {
+        validators,
+        lives,
+        rounds: judged,
+    }
+}
+
+/// Why a round was left. `asked`: when the first round change for a higher one was sent. What was seen is certain; that something did
+/// not come, or not earlier, only where all is seen.
+fn cause(
+    preprepare: Option<CaptureTime>,
+    asked: Option<CaptureTime>,
+    prepared: bool,
+    all_seen: bool,
+) -> RoundCause {
+    if prepared {
+        return RoundCause::QuorumTooLate;
+    }
+    match preprepare {
+        _ if !all_seen => RoundCause::Unknown,
+        None => RoundCause::NoPreprepare,
+        Some(time) if asked.is_some_and(|asked| asked < time) => RoundCause::LatePreprepare,
+        Some(_) => RoundCause::VotesMissing,
+    }
+}
+
+/// Whether nothing of the validators' messages can have passed unseen since the block before; where that was not seen, since the
+/// network began.
+fn all_seen_since(
+    last_commit: Option<CaptureTime>,
+    span: (CaptureTime, CaptureTime),
+    validators: &[Address],
+    chain: &ChainContext<'_>,
+) -> bool {
+    let joined = chain.witnesses.joined;
+    if last_commit.is_none() && joined.is_some_and(|joined| joined <= span.1) {
+        return false;
+    }
+    let span = (last_commit.map_or(span.0, |time| time.min(span.0)), span.1);
+    let seen = |validator: &Address| {
+        let sight = chain
+            .witnesses
+            .sight(validator, span, chain.ips, chain.coverage, chain.losses);
+        sight != Sight::Poor
+    };
+    !validators.is_empty() && validators.iter().all(seen)
+}
+
+/// Valid round changes of validators.
+struct Requests {
+    /// Round asked for, who asks, when that was first seen; sorted.
+    all: Vec<(u64, Address, CaptureTime)>,
+}
+
+impl Requests {
+    fn of(height: &Height, first_sight: &[CaptureTime], validators: &[Address]) -> Self {
+        let has_a_vote = |signer: &Address| validators.is_empty() || validators.binary_search(signer).is_ok();
+        let mut all: Vec<_> = height
+            .payloads
+            .iter()
+            .zip(first_sight)
+            .filter(|(entry, _)| entry.kind == Kind::RoundChange && !entry.invalid)
+            .filter_map(|(entry, &seen)| Some((entry.round, entry.signer.filter(has_a_vote)?, seen)))
+            .collect();
+        all.sort_unstable();
+        Self { all }
+    }
+
+    fn for_round(&self, round: u64) -> &[(u64, Address, CaptureTime)] {
+        let from = self.all.partition_point(|request| request.0 < round);
+        let to = self.all.partition_point(|request| request.0 <= round);
+        &self.all[from..to]
+    }
+
+    /// How many ask for exactly this round.
+    fn askers(&self, round: u64) -> usize {
+        self.for_round(round).chunk_by(|a, b| a.1 == b.1).count()
+    }
+
+    /// The first that asks for exactly this round.
+    fn first_for(&self, round: u64) -> Option<CaptureTime> {
+        self.for_round(round).iter().map(|request| request.2).min()
+    }
+
+    /// The first that asks for a higher round.
+    fn first_beyond(&self, round: u64) -> Option<CaptureTime> {
+        let from = self.all.partition_point(|request| request.0 <= round);
+        self.all[from..].iter().map(|request| request.2).min()
+    }
 }
 
 /// Rounds that get a row although nothing of them was seen, per height.
 const MAX_EMPTY_ROUNDS: u64 = 1000;
-
-/// Earliest sight of each payload anywhere.
-fn first_sights(height: &Height) -> Vec<CaptureTime> {
-    let mut first = vec![CaptureTime::MAX; height.payloads.len()];
-    for (key, delivery) in &height.deliveries {
-        let known = &mut first[key.payload as usize];
-        *known = (*known).min(delivery.first_seen);
-    }
-    first
-}
 
 /// The validators that the header of the height's block lists, sorted by address.
 ///
@@ -202,87 +335,6 @@ fn proposal_of<'a>(
         .filter(|(entry, _)| entry.kind == Kind::Preprepare && entry.round == round && !entry.invalid)
         .map(|(entry, &seen)| (seen, entry))
         .min_by_key(|(seen, entry)| (expected.is_some() && entry.signer != expected, *seen, entry.hash))
-}
-
-/// When each node reached the quorums, per round.
-fn reached(
-    height: &Height,
-    chain: &ChainContext<'_>,
-    validators: &[Address],
-    quorum: u32,
-) -> HashMap<u64, HashMap<u32, Reached>> {
-    let mut votes = Vec::with_capacity(height.deliveries.len());
-    for (key, delivery) in &height.deliveries {
-        let entry = &height.payloads[key.payload as usize];
-        let commit = match entry.kind {
-            Kind::Prepare => false,
-            Kind::Commit => true,
-            Kind::Preprepare | Kind::RoundChange => continue,
-        };
-        let (Some(signer), Some(digest), false) = (entry.signer, entry.digest, entry.invalid) else {
-            continue;
-        };
-        if validators.binary_search(&signer).is_err() {
-            continue;
-        }
-        let mut vote = |party: u32, time| {
-            let node = chain.ips.of_party[party as usize];
-            votes.push(Vote {
-                round: entry.round,
-                node,
-                digest,
-                time,
-                signer,
-                commit,
-            });
-        };
-        vote(key.receiver, delivery.first_arrival);
-        if chain.who.parties[key.sender as usize].address == Some(signer) {
-            vote(key.sender, delivery.first_seen);
-        }
-    }
-    votes.sort_unstable();
-
-    let mut reached: HashMap<u64, HashMap<u32, Reached>> = HashMap::new();
-    let mut preparers = BTreeSet::new();
-    let mut committers = BTreeSet::new();
-    for group in votes.chunk_by(|a, b| (a.round, a.node, a.digest) == (b.round, b.node, b.digest)) {
-        preparers.clear();
-        committers.clear();
-        let mut here = Reached::default();
-        for vote in group {
-            if vote.commit {
-                committers.insert(vote.signer);
-            }
-            if !vote.commit || chain.rule.commits_prepare {
-                preparers.insert(vote.signer);
-            }
-            if preparers.len() >= quorum as usize {
-                here.prepared.get_or_insert(vote.time);
-            }
-            if committers.len() >= quorum as usize {
-                here.committed.get_or_insert(vote.time);
-                break;
-            }
-        }
-        if here.prepared.is_some() || here.committed.is_some() {
-            let known = reached
-                .entry(group[0].round)
-                .or_default()
-                .entry(group[0].node)
-                .or_default();
-            known.prepared = earlier(known.prepared, here.prepared);
-            known.committed = earlier(known.committed, here.committed);
-        }
-    }
-    reached
-}
-
-fn earlier(a: Option<CaptureTime>, b: Option<CaptureTime>) -> Option<CaptureTime> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (known, None) | (None, known) => known,
-    }
 }
 
 fn lower_median(mut times: Vec<CaptureTime>) -> Option<CaptureTime> {

@@ -55,7 +55,7 @@ impl Default for ScoreOptions {
             first_deliveries_weight: 0.01,
             first_deliveries_cap: 1000.0,
             delivery_deficit_weight: -0.5,
-            delivery_deficit_threshold: 0.8,
+            delivery_deficit_threshold: 0.5,
             invalid_weight: -10.0,
             colocation_weight: -5.0,
             colocation_threshold: 1.0,
@@ -337,7 +337,7 @@ mod tests {
         let sum = Decayed {
             firsts: 250.0,
             due: 100.0,
-            present: 50.0,
+            present: 20.0,
             invalid: 3.0,
             behaviour: 4.0,
         };

@@ -10,8 +10,12 @@ use bftap_ibft_decode::Kind;
 use bftap_model::Address;
 
 use crate::facts::ChainName;
+use crate::participation::Participation;
+use crate::phases::Phases;
 use crate::provisional::MessageSums;
 use crate::score::{PeerKey, PeerSums};
+use crate::waste::Waste;
+use crate::what_if::WhatIf;
 
 /// Something that is added up over heights.
 pub(crate) trait Summed: Default + PartialEq {
@@ -84,6 +88,11 @@ pub(crate) struct Tally {
     pub(crate) messages: BTreeMap<(IpAddr, Kind), MessageSums>,
     /// Rounds without a row.
     pub(crate) skipped_rounds: u64,
+    /// Copies of no use.
+    pub(crate) waste: Waste,
+    pub(crate) participation: Participation,
+    pub(crate) phases: Phases,
+    pub(crate) what_if: WhatIf,
     /// Messages that came long before their height's turn, by sender (address, IP address) and start of the minute.
     pub(crate) early: BTreeMap<(Option<Address>, IpAddr, i64), u64>,
     /// What nodes handed over, for their scores.
@@ -91,13 +100,21 @@ pub(crate) struct Tally {
 }
 
 summed! {
-    Tally { copies, messages, skipped_rounds, early, peers }
+    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 crate::kept! {
-    Tally { copies, messages, skipped_rounds, early, peers }
+    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
+}
+
+impl Tally {
+    /// About how many numbers it holds.
+    pub(crate) fn len(&self) -> usize {
+        let steps = 16 * (self.participation.len() + self.phases.len() + self.what_if.len());
+        self.copies.len() + self.messages.len() + self.waste.len() + steps
+    }
 }
 
 /// The sums of each chain.
@@ -134,6 +151,7 @@ mod tests {
                 },
             )]
             .into(),
+            ..Tally::default()
         }
     }
 

@@ -1,10 +1,18 @@
 //! Facts from hand-made observations: what counts as what, and that no order of arrival changes it.
 
+#[path = "aggregator/fuzzing.rs"]
+mod fuzzing;
 #[path = "aggregator/known.rs"]
 mod known;
+#[path = "aggregator/ledger.rs"]
+mod ledger;
 mod network;
 #[path = "aggregator/restart.rs"]
 mod restart;
+#[path = "aggregator/rules.rs"]
+mod rules;
+#[path = "aggregator/story.rs"]
+mod story;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

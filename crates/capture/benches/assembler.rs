@@ -41,6 +41,7 @@ fn segments() -> Vec<SegmentHead> {
                 flags: TcpFlags(TcpFlags::ACK),
                 window: 500,
                 timestamps: None,
+                got_twice: None,
                 cut: 0,
                 identity: u64::from(number),
                 seen: CaptureTime::from_nanos(i64::from(number) * 20_000),

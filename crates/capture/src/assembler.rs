@@ -9,7 +9,7 @@ mod start;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use bftap_model::{CaptureTime, SeqNumber, StreamChunk, StreamGap, StreamItem, StreamOffset};
+use bftap_model::{CaptureTime, SeqNumber, StreamChunk, StreamGap, StreamItem, StreamOffset, TapId};
 
 pub(crate) use self::numbers::JUMP;
 pub(crate) use self::start::HOLD_BACK_REACH;
@@ -84,6 +84,27 @@ struct Fin {
     received: Option<CaptureTime>,
 }
 
+/// What a segment turned out to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// No payload, or none that belongs to the stream.
+    Nothing,
+    /// Payload in a packet that was not seen before.
+    Payload {
+        /// Bytes of it had been seen before, in another packet.
+        again: bool,
+    },
+    /// A packet that this tap has seen before.
+    Twice,
+    /// A packet that another tap has seen before.
+    Elsewhere {
+        /// The first one.
+        tap: TapId,
+        /// When that saw it.
+        first: CaptureTime,
+    },
+}
+
 /// Counts of one direction; see [`ConnectionSummary`](crate::connection::ConnectionSummary).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
@@ -153,26 +174,23 @@ impl Assembler {
         payload: &'p [u8],
         limits: &FlowLimits,
         out: &mut Outlet<'_, 'p>,
-    ) {
-        let first = if head.flags.syn() {
-            head.seq.add(1)
-        } else {
-            head.seq
-        };
+    ) -> Carried {
+        let first = head.first_byte();
         let whole = payload.len() as i64 + i64::from(head.cut);
         let fin = head.flags.fin();
         if self.phase == Phase::Unknown {
             if whole == 0 && !fin {
-                return;
+                return Carried::Nothing;
             }
             self.hold(first, head.seen);
         }
         let Some(start) = self.place(first) else {
             self.rare().tally.implausible_segments += 1;
-            return;
+            return Carried::Nothing;
         };
+        let mut carried = Carried::Nothing;
         if whole > 0 {
-            self.payload(head, start, payload, out);
+            carried = self.payload(head, start, payload, out);
         } else if !fin && !head.flags.syn() {
             self.bare(head, start);
         }
@@ -181,17 +199,24 @@ impl Assembler {
         }
         self.keep_limits(limits, out);
         self.drain(out);
+        carried
     }
 
     /// Takes payload whose first byte is at `start`, which may be before offset 0.
-    fn payload<'p>(&mut self, head: &SegmentHead, start: i64, payload: &'p [u8], out: &mut Outlet<'_, 'p>) {
+    fn payload<'p>(
+        &mut self,
+        head: &SegmentHead,
+        start: i64,
+        payload: &'p [u8],
+        out: &mut Outlet<'_, 'p>,
+    ) -> Carried {
         let known = self.sights.recall(head.identity, head.tap, head.seen);
         let elsewhere = matches!(known, Acquaintance::OtherTap { .. });
         let whole = payload.len() as i64 + i64::from(head.cut);
         if whole == 1 && self.repeats_last_byte(start) && known == Acquaintance::New && !head.flags.fin() {
             self.sights.note(head.identity, head.tap, head.seen, 0);
             self.rare().tally.keep_alives += 1;
-            return;
+            return Carried::Nothing;
         }
         let mut end = start + payload.len() as i64;
         let mut behind_fin = 0;
@@ -239,6 +264,8 @@ impl Assembler {
                 u64::from(brought == 0 && late == 0 && behind_fin == 0 && before_start == 0);
         }
 
+        let strange = late + before_start as u64 + behind_fin as u64;
+        let again = payload.len() as u64 > brought + strange;
         let brought_to = if brought > 0 { end as u64 } else { 0 };
         match known {
             Acquaintance::SameTap if brought == 0 => {}
@@ -249,6 +276,7 @@ impl Assembler {
                 index,
                 end: known_to,
                 first,
+                ..
             } => {
                 if brought > 0 {
                     self.sights.extend(index, brought_to);
@@ -260,6 +288,11 @@ impl Assembler {
                 }
                 self.resight(known_to.max(brought_to), head.seen, out);
             }
+        }
+        match known {
+            Acquaintance::New => Carried::Payload { again },
+            Acquaintance::SameTap => Carried::Twice,
+            Acquaintance::OtherTap { tap, first, .. } => Carried::Elsewhere { tap, first },
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the flow table tells about a TCP connection: that it began, its stream items, and how it went.
 
-use bftap_model::{CaptureTime, ConnId, FlowKey, SeqNumber, Side, StreamItem};
+use bftap_model::{CaptureTime, ConnId, FlowKey, SeqNumber, Side, StreamItem, WaySums};
 
 /// A TCP connection, as its first packet shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct ConnectionSummary {
     pub before_start_bytes: u64,
     /// How often a memory limit forced a gap.
     pub limits_reached: u64,
+    /// Segments, retransmissions and times of each direction.
+    pub ways: [WaySums; 2],
     /// Capture time of the first packet.
     pub first_seen: CaptureTime,
     /// Capture time of the latest packet.

@@ -2,9 +2,10 @@
 
 use bftap_model::{CaptureTime, ConnId, FlowKey, SETTLE, SeqNumber, Side};
 
-use crate::assembler::{Assembler, HOLD_BACK_REACH, JUMP};
+use crate::assembler::{Assembler, Carried, HOLD_BACK_REACH, JUMP};
 use crate::connection::{CloseReason, ConnectionSummary, FlowEvent, Outlet};
 use crate::flow_table::FlowLimits;
+use crate::measure::Measures;
 use crate::segment::SegmentHead;
 
 /// The state of an open connection.
@@ -21,6 +22,8 @@ pub(crate) struct Flow {
     /// The table knows that there are sights to forget.
     pub(crate) has_sights: bool,
     directions: [Assembler; 2],
+    /// What is measured once there is payload: a flood of SYNs must stay cheap.
+    measures: Option<Box<Measures>>,
     syn_from: Option<Side>,
     refused: bool,
     closing: Option<Closing>,
@@ -97,6 +100,7 @@ impl Flow {
             alarm: CaptureTime::MAX,
             has_sights: false,
             directions: [Assembler::new(), Assembler::new()],
+            measures: None,
             syn_from,
             refused: false,
             closing: None,
@@ -137,6 +141,9 @@ impl Flow {
             return InOrder::No;
         }
         self.last_seen = self.last_seen.max(head.seen);
+        let measures = self.measures.get_or_insert_default();
+        measures.payload(side, head, payload.len(), Carried::Payload { again: false });
+        measures.ack(side.other(), head);
         if let Some(ack) = head.ack
             && other.stated_ack() != Some(ack)
         {
@@ -184,9 +191,12 @@ impl Flow {
         }
         if let Some(ack) = head.ack {
             self.directions[side.other().index()].ack(ack, seen);
+            if let Some(measures) = &mut self.measures {
+                measures.ack(side.other(), head);
+            }
         }
         let own = &mut self.directions[side.index()];
-        own.segment(
+        let carried = own.segment(
             head,
             payload,
             limits,
@@ -196,6 +206,10 @@ impl Flow {
                 events: out,
             },
         );
+        if carried != Carried::Nothing {
+            let measures = self.measures.get_or_insert_default();
+            measures.payload(side, head, payload.len(), carried);
+        }
         if let Some(Closing {
             reset: Some((by, Some(stood))),
             ..
@@ -311,6 +325,7 @@ impl Flow {
         let own = &mut self.directions[side.index()];
         if restart {
             own.restart(head.seq.add(1));
+            self.measures = None;
         }
         own.learn_start(
             head.seq.add(1),
@@ -447,6 +462,9 @@ impl Flow {
         for direction in &mut self.directions {
             direction.sights().forget();
         }
+        if let Some(measures) = &mut self.measures {
+            measures.forget();
+        }
     }
 
     /// Sequence numbers of offset 0 of both streams, where they are settled.
@@ -508,6 +526,11 @@ impl Flow {
             late_bytes: low.late_bytes + high.late_bytes,
             before_start_bytes: low.before_start_bytes + high.before_start_bytes,
             limits_reached: low.limits_reached + high.limits_reached,
+            ways: self
+                .measures
+                .as_ref()
+                .map(|measures| measures.sums())
+                .unwrap_or_default(),
             first_seen: self.first_seen,
             last_seen: self.last_seen,
             reason,

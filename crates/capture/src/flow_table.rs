@@ -14,6 +14,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::connection::{CloseReason, Connection, ConnectionSummary, FlowEvent};
 use crate::flow::{Flow, InOrder, Remains, Step};
+use crate::measure::MOST_TRIP;
 use crate::segment::SegmentHead;
 
 /// How much memory and patience reassembly has. Times are capture times.
@@ -117,6 +118,11 @@ struct Closed {
 
 /// How long a silent flow keeps its memory of packets; well above the settling time.
 const KEEP_SIGHTS: Nanos = Nanos::from_secs(2);
+
+const _: () = assert!(
+    MOST_TRIP.0 <= KEEP_SIGHTS.0,
+    "whether a round trip is told must not hang on when silence is noticed"
+);
 
 impl FlowTable {
     /// An empty table.

@@ -12,6 +12,7 @@ pub mod flow_table;
 pub mod fuzzing;
 mod layer;
 pub mod link;
+mod measure;
 pub mod packet;
 pub mod segment;
 mod sights;

@@ -21,6 +21,8 @@ pub struct SegmentHead {
     pub window: u16,
     /// Timestamps option (RFC 7323): value and echo reply.
     pub timestamps: Option<(u32, u32)>,
+    /// End of bytes that the sender says it has got twice (RFC 2883: the first SACK block is below the acknowledgement number).
+    pub got_twice: Option<SeqNumber>,
     /// Payload bytes that the packet carried behind the captured ones: cut off by the snap length.
     pub cut: u32,
     /// Tells one packet seen at two taps from a retransmission, as far as its headers do: a hash of the
@@ -31,6 +33,18 @@ pub struct SegmentHead {
     pub seen: CaptureTime,
     /// Where it was captured.
     pub tap: TapId,
+}
+
+impl SegmentHead {
+    /// Sequence number of the first payload byte: behind the SYN where there is one.
+    #[inline]
+    pub const fn first_byte(&self) -> SeqNumber {
+        if self.flags.syn() {
+            self.seq.add(1)
+        } else {
+            self.seq
+        }
+    }
 }
 
 /// Where the payload of a sliced packet is.

@@ -40,6 +40,8 @@ pub(crate) enum Acquaintance {
         end: u64,
         /// When the first tap saw it.
         first: CaptureTime,
+        /// Which one that was.
+        tap: TapId,
     },
 }
 
@@ -95,6 +97,7 @@ impl Sights {
                 index,
                 end: sight.end,
                 first: sight.seen,
+                tap: sight.taps[0],
             };
         }
         Acquaintance::New
@@ -144,6 +147,7 @@ mod tests {
             index: 0,
             end: 100,
             first: FIRST,
+            tap: TapId(0),
         };
         assert_eq!(sights.recall(7, TapId(1), FIRST.saturating_add(Nanos(5))), other);
         assert_eq!(

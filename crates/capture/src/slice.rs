@@ -483,6 +483,7 @@ impl Slicer {
             flags,
             window: header.window_size(),
             timestamps: timestamps(&header),
+            got_twice: got_twice(&header),
             cut: payload.missing,
             identity: 0,
             seen: outside.seen,
@@ -519,6 +520,28 @@ fn timestamps(header: &TcpHeaderSlice<'_>) -> Option<(u32, u32)> {
             TcpOptionElement::Timestamp(value, echo) => Some((value, echo)),
             _ => None,
         })
+}
+
+/// The end of a range that an acknowledgement reports as received twice.
+#[inline]
+fn got_twice(header: &TcpHeaderSlice<'_>) -> Option<SeqNumber> {
+    // Nearly all segments have nothing, or just timestamps.
+    let options = header.options();
+    let only_timestamps = options.len() == 12 && options.starts_with(&[1, 1, 8, 10]);
+    if options.is_empty() || only_timestamps || !header.ack() || header.syn() {
+        return None;
+    }
+    let block = header
+        .options_iterator()
+        .map_while(Result::ok)
+        .find_map(|option| match option {
+            TcpOptionElement::SelectiveAcknowledgement(first, _) => Some(first),
+            _ => None,
+        });
+    let (start, end) = block.map(|(start, end)| (SeqNumber(start), SeqNumber(end)))?;
+    let acknowledged = SeqNumber(header.acknowledgment_number());
+    let is_range = end.distance_from(start) > 0;
+    (is_range && acknowledged.distance_from(end) >= 0).then_some(end)
 }
 
 /// What tells packets apart beside what [`SegmentHead`] has.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bftap_guard::{Measure, Order};
+use bftap_model::Nanos;
 use bftap_store::StoreUrl;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -70,15 +71,21 @@ fn usual_ttl() -> u32 {
 }
 
 impl AdminSocket {
-    /// Makes the socket, and answers on threads of its own. With a store, validators that it heard nothing of lately count as silent.
+    /// Makes the socket, and answers on threads of its own. With a store, validators that it heard nothing of lately count as
+    /// silent, and all of them if its newest packet is older than `store_age`.
     ///
     /// # Errors
     /// It cannot be made, or another program answers there.
-    pub(crate) fn start(path: &Path, guarding: Guarding, store: StoreUrl) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        path: &Path,
+        guarding: Guarding,
+        store: StoreUrl,
+        store_age: Nanos,
+    ) -> anyhow::Result<Self> {
         let shown = crate::term::safe_display(path.display());
         let listener = bind(path).with_context(|| format!("cannot make the socket {shown}"))?;
         let places = Arc::new(AtomicUsize::new(0));
-        let work = Arc::new((guarding, store));
+        let work = Arc::new((guarding, store, store_age));
         thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
@@ -98,7 +105,7 @@ impl AdminSocket {
                         .name("admin-order".to_owned())
                         .spawn(move || {
                             // Whatever goes wrong with a connection is its peer's affair.
-                            let _ = serve(&connection, &work.0, &work.1);
+                            let _ = serve(&connection, &work.0, &work.1, work.2);
                             places.fetch_sub(1, Ordering::AcqRel);
                         });
                     if spawned.is_err() {
@@ -155,7 +162,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn serve(connection: &UnixStream, guarding: &Guarding, store: &StoreUrl) -> io::Result<()> {
+fn serve(connection: &UnixStream, guarding: &Guarding, store: &StoreUrl, store_age: Nanos) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(connection);
@@ -169,7 +176,7 @@ fn serve(connection: &UnixStream, guarding: &Guarding, store: &StoreUrl) -> io::
         let answer = if too_long {
             failure("the order is longer than 64 KiB")
         } else {
-            answer(&line, guarding, store)
+            answer(&line, guarding, store, store_age)
         };
         let mut text = answer.to_string();
         text.push('\n');
@@ -180,7 +187,7 @@ fn serve(connection: &UnixStream, guarding: &Guarding, store: &StoreUrl) -> io::
     }
 }
 
-fn answer(line: &[u8], guarding: &Guarding, store: &StoreUrl) -> Value {
+fn answer(line: &[u8], guarding: &Guarding, store: &StoreUrl, store_age: Nanos) -> Value {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
@@ -189,10 +196,10 @@ fn answer(line: &[u8], guarding: &Guarding, store: &StoreUrl) -> Value {
             ));
         }
     };
-    obey(request, guarding, store).unwrap_or_else(|error| failure(&format!("{error:#}")))
+    obey(request, guarding, store, store_age).unwrap_or_else(|error| failure(&format!("{error:#}")))
 }
 
-fn obey(request: Request, guarding: &Guarding, store: &StoreUrl) -> anyhow::Result<Value> {
+fn obey(request: Request, guarding: &Guarding, store: &StoreUrl, store_age: Nanos) -> anyhow::Result<Value> {
     match request {
         Request::List => Ok(json!({ "ok": true, "blocked": guarding.guard().list()? })),
         Request::Block {
@@ -213,11 +220,11 @@ fn obey(request: Request, guarding: &Guarding, store: &StoreUrl) -> anyhow::Resu
             let mut guarding = guarding.clone();
             guarding.also_silent(&silent)?;
             let mut remarks = Vec::new();
-            if *store != StoreUrl::None && measure == Measure::Drop {
+            if *store != StoreUrl::None && measure.starves() {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                match runtime.block_on(guarding.silent_from(store)) {
+                match runtime.block_on(guarding.silent_from(store, store_age)) {
                     Ok(remark) => remarks.push(remark),
                     Err(error) if force => remarks.push(format!("who is silent is not known: {error:#}")),
                     Err(error) => {

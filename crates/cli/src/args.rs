@@ -1,5 +1,6 @@
 //! What can be typed. What it means is resolved in [`crate::config`] and by each command.
 
+mod evidence;
 #[cfg(target_os = "linux")]
 mod fault;
 mod guard;
@@ -23,6 +24,9 @@ use bftap_model::CaptureTime;
 use bftap_pipeline::Pace;
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use evidence::{
+    EvidenceArgs, EvidenceCommand, EvidenceKeygenArgs, EvidenceMakeArgs, EvidenceVerifyArgs,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use guard::{
     GuardBlockArgs, GuardCommand, GuardListArgs, GuardQuorumArgs, GuardSwitchArgs, GuardUnblockArgs,
@@ -41,7 +45,7 @@ pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
 pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
-pub(crate) use store::{OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
+pub(crate) use store::{DiffArgs, ExportArgs, OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
 
 /// Watches a BFT network from the wire.
 ///
@@ -60,6 +64,7 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
+    Evidence(Box<EvidenceArgs>),
     /// Look into session secrets, and send them to the analyzer's host
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -80,6 +85,8 @@ pub(crate) enum Command {
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
     Store(StoreCommand),
+    Export(ExportArgs),
+    Diff(DiffArgs),
 }
 
 /// Read captures, count and judge every consensus message, report, store
@@ -160,6 +167,13 @@ pub(crate) struct ResultArgs {
     /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Append each event of a rule to this file, one JSON object a line, as soon as it is found; `-` is standard error (docs/rules.md)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) events: Option<PathBuf>,
+    /// List in --json also the votes that reached everybody in time, or of which loss may hide what became: most of them
+    #[arg(long, requires = "json", help_heading = "Output")]
+    pub(crate) all_votes: bool,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics while this runs: for example 127.0.0.1:9464 (docs/metrics.md)
     #[arg(long, value_name = "ADDR", help_heading = "Output")]
@@ -317,8 +331,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "analyze", "messages", "decode", "keys", "guard", "live", "lab", "lab-node", "simulate",
-                "store"
+                "analyze", "messages", "decode", "evidence", "keys", "guard", "live", "lab", "lab-node",
+                "simulate", "store"
             ]
         );
     }
@@ -347,7 +361,7 @@ mod tests {
             "bftap analyze a.pcap - --keylog k1 --keylog k2 --nodes n.json --store sqlite://x.db --json - \
              --config c.toml --from 2026-11-21T10:00:00Z --to 2026-11-21T11:00:00Z --sequence 10..20 --port 32323 \
              --port 32324 --dialect quorum-ibft --jobs 3 --tapped 10.0.0.1 --tapped fe80::1 --run night --no-mac \
-             --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464",
+             --no-signatures --attach-search 128 --attach-budget 60 --pace 0.5 --metrics [::1]:9464 --events -",
         );
         assert_eq!(args.input.captures.len(), 2);
         assert_eq!(args.input.keys.keylog.len(), 2);
@@ -357,6 +371,7 @@ mod tests {
         assert_eq!(args.results.tapped.len(), 2);
         assert_eq!(args.pace.map(Pace::milli), Some(500));
         assert_eq!(args.results.metrics.map(|address| address.port()), Some(9464));
+        assert_eq!(args.results.events.as_deref(), Some(std::path::Path::new("-")));
         assert_eq!(args.results.store.run.as_deref(), Some("night"));
         assert!(args.input.read.no_mac && args.input.read.no_signatures);
         assert_eq!(
@@ -383,6 +398,13 @@ mod tests {
             "bftap analyze a.pcap --dialect raft",
             "bftap analyze a.pcap --attach-search far",
             "bftap analyze a.pcap --attach-budget -1",
+            "bftap evidence 3",
+            "bftap evidence -o d",
+            "bftap evidence three -o d",
+            "bftap evidence --sign-key k",
+            "bftap evidence verify",
+            "bftap evidence verify d --public-key 02",
+            "bftap evidence keygen",
             "bftap messages a.pcap --kind vote",
             "bftap keys check",
             "bftap keys init",

@@ -2,6 +2,8 @@
 //!
 //! `docs/config.md` and `docs/bftap.example.toml` explain every key; tests compare the sample with the built-in values.
 
+mod rules;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,16 +19,19 @@ use bftap_pipeline::PipelineOptions;
 use bftap_store::WriterOptions;
 use serde::Deserialize;
 
+use self::rules::{RulesTable, ScoreTable};
 use crate::term::safe_display;
 
 /// A configuration as it is written; every key may be left out.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 struct ConfigFile {
     dialect: Option<String>,
     consensus: ConsensusTable,
     store: StoreTable,
     limits: LimitsTable,
+    rules: RulesTable,
+    score: ScoreTable,
 }
 
 /// `[consensus]`: what the wire does not tell, or tells too late.
@@ -45,6 +50,7 @@ struct ConsensusTable {
 #[serde(deny_unknown_fields, default)]
 struct StoreTable {
     deliveries: Option<bool>,
+    votes: Option<bool>,
     spool_mib: Option<u32>,
     spool_folder: Option<PathBuf>,
     patience_seconds: Option<u32>,
@@ -86,6 +92,8 @@ pub(crate) struct Config {
     policy: Option<ProposerPolicy>,
     store: StoreTable,
     limits: LimitsTable,
+    rules: RulesTable,
+    score: ScoreTable,
 }
 
 /// Why a configuration file is of no use.
@@ -152,6 +160,7 @@ impl Config {
             spool_folder: self.store.spool_folder.clone().unwrap_or(default.spool_folder),
             patience: seconds(self.store.patience_seconds).unwrap_or(default.patience),
             answer: seconds(self.store.answer_seconds).unwrap_or(default.answer),
+            votes: self.store.votes.unwrap_or(default.votes),
         }
     }
 
@@ -173,6 +182,8 @@ impl Config {
         set(&mut analysis.open_links, self.limits.open_links);
         set(&mut analysis.listed_sessions, self.limits.listed_sessions);
         set(&mut analysis.listed_events, self.limits.listed_events);
+        analysis.rules = self.rules.options();
+        analysis.score = self.score.options();
         let flows = &mut options.flows;
         set(&mut flows.direction_bytes, self.limits.reorder_bytes);
         set(&mut flows.total_bytes, self.limits.reorder_total_bytes);
@@ -238,6 +249,8 @@ impl ConfigFile {
             }
         };
         self.limits.check()?;
+        self.rules.check()?;
+        self.score.check()?;
         if self.store.answer_seconds == Some(0) {
             return Err(("store.answer_seconds", "1 or more".to_owned()));
         }
@@ -252,6 +265,8 @@ impl ConfigFile {
             policy: consensus.proposer_policy,
             store: self.store,
             limits: self.limits,
+            rules: self.rules,
+            score: self.score,
         })
     }
 }
@@ -372,7 +387,9 @@ mod tests {
             "dialect = \"quorum-ibft\"\n[consensus]\ncommittee = 4\nquorum = \"ceil-2n/3\"\nproposer_policy = \"sticky\"\n\
              validators = [\"0x7e3d7640ffc956d8f7024664c4506049ebd5954b\"]\n[store]\ndeliveries = false\n[limits]\nwaiting_ciphertext_bytes = 77\n\
              seeking_ciphertext_bytes = 78\nwaiting_total_bytes = 79\nframe_total_bytes = 80\n\
-             secrets = 5\nopen_deliveries = 9\nreorder_bytes = 3\nacked_wait_ms = 2500\n",
+             secrets = 5\nopen_deliveries = 9\nreorder_bytes = 3\nacked_wait_ms = 2500\n\
+             [rules]\noff = [\"volume\"]\nsilent_seconds = 9\nslow_ms = 7\nstale_heights = 3\nlisted = 2\n\
+             [score]\nhalf_life_seconds = 60\ninvalid_weight = -3\n",
         )
         .unwrap();
         let options = config.pipeline(SecretStore::new());
@@ -386,6 +403,18 @@ mod tests {
         assert_eq!(options.analysis.validators.unwrap().len(), 1);
         assert!(!options.analysis.deliveries);
         assert_eq!(options.analysis.open_deliveries, 9);
+        let rules = &options.analysis.rules;
+        assert_eq!(
+            (rules.silent, rules.slow),
+            (Nanos::from_secs(9), Nanos::from_millis(7))
+        );
+        assert_eq!((rules.stale_heights, rules.listed), (3, 2));
+        assert!(rules.off.contains("volume") && rules.off.len() == 1);
+        let score = &options.analysis.score;
+        assert_eq!(
+            (score.half_life, score.invalid_weight),
+            (Nanos::from_secs(60), -3.0)
+        );
         assert_eq!(options.sessions.waiting_limit, 77);
         assert_eq!(options.sessions.seeking_limit, 78);
         assert!(format!("{:?}", options.sessions.waiting).contains("limit: 79"));
@@ -394,7 +423,7 @@ mod tests {
         assert_eq!(options.flows.acked_wait, Nanos::from_millis(2500));
         assert_eq!(config.secret_limits().total, 5);
         let config = parse(
-            "[store]\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\nanswer_seconds = 10\n",
+            "[store]\nvotes = false\nspool_mib = 3\nspool_folder = \"here\"\npatience_seconds = 9\nanswer_seconds = 10\n",
         )
         .unwrap();
         let expected = WriterOptions {
@@ -402,6 +431,7 @@ mod tests {
             spool_folder: "here".into(),
             patience: Duration::from_secs(9),
             answer: Duration::from_secs(10),
+            votes: false,
         };
         assert_eq!(config.writer(), expected);
     }
@@ -434,6 +464,25 @@ mod tests {
             ("[limits]\nsecrets = 0\n", "limits.secrets: 1 or more"),
             ("[store]\nspool_mib = 0\n", "store.spool_mib: 1 or more"),
             ("[limits]\nsecrets = -1\n", "line 2"),
+            ("[rules]\nsilent = 1\n", "unknown field `silent`"),
+            (
+                "[rules]\noff = [\"silent\"]\n",
+                "rules.off: there is no rule \"silent\"; there are bad_signature,",
+            ),
+            ("[rules]\nlisted = 0\n", "rules.listed: 1 or more"),
+            (
+                "[rules]\nfuture_heights = 65\n",
+                "rules.future_heights: at most 64",
+            ),
+            (
+                "[score]\nhalf_life_seconds = 0\n",
+                "score.half_life_seconds: 1 or more",
+            ),
+            ("[score]\ninvalid_weight = 1\n", "score.invalid_weight: 0 or less"),
+            (
+                "[score]\ntime_in_mesh_cap = nan\n",
+                "score.time_in_mesh_cap: 0 or more",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text:?}: {error}");

@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use bftap_analysis::KnownNode;
 use bftap_analysis::quorum::Threshold;
 use bftap_guard::{Bridge, Guard, Party, Target};
-use bftap_model::CaptureTime;
+use bftap_model::{CaptureTime, Nanos};
 use bftap_store::{Access, RunId, StoreUrl};
 
 use crate::args::{GuardQuorumArgs, GuardSwitchArgs};
+use crate::clock::time_of_day;
 use crate::exit::Usage;
 use crate::nearest::nearest;
 use crate::nodes;
@@ -152,8 +153,9 @@ impl Guarding {
     /// Adds validators that sent nothing in the last minute, or two, of the latest run of a store. Says of which run, and until when.
     ///
     /// # Errors
-    /// The store cannot be read, or has no run.
-    pub(crate) async fn silent_from(&mut self, url: &StoreUrl) -> anyhow::Result<String> {
+    /// The store cannot be read, has no run, or its newest packet is older than `within`, or as far ahead of this machine's clock:
+    /// what it says is about another time, and nobody is known to be reached.
+    pub(crate) async fn silent_from(&mut self, url: &StoreUrl, within: Nanos) -> anyhow::Result<String> {
         if *url == StoreUrl::None {
             return Err(
                 Usage("there is no store to tell who is silent: name one with --store".to_owned()).into(),
@@ -168,6 +170,10 @@ impl Guarding {
             .context("the store has no run: nobody can say who is silent")?;
         let links = store.latest_links(RunId(run.run_id)).await?;
         store.close().await?;
+        let until = links.iter().map(|link| link.minute_ns).max();
+        // A run that was not written as it was seen says only in which minute its last messages came; it began no later.
+        check_age(run.seen_ns.or(until), time_of_day(), within)
+            .with_context(|| format!("run {} does not say who is reached now", run.name))?;
         let heard: BTreeSet<&str> = links.iter().map(|link| &*link.sender).collect();
         let mut silent = Vec::new();
         for party in &self.guard.validators {
@@ -181,7 +187,6 @@ impl Guarding {
                 silent.push(party.name.clone());
             }
         }
-        let until = links.iter().map(|link| link.minute_ns).max();
         let when = until.map_or_else(
             || "no message at all".to_owned(),
             |minute| format!("the minute of {}", CaptureTime::from_nanos(minute)),
@@ -193,5 +198,47 @@ impl Guarding {
         };
         self.guard.silent.extend(silent);
         Ok(format!("silent by run {} ({when}): {who}", run.name))
+    }
+}
+
+/// Whether what a store last saw is of now.
+fn check_age(seen_ns: Option<i64>, now: CaptureTime, within: Nanos) -> anyhow::Result<()> {
+    let seen = CaptureTime::from_nanos(seen_ns.context("nothing of it is stored yet")?);
+    let age = now.since(seen);
+    let seconds = |span: Nanos| span.0 as f64 / 1e9;
+    anyhow::ensure!(
+        age <= within,
+        "its newest packet is {:.0} s old, and after {:.0} s it is not believed (--store-age)",
+        seconds(age),
+        seconds(within)
+    );
+    anyhow::ensure!(
+        age.0 >= within.0.saturating_neg(),
+        "its newest packet is {:.0} s ahead of the clock of this machine",
+        -seconds(age)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_of_another_time_is_not_believed() {
+        let now = CaptureTime::from_nanos(1_000_000_000_000);
+        let check = |seconds: i64| {
+            let seen = now.nanos().saturating_add(seconds.saturating_mul(1_000_000_000));
+            check_age(Some(seen), now, Nanos::from_secs(30))
+        };
+        for believed in [0, -30, 30, -1] {
+            assert!(check(believed).is_ok(), "{believed}");
+        }
+        let old = check(-31).unwrap_err().to_string();
+        assert!(old.contains("31 s old") && old.contains("30 s"), "{old}");
+        let ahead = check(31).unwrap_err().to_string();
+        assert!(ahead.contains("31 s ahead"), "{ahead}");
+        assert!(check(i64::MIN).is_err() && check(i64::MAX).is_err());
+        assert!(check_age(None, now, Nanos::from_secs(30)).is_err());
     }
 }

@@ -1,12 +1,12 @@
 //! The JSON report (docs/json-report.md), written while heights stream in.
 //!
-//! `counts` are written at once; `rounds` come with the same heights but stand behind them in the file, so they wait
-//! in an anonymous temporary file. Nothing but the facts goes in: the same facts give the same bytes.
+//! `counts` are written at once; `rounds`, `node_rounds` and `votes` come with the same heights but stand behind them in the file, so they
+//! wait in anonymous temporary files. Nothing but the facts goes in: the same facts give the same bytes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 
-use bftap_analysis::facts::{HeightFacts, RunFacts};
+use bftap_analysis::facts::{HeightFacts, RunFacts, VoteState};
 use serde::Serialize;
 
 use crate::selection::Part;
@@ -14,29 +14,35 @@ use crate::selection::Part;
 /// A JSON report that grows.
 pub(crate) struct JsonReport<W: Write> {
     out: W,
-    rounds: BufWriter<File>,
+    all_votes: bool,
     counts_written: u64,
-    rounds_written: u64,
+    rounds: Waiting,
+    node_rounds: Waiting,
+    votes: Waiting,
+    votes_left_out: u64,
 }
 
 impl<W: Write> JsonReport<W> {
-    /// Begins a report of this part of the captures; `None` for all of it.
+    /// Begins a report of this part of the captures; `None` for all of it. `all_votes`: also those that there is nothing to say of, which
+    /// are most.
     ///
     /// # Errors
-    /// When it, or the temporary file for rounds, cannot be written.
-    pub(crate) fn begin(mut out: W, part: Option<&Part>) -> io::Result<Self> {
+    /// When it, or a temporary file, cannot be written.
+    pub(crate) fn begin(mut out: W, part: Option<&Part>, all_votes: bool) -> io::Result<Self> {
         write!(
             out,
             "{{\n\"version\": {},\n\"selection\": {},\n\"counts\": [",
             serde_json::to_string(env!("CARGO_PKG_VERSION"))?,
             serde_json::to_string(&part)?
         )?;
-        let rounds = BufWriter::new(tempfile::tempfile()?);
         Ok(Self {
             out,
-            rounds,
+            all_votes,
             counts_written: 0,
-            rounds_written: 0,
+            rounds: Waiting::new()?,
+            node_rounds: Waiting::new()?,
+            votes: Waiting::new()?,
+            votes_left_out: 0,
         })
     }
 
@@ -46,29 +52,75 @@ impl<W: Write> JsonReport<W> {
             item(&mut self.out, &mut self.counts_written, count)?;
         }
         for round in &height.rounds {
-            item(&mut self.rounds, &mut self.rounds_written, round)?;
+            self.rounds.push(round)?;
+        }
+        for lived in &height.node_rounds {
+            self.node_rounds.push(lived)?;
+        }
+        for vote in &height.votes {
+            if self.all_votes || !matches!(vote.state, VoteState::Complete | VoteState::Unknown) {
+                self.votes.push(vote)?;
+            } else {
+                self.votes_left_out += 1;
+            }
         }
         Ok(())
     }
 
     /// Writes the rest, and gives back the writer, flushed.
     pub(crate) fn finish(mut self, facts: &RunFacts) -> io::Result<W> {
-        self.out.write_all(b"\n],\n\"rounds\": [")?;
-        let mut rounds = self.rounds.into_inner().map_err(io::IntoInnerError::into_error)?;
-        rounds.seek(SeekFrom::Start(0))?;
-        io::copy(&mut rounds, &mut self.out)?;
         self.out.write_all(b"\n],\n")?;
+        self.rounds.write_as("rounds", &mut self.out)?;
+        self.node_rounds.write_as("node_rounds", &mut self.out)?;
+        self.votes.write_as("votes", &mut self.out)?;
+        writeln!(self.out, "\"votes_left_out\": {},", self.votes_left_out)?;
         list(&mut self.out, "captures", &facts.captures)?;
         list(&mut self.out, "nodes", &facts.nodes)?;
         list(&mut self.out, "sessions", &facts.sessions)?;
         list(&mut self.out, "codes", &facts.codes)?;
         list(&mut self.out, "copies", &facts.copies)?;
+        list(&mut self.out, "waste", &facts.waste)?;
+        list(&mut self.out, "what_if", &facts.what_if)?;
+        list(&mut self.out, "phases", &facts.phases)?;
+        list(&mut self.out, "participation", &facts.participation)?;
+        list(&mut self.out, "links", &facts.links)?;
+        list(&mut self.out, "peers", &facts.peers)?;
+        list(&mut self.out, "dials", &facts.dials)?;
+        list(&mut self.out, "census", &facts.census)?;
+        list(&mut self.out, "scores", &facts.scores)?;
         list(&mut self.out, "events", &facts.events)?;
         self.out.write_all(b"\"totals\": ")?;
         serde_json::to_writer(&mut self.out, &facts.totals)?;
         self.out.write_all(b"\n}\n")?;
         self.out.flush()?;
         Ok(self.out)
+    }
+}
+
+/// A list that grows in a temporary file.
+struct Waiting {
+    file: BufWriter<File>,
+    written: u64,
+}
+
+impl Waiting {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            file: BufWriter::new(tempfile::tempfile()?),
+            written: 0,
+        })
+    }
+
+    fn push(&mut self, value: &impl Serialize) -> io::Result<()> {
+        item(&mut self.file, &mut self.written, value)
+    }
+
+    fn write_as(self, name: &str, out: &mut impl Write) -> io::Result<()> {
+        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.seek(SeekFrom::Start(0))?;
+        write!(out, "\"{name}\": [")?;
+        io::copy(&mut file, out)?;
+        out.write_all(b"\n],\n")
     }
 }
 
@@ -98,7 +150,11 @@ mod tests {
     use crate::report::sample;
 
     fn report(heights: &[HeightFacts], facts: &RunFacts) -> String {
-        let mut report = JsonReport::begin(Vec::new(), None).unwrap();
+        report_with(heights, facts, false)
+    }
+
+    fn report_with(heights: &[HeightFacts], facts: &RunFacts, all_votes: bool) -> String {
+        let mut report = JsonReport::begin(Vec::new(), None, all_votes).unwrap();
         heights.iter().for_each(|height| report.height(height).unwrap());
         String::from_utf8(report.finish(facts).unwrap()).unwrap()
     }
@@ -128,6 +184,41 @@ mod tests {
                 "rounds",
                 "chain sequence round proposer validators quorum preprepare_ns prepared_ns committed_ns messages outcome",
             ),
+            (
+                "node_rounds",
+                "chain sequence round node_ip node preprepare_ns prepared_ns committed_ns roundchange_ns lower_bound",
+            ),
+            (
+                "votes",
+                "chain sequence round kind signer digest first_ns first_sender reached of not_reached state",
+            ),
+            (
+                "waste",
+                "chain receiver_ip receiver sender kind cause copies bytes",
+            ),
+            (
+                "what_if",
+                "chain policy payloads messages bytes not_delivered delay_p50_ns delay_p95_ns",
+            ),
+            ("phases", "chain phase rounds p50_ns p95_ns p99_ns max_ns"),
+            (
+                "participation",
+                "chain validator address rounds commits late partial missing unknown invalid",
+            ),
+            (
+                "links",
+                "sender_ip receiver_ip segments retransmissions rtt_samples rtt_mean_ns skew_ns",
+            ),
+            (
+                "peers",
+                "node node_id ips client software version offers disconnects_sent",
+            ),
+            (
+                "dials",
+                "initiator_ip recipient_ip dials refused useless first_seen_ns last_seen_ns",
+            ),
+            ("census", "list value count"),
+            ("scores", "node address ip score_milli behaviour_milli"),
             (
                 "events",
                 "time_ns rule severity signer sender chain sequence round detail suspicious",
@@ -186,6 +277,26 @@ mod tests {
         );
     }
 
+    /// Votes are the longest list: those that there is nothing to say of are counted, and come when they are asked for.
+    #[test]
+    fn votes_that_reached_everybody_come_when_asked_for() {
+        let parsed = |all| -> Value {
+            serde_json::from_str(&report_with(&sample::heights(), &sample::run(), all)).unwrap()
+        };
+        let (few, all) = (parsed(false), parsed(true));
+        let rows = |value: &Value| value["votes"].as_array().unwrap().len() as u64;
+        assert!(
+            few["votes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|vote| vote["state"] != "complete" && vote["state"] != "unknown")
+        );
+        assert_eq!(all["votes_left_out"], 0);
+        assert_eq!(rows(&few) + few["votes_left_out"].as_u64().unwrap(), rows(&all));
+        assert!(rows(&few) > 0 && rows(&few) < rows(&all));
+    }
+
     #[test]
     fn hostile_strings_are_quoted() {
         let text = report(&sample::heights(), &sample::hostile_run());
@@ -214,6 +325,9 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(JsonReport::begin(Full, None).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        assert!(
+            JsonReport::begin(Full, None, false)
+                .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        );
     }
 }

@@ -31,16 +31,17 @@ pub(crate) enum JsonOut {
 
 impl JsonOut {
     /// Begins the report of this part of the captures; whatever cannot be written is found here.
-    pub(crate) fn create(path: &Path, part: Option<&Part>) -> anyhow::Result<Self> {
-        let out = Self::begin(path, part).map_err(without_place);
+    pub(crate) fn create(path: &Path, part: Option<&Part>, all_votes: bool) -> anyhow::Result<Self> {
+        let out = Self::begin(path, part, all_votes).map_err(without_place);
         out.with_context(|| format!("cannot write the JSON report {}", safe_display(path.display())))
     }
 
-    fn begin(path: &Path, part: Option<&Part>) -> io::Result<Self> {
+    fn begin(path: &Path, part: Option<&Part>, all_votes: bool) -> io::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Stdout(JsonReport::begin(
                 BufWriter::new(io::stdout()),
                 part,
+                all_votes,
             )?));
         }
         match fs::metadata(path) {
@@ -48,7 +49,7 @@ impl JsonOut {
             Ok(metadata) if !metadata.is_file() => {
                 let file = File::options().write(true).open(path)?;
                 return Ok(Self::Device {
-                    report: JsonReport::begin(BufWriter::new(file), part)?,
+                    report: JsonReport::begin(BufWriter::new(file), part, all_votes)?,
                     path: path.to_owned(),
                 });
             }
@@ -72,7 +73,7 @@ impl JsonOut {
         let (file, unfinished) = Unfinished::make(|| builder.tempfile_in(folder))?;
         Ok(Self::File {
             unfinished,
-            report: JsonReport::begin(BufWriter::new(file), part)?,
+            report: JsonReport::begin(BufWriter::new(file), part, all_votes)?,
             path: path.to_owned(),
         })
     }
@@ -153,10 +154,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
         fs::write(&path, "old").unwrap();
-        let out = JsonOut::create(&path, None).unwrap();
+        let out = JsonOut::create(&path, None, false).unwrap();
         drop(out);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        JsonOut::create(&path, None)
+        JsonOut::create(&path, None, false)
             .unwrap()
             .finish(&RunFacts::default())
             .unwrap();
@@ -166,8 +167,8 @@ mod tests {
             1,
             "nothing is left lying about"
         );
-        assert!(JsonOut::create(folder.path(), None).is_err());
-        let error = JsonOut::create(&folder.path().join("no/such/folder.json"), None)
+        assert!(JsonOut::create(folder.path(), None, false).is_err());
+        let error = JsonOut::create(&folder.path().join("no/such/folder.json"), None, false)
             .err()
             .unwrap();
         let error = format!("{error:#}");

@@ -6,7 +6,10 @@ mod args;
 mod clock;
 mod cmd;
 mod config;
+mod diff;
+mod events_out;
 mod exit;
+mod export;
 #[cfg(test)]
 mod golden;
 #[cfg(target_os = "linux")]
@@ -66,6 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Analyze(args) => cmd::analyze::run(&args),
         Command::Messages(args) => cmd::messages::run(&args),
         Command::Decode(args) => cmd::decode::run(&args),
+        Command::Evidence(args) => cmd::evidence::run(&args),
         Command::Keys(KeysCommand::Init(args)) => cmd::keys_init::run(&args),
         Command::Keys(KeysCommand::Check(args)) => cmd::keys::check(&args),
         #[cfg(target_os = "linux")]
@@ -80,6 +84,8 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Keys(KeysCommand::Receive(args)) => cmd::keys_receive::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Store(command) => cmd::store::run(&command),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Diff(args) => cmd::diff::run(&args),
     }
 }
 

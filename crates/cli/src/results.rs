@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bftap_analysis::Update;
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RunFacts};
+use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RoundCause, RunFacts, VoteState};
 use bftap_model::CaptureTime;
 use bftap_pipeline::{CutHeights, LiveSink, Moment};
 use bftap_store::{NewRun, StoreError, StoreUrl, StoreWriter, WriterOptions};
 
 use crate::args::ReadArgs;
 use crate::clock::WallClock;
+use crate::events_out::EventsOut;
 use crate::interrupt;
 use crate::json_out::JsonOut;
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub(crate) struct Sinks<'c> {
     /// What changed is stored while it goes on.
     pub(crate) stored_live: bool,
     pub(crate) metrics: Option<Metrics>,
+    /// Events are told as they are found.
+    pub(crate) events: Option<EventsOut>,
     /// Who else is told what changed.
     pub(crate) shown: Option<Shown>,
     pub(crate) clock: &'c WallClock,
@@ -65,6 +68,9 @@ impl LiveSink for Sinks<'_> {
         if let Some(metrics) = &self.metrics {
             metrics.update(&update, age);
         }
+        if let Some(events) = &mut self.events {
+            events.tell(&update.facts.events);
+        }
         if let Some(shown) = &mut self.shown {
             shown(&update, at, age);
         }
@@ -93,6 +99,20 @@ fn cut_height(mut height: HeightFacts) -> HeightFacts {
     for round in &mut height.rounds {
         if round.outcome == Outcome::Open {
             round.outcome = Outcome::Unknown;
+        }
+        if round.cause.is_some() {
+            round.cause = Some(RoundCause::Unknown);
+        }
+    }
+    for lived in &mut height.node_rounds {
+        lived.lower_bound = true;
+    }
+    for vote in &mut height.votes {
+        if matches!(
+            vote.state,
+            VoteState::Missing | VoteState::Partial | VoteState::Late
+        ) {
+            vote.state = VoteState::Unknown;
         }
     }
     height
@@ -180,6 +200,9 @@ pub(crate) fn finish_store(
 
 /// Writes the JSON report and the report for people. What could not be read is told on standard error, too.
 pub(crate) fn report(sinks: &mut Sinks<'_>, facts: &RunFacts, asked: &Asked) -> anyhow::Result<()> {
+    if let Some(events) = &mut sinks.events {
+        events.tell(&facts.events);
+    }
     let json_on_stdout = sinks.json.as_ref().is_some_and(JsonOut::is_stdout);
     if let Some(json) = sinks.json.take() {
         json.finish(facts)?;

@@ -67,6 +67,7 @@ pub(crate) fn gather(args: &ReadArgs, keylog: &[PathBuf]) -> anyhow::Result<Sett
         sequences: args.sequence.map_or(0..=u64::MAX, Span::range),
         ..Selection::default()
     };
+    pipeline.analysis.whole = args.from.is_none() && args.to.is_none() && args.sequence.is_none();
     pipeline.analysis.nodes = named.known.clone();
     pipeline.analysis.ports = pipeline.ports.clone();
     Ok(Settings {

@@ -118,9 +118,27 @@ pub enum GuardError {
 pub const SPOOFING: &str = "IP addresses are not authenticated: a node that sends under another address is not held, and one whose address another \
      one uses is blamed for it";
 
-struct State {
-    flows: BTreeMap<u64, Vec<Flow>>,
-    meters: BTreeMap<u32, Meter>,
+pub(crate) struct State {
+    pub(crate) flows: BTreeMap<u64, Vec<Flow>>,
+    pub(crate) meters: BTreeMap<u32, Meter>,
+}
+
+impl State {
+    /// From what `ovs-ofctl` tells.
+    pub(crate) fn read(flows: &str, config: &str, stats: &str) -> Result<Self, GuardError> {
+        let (flows, strange) = parse_flows(flows);
+        if let Some(strange) = strange.into_iter().next() {
+            return Err(GuardError::Strange(strange));
+        }
+        let mut state = Self {
+            flows: BTreeMap::new(),
+            meters: parse_meters(config, stats),
+        };
+        for flow in flows {
+            state.flows.entry(flow.cookie).or_default().push(flow);
+        }
+        Ok(state)
+    }
 }
 
 impl Guard {
@@ -309,20 +327,9 @@ impl Guard {
 
     fn state(&self) -> Result<State, GuardError> {
         let flows = self.bridge.openflow(&["dump-flows"], &[ALL_OURS], "")?;
-        let (flows, strange) = parse_flows(&flows);
-        if let Some(strange) = strange.into_iter().next() {
-            return Err(GuardError::Strange(strange));
-        }
         let config = self.bridge.openflow(&["dump-meters"], &[], "")?;
         let stats = self.bridge.openflow(&["meter-stats"], &[], "")?;
-        let mut state = State {
-            flows: BTreeMap::new(),
-            meters: parse_meters(&config, &stats),
-        };
-        for flow in flows {
-            state.flows.entry(flow.cookie).or_default().push(flow);
-        }
-        Ok(state)
+        State::read(&flows, &config, &stats)
     }
 
     /// As a shell takes it.
@@ -334,10 +341,11 @@ impl Guard {
         words.join(" ")
     }
 
-    fn blocked(&self, cookie: u64, flows: &[Flow], meters: &BTreeMap<u32, Meter>) -> Blocked {
+    pub(crate) fn blocked(&self, cookie: u64, flows: &[Flow], meters: &BTreeMap<u32, Meter>) -> Blocked {
         let parties = parties_of(flows);
         let meter = flows.iter().find_map(|flow| flow.meter);
-        let packets = flows.iter().map(|flow| flow.packets).sum();
+        let sum = |of: fn(&Flow) -> u64| flows.iter().map(of).fold(0, u64::saturating_add);
+        let packets = sum(|flow| flow.packets);
         let found = meter.and_then(|number| meters.get(&number));
         Blocked {
             cookie: format!("{cookie:#018x}"),
@@ -350,7 +358,7 @@ impl Guard {
                 (Some(number), _) => format!("meter {number}"),
             },
             packets,
-            bytes: flows.iter().map(|flow| flow.bytes).sum(),
+            bytes: sum(|flow| flow.bytes),
             dropped: match meter {
                 None => packets,
                 Some(_) => found.map_or(0, |meter| meter.dropped),
@@ -376,7 +384,7 @@ impl Guard {
     }
 
     /// Whether enough validators are left; if so, what is to be said about it.
-    fn check(&self, state: &State, order: &Order) -> Result<Option<String>, GuardError> {
+    pub(crate) fn check(&self, state: &State, order: &Order) -> Result<Option<String>, GuardError> {
         if !order.measure.starves() {
             return Ok(None);
         }

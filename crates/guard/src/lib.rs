@@ -11,6 +11,7 @@
 //! What is blocked stands on the switch and nowhere else: rules carry their end (`hard_timeout`), and a cookie by which they are found
 //! again, whoever made them. Nothing here acts on its own.
 
+pub mod fuzzing;
 pub mod guard;
 pub mod quorum;
 pub mod rules;

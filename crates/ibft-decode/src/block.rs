@@ -5,8 +5,10 @@ use bftap_model::{Hash256, keccak256};
 use crate::encode::{write_list, write_string};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::extra::{ExtraView, VANITY_LEN};
+use crate::istanbul;
+use crate::kind::Kind;
 use crate::layout::ListLayout;
-use crate::message::{Proposal, SignatureCheck};
+use crate::message::{BlockHeader, Proposal, SignatureCheck};
 use crate::rlp_view::{Item, ItemKind};
 use crate::signature::recover;
 
@@ -99,6 +101,55 @@ pub(crate) fn read_proposal(
         Err(error) => proposal.extra_error = Some(error),
     }
     Ok(proposal)
+}
+
+/// The header of a block as it stands there.
+pub(crate) fn header_of<'a>(block: &Item<'a>) -> Result<&'a [u8], DecodeError> {
+    match block.items("Block")?.next() {
+        Some(header) => Ok(header?.raw()),
+        None => Err(DecodeErrorKind::WrongItemCount {
+            expected: 1,
+            found: 0,
+        }
+        .at(block.offset(), "Block")),
+    }
+}
+
+/// Reads a header that stands by itself.
+pub(crate) fn read_header(
+    bytes: &[u8],
+    rules: &BlockRules,
+    check: SignatureCheck,
+) -> Result<BlockHeader, DecodeError> {
+    let header = Header::read(Item::only(bytes, 0, "Header")?, rules)?;
+    let extra_item = header.items[rules.extra];
+    let extra = ExtraView::read(extra_item.content(), extra_item.content_offset());
+    let hash = header.hash(rules, extra.as_ref().ok());
+    let mut read = BlockHeader {
+        number: header.items[rules.number].uint(u64::MAX, "Header.Number")?,
+        hash,
+        parent: Hash256(header.items[rules.parent].fixed("Header.ParentHash")?),
+        proposer: None,
+        time: header.items[rules.time].uint(u64::MAX, "Header.Time")?,
+        validators: Vec::new(),
+        committed_seals: Vec::new(),
+        extra_error: None,
+    };
+    match extra {
+        Ok(extra) => {
+            read.validators = extra.validators();
+            // No validator seals twice, so more than there are say nothing more, whatever a stranger puts here.
+            let seals = extra.seals().take(read.validators.len());
+            read.committed_seals = seals
+                .filter_map(|seal| istanbul::commit_seal(seal, Kind::Commit, &hash, check))
+                .collect();
+            if check == SignatureCheck::Recover {
+                read.proposer = recover(&header.seal_hash(rules, &extra), extra.seal);
+            }
+        }
+        Err(error) => read.extra_error = Some(error),
+    }
+    Ok(read)
 }
 
 fn count_transactions(list: &Item<'_>, rule: Transactions) -> Result<u64, DecodeError> {

@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use bftap_model::Capability;
+use bftap_model::{Capability, Hash256};
 
 use crate::dissect::{Field, Resemblance, What};
 use crate::error::DecodeError;
-use crate::message::{ConsensusMessage, Envelope, SignatureCheck};
+use crate::message::{BlockHeader, ConsensusMessage, Envelope, SignatureCheck};
 
 /// The family of clients at a session's ends, from the shape of Hello's `ListenPort` (WIRE-FORMATS 3.2).
 ///
@@ -58,6 +58,21 @@ pub trait Dialect: Sync + Debug {
         payload: &[u8],
         check: SignatureCheck,
     ) -> Result<ConsensusMessage, DecodeError>;
+
+    /// The header of the block that a payload proposes, as it stands there; `None` if it proposes none.
+    ///
+    /// # Errors
+    /// When the payload does not decode so far.
+    fn header_in<'a>(&self, local: u64, payload: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError>;
+
+    /// Reads a block's header that stands by itself.
+    ///
+    /// # Errors
+    /// When it is none of this dialect's blocks.
+    fn read_header(&self, header: &[u8], check: SignatureCheck) -> Result<BlockHeader, DecodeError>;
+
+    /// What a validator signs to seal the block of this hash in a header.
+    fn committed_seal_hash(&self, block: &Hash256) -> Hash256;
 
     /// Shows every field of a message or payload, as far as it goes.
     fn dissect(&self, what: What, local: u64, bytes: &[u8]) -> Vec<Field>;

@@ -104,12 +104,17 @@ impl<'a> ExtraView<'a> {
 
     /// Number of committers' signatures.
     pub(crate) fn committed_seals(&self) -> usize {
+        self.seals().count()
+    }
+
+    /// Committers' signatures, whatever their length.
+    pub(crate) fn seals(&self) -> impl Iterator<Item = &'a [u8]> {
         let items = self
             .committed_seals
             .items("Header.Extra.CommittedSeal")
             .into_iter()
             .flatten();
-        items.count()
+        items.flatten().map(|item| item.content())
     }
 
     /// The same extra data without committed seals, with this vanity, and with or without the proposer's seal: what

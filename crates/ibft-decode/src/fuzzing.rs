@@ -7,7 +7,7 @@ use crate::istanbul::LOCAL_CODE;
 use crate::klaytn::Klaytn;
 use crate::message::{SignatureCheck, Validity};
 use crate::quorum_ibft::QuorumIbft;
-use crate::{DecodeError, Dialect, dialects};
+use crate::{ConsensusMessage, DecodeError, Dialect, dialects};
 
 /// Opens and decodes bytes as messages and as payloads of Klaytn.
 pub fn fuzz_klaytn(data: &[u8]) {
@@ -86,6 +86,7 @@ fn check_payload(dialect: &dyn Dialect, payload: &[u8]) {
                 recovered.signer.is_none()
             );
             assert!(recovered.view.sequence <= i64::MAX as u64 && recovered.view.round <= i64::MAX as u64);
+            check_header(dialect, payload, &recovered);
             if let Some(error) = recovered
                 .proposal
                 .as_ref()
@@ -100,6 +101,36 @@ fn check_payload(dialect: &dyn Dialect, payload: &[u8]) {
         }
         (one, other) => panic!("whether signatures are checked changes the outcome: {one:?}, {other:?}"),
     }
+}
+
+/// A header alone says what it says in its block.
+fn check_header(dialect: &dyn Dialect, payload: &[u8], message: &ConsensusMessage) {
+    let header = dialect.header_in(LOCAL_CODE, payload).expect("it decoded");
+    assert_eq!(header.is_some(), message.proposal.is_some());
+    let (Some(header), Some(proposal)) = (header, &message.proposal) else {
+        return;
+    };
+    let read = dialect
+        .read_header(header, SignatureCheck::Recover)
+        .expect("it decoded");
+    assert_eq!(
+        (
+            read.number,
+            read.hash,
+            read.parent,
+            read.proposer,
+            &read.validators
+        ),
+        (
+            proposal.number,
+            proposal.hash,
+            proposal.parent,
+            proposal.proposer,
+            &proposal.validators
+        )
+    );
+    assert_eq!(read.extra_error.is_some(), proposal.extra_error.is_some());
+    assert!(read.committed_seals.len() <= proposal.committed_seals.min(read.validators.len()));
 }
 
 fn check_error(error: &DecodeError, data: &[u8]) {

@@ -37,6 +37,6 @@ pub use error::{DecodeError, DecodeErrorKind};
 pub use extra::{IstanbulExtra, VANITY_LEN};
 pub use kind::{Kind, UnknownKind, View};
 pub use message::{
-    CommitSeal, ConsensusMessage, Envelope, Justification, Proposal, SignatureCheck, Validity,
+    BlockHeader, CommitSeal, ConsensusMessage, Envelope, Justification, Proposal, SignatureCheck, Validity,
 };
 pub use signature::{SIGNATURE_LEN, recover};

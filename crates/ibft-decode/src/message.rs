@@ -183,6 +183,27 @@ pub struct Proposal {
     pub extra_error: Option<DecodeError>,
 }
 
+/// A block's header that stands by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Height.
+    pub number: u64,
+    /// Block hash, by the rules of WIRE-FORMATS 6.2.
+    pub hash: Hash256,
+    /// Hash of the parent block.
+    pub parent: Hash256,
+    /// Who sealed it; `None` when signatures are not checked, the seal recovers to no key, or the extra data is malformed.
+    pub proposer: Option<Address>,
+    /// Seconds since the epoch.
+    pub time: u64,
+    /// Validators in the extra data, in its order; what the list means depends on the client's version (6.1).
+    pub validators: Vec<Address>,
+    /// Committed seals, not more than there are validators; none in a proposal as nodes make it.
+    pub committed_seals: Vec<CommitSeal>,
+    /// Why the extra data could not be read.
+    pub extra_error: Option<DecodeError>,
+}
+
 impl Proposal {
     /// Time in the header in nanoseconds since the epoch; `None` for a time that [`CaptureTime`] cannot hold.
     pub fn time_of_header(&self) -> Option<CaptureTime> {

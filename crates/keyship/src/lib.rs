@@ -17,6 +17,7 @@
 
 pub mod certs;
 pub mod follow;
+pub mod fuzzing;
 pub mod ledger;
 pub mod line;
 mod link;

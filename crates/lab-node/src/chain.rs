@@ -26,6 +26,11 @@ impl ChainBlock {
         devp2p::body(self.block.transactions(), dialect)
     }
 
+    /// About how many bytes it holds.
+    fn bytes(&self) -> usize {
+        self.header_rlp().len() + self.block.transactions().len()
+    }
+
     /// NewBlock with it.
     pub(crate) fn new_block(&self) -> Vec<u8> {
         devp2p::new_block(
@@ -52,6 +57,8 @@ pub(crate) struct Chain {
     /// Seals that make a block believable: 2F+1.
     needed: usize,
     blocks: BTreeMap<u64, Arc<ChainBlock>>,
+    /// Of all of them.
+    bytes: usize,
     numbers: HashMap<Hash256, u64>,
     head: Head,
     /// Time of the head, in hundredths of seconds; 0 for the genesis block.
@@ -75,6 +82,7 @@ impl Chain {
             validators,
             needed: 2 * faulty + 1,
             blocks: BTreeMap::new(),
+            bytes: 0,
             numbers: HashMap::new(),
             head: Head {
                 number: 0,
@@ -116,6 +124,7 @@ impl Chain {
         if number != self.head.number + 1 {
             self.blocks.clear();
             self.numbers.clear();
+            self.bytes = 0;
         }
         self.head = Head {
             number,
@@ -123,12 +132,14 @@ impl Chain {
             proposer: Some(block.block.proposer()),
         };
         self.centis = block.block.centis();
+        self.bytes += block.bytes();
         let block = Arc::new(block);
         self.numbers.insert(self.head.hash, number);
         self.blocks.insert(number, Arc::clone(&block));
-        while self.blocks.len() > KEPT_BLOCKS {
+        while self.blocks.len() > KEPT_BLOCKS || (self.bytes > KEPT_BYTES && self.blocks.len() > 1) {
             if let Some((_, oldest)) = self.blocks.pop_first() {
                 self.numbers.remove(&oldest.block.hash());
+                self.bytes = self.bytes.saturating_sub(oldest.bytes());
             }
         }
         block
@@ -167,6 +178,8 @@ impl Chain {
 
 /// Blocks that are kept: some hours of one a second.
 const KEPT_BLOCKS: usize = 20_000;
+/// And their bytes.
+const KEPT_BYTES: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -17,14 +17,13 @@ use bftap_simnet::devp2p::{
 };
 use bftap_simnet::key::InvalidNodeId;
 use bftap_simnet::rlpx::handshake::{HandshakeError, Initiator, packet_len, respond};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use crate::frames::{FrameError, FrameReader, FrameSink, Incoming, MAX_FRAME};
-use crate::node::Event;
+use crate::node::{EVENTS_KIB, Event};
 use crate::record::Entry;
 use crate::shared::{PeerIndex, Reservation, Shared, fresh_prng};
 
@@ -45,12 +44,69 @@ pub(crate) enum Outgoing {
     Close,
 }
 
-/// The node's end of a connection that is ready.
+/// The node's end of a connection that is ready: a queue with room for so many messages, and for so many bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
-    pub(crate) queue: mpsc::Sender<Outgoing>,
+    queue: mpsc::Sender<Queued>,
+    /// Room for bytes, in KiB.
+    room: Arc<Semaphore>,
     /// Ends the connection at once.
     pub(crate) kill: Arc<Notify>,
+}
+
+/// Something to say, and the room that it takes until it is written.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) what: Outgoing,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The peer takes messages too slowly.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Outbox {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Queued>) {
+        let (queue, outgoing) = mpsc::channel(QUEUE);
+        let outbox = Self {
+            queue,
+            room: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
+            kill: Arc::new(Notify::new()),
+        };
+        (outbox, outgoing)
+    }
+
+    /// Queues a message. One for a connection that is over is gone, which is no error.
+    pub(crate) fn send(&self, what: Outgoing) -> Result<(), Full> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib(what.bytes()).min(QUEUE_KIB));
+        let _room = room.map_err(|_| Full)?;
+        match self.queue.try_send(Queued { what, _room }) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether more than so many messages fit into it, and more than an eighth of the bytes.
+    pub(crate) fn has_room(&self, messages: usize) -> bool {
+        self.queue.capacity() > messages && self.room.available_permits() > QUEUE_KIB as usize / 8
+    }
+}
+
+impl Outgoing {
+    /// Bytes that it holds. Those that several queues share count in each.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Consensus(message) => message.wire.len() + message.compressed.len(),
+            Self::Junk(payload) | Self::Chain(_, payload) => payload.len(),
+            Self::Base(_, payload) => payload.len(),
+            Self::Disconnect(_) | Self::Close => 0,
+        }
+    }
+}
+
+/// Room that so many bytes take; a message takes some even if it is empty.
+pub(crate) fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX)
 }
 
 /// Which end of a connection a node is.
@@ -313,11 +369,7 @@ async fn serve(shared: Arc<Shared>, session: Session) {
         channel,
         initiator,
     });
-    let (queue, outgoing) = mpsc::channel(QUEUE);
-    let outbox = Outbox {
-        queue: queue.clone(),
-        kill: Arc::new(Notify::new()),
-    };
+    let (outbox, outgoing) = Outbox::new();
     let conn = reservation.conn;
     let up = Event::Up {
         peer,
@@ -342,7 +394,7 @@ async fn serve(shared: Arc<Shared>, session: Session) {
         consensus: consensus + CONSENSUS,
     };
     let end = {
-        let reading = read_all(&shared, &mut reader, &codes, peer, channel, &queue);
+        let reading = read_all(&shared, &mut reader, &codes, peer, channel, &outbox);
         tokio::pin!(reading);
         let mut stop = shared.stop.clone();
         tokio::select! {
@@ -361,10 +413,10 @@ async fn serve(shared: Arc<Shared>, session: Session) {
         }
     };
     match end {
-        End::Breach(_) => drop(queue.try_send(Outgoing::Disconnect(DisconnectReason::Breach))),
-        End::ReadTimeout => drop(queue.try_send(Outgoing::Disconnect(DisconnectReason::ReadTimeout))),
+        End::Breach(_) => drop(outbox.send(Outgoing::Disconnect(DisconnectReason::Breach))),
+        End::ReadTimeout => drop(outbox.send(Outgoing::Disconnect(DisconnectReason::ReadTimeout))),
         End::Killed => writer.abort(),
-        _ => drop(queue.try_send(Outgoing::Close)),
+        _ => drop(outbox.send(Outgoing::Close)),
     }
     if !writer.is_finished() && timeout(CLOSE_TIME, &mut writer).await.is_err() {
         writer.abort();
@@ -389,7 +441,7 @@ async fn read_all(
     codes: &Codes,
     peer: PeerIndex,
     channel: u8,
-    queue: &mpsc::Sender<Outgoing>,
+    outbox: &Outbox,
 ) -> End {
     loop {
         let message = match timeout(READ_TIMEOUT, reader.next(MAX_FRAME)).await {
@@ -398,9 +450,10 @@ async fn read_all(
             Ok(Err(error)) => return error.into(),
             Err(_) => return End::ReadTimeout,
         };
+        let held = message.payload.len() + message.bytes;
         let event = match message.code {
             PING => {
-                if queue.try_send(Outgoing::Base(PONG, devp2p::empty())).is_err() {
+                if outbox.send(Outgoing::Base(PONG, devp2p::empty())).is_err() {
                     return End::Killed;
                 }
                 continue;
@@ -409,7 +462,11 @@ async fn read_all(
             code if code == codes.consensus && channel == 0 => {
                 let Incoming { payload, bytes, .. } = message;
                 match shared.received(peer, &payload, bytes) {
-                    Ok(message) => Event::Consensus { peer, message },
+                    Ok(message) => Event::Consensus {
+                        peer,
+                        message,
+                        room: None,
+                    },
                     Err(error) => {
                         // Nodes say so in their log, and go on.
                         shared.record.tell(Entry::Undecodable {
@@ -425,12 +482,18 @@ async fn read_all(
                 peer,
                 code: code - codes.chain,
                 payload: message.payload,
+                room: None,
             },
             HELLO => return End::Breach(HELLO),
             // Pong, and codes that the base protocol has left free.
             _ => continue,
         };
-        if shared.events.send(event).await.is_err() {
+        // The node is busy: this connection waits with its message, then the peer with the next one.
+        let room = kib(held).min(EVENTS_KIB);
+        let Ok(room) = Arc::clone(&shared.room).acquire_many_owned(room).await else {
+            return End::Stopped;
+        };
+        if shared.events.send(event.holding(room)).await.is_err() {
             return End::Stopped;
         }
     }
@@ -439,7 +502,7 @@ async fn read_all(
 async fn write_all(
     shared: Arc<Shared>,
     mut sink: FrameSink,
-    mut outgoing: mpsc::Receiver<Outgoing>,
+    mut outgoing: mpsc::Receiver<Queued>,
     peer: PeerIndex,
     chain: u64,
     consensus: u64,
@@ -447,9 +510,12 @@ async fn write_all(
     let every = Duration::from_secs(PING_INTERVAL_SECS);
     let mut pings = interval_at(Instant::now() + every, every);
     loop {
-        let next = tokio::select! {
-            next = outgoing.recv() => next.unwrap_or(Outgoing::Close),
-            _ = pings.tick() => Outgoing::Base(PING, devp2p::empty()),
+        let (next, _room) = tokio::select! {
+            next = outgoing.recv() => match next {
+                Some(Queued { what, _room }) => (what, Some(_room)),
+                None => (Outgoing::Close, None),
+            },
+            _ = pings.tick() => (Outgoing::Base(PING, devp2p::empty()), None),
         };
         match next {
             Outgoing::Consensus(message) => {
@@ -483,8 +549,8 @@ async fn refuse(sink: &mut FrameSink, client: Client, reason: DisconnectReason) 
     }
 }
 
-async fn read_packet(
-    read: &mut BufReader<OwnedReadHalf>,
+pub(crate) async fn read_packet(
+    read: &mut (impl AsyncRead + Unpin),
     client: Client,
     from: Direction,
 ) -> Result<Vec<u8>, End> {
@@ -503,7 +569,7 @@ async fn read_packet(
     Ok(packet)
 }
 
-fn our_hello(shared: &Shared) -> Vec<u8> {
+pub(crate) fn our_hello(shared: &Shared) -> Vec<u8> {
     let options = &shared.options;
     let port = options
         .listen
@@ -526,7 +592,7 @@ fn our_hello(shared: &Shared) -> Vec<u8> {
 }
 
 /// First code and version of the capability with Status and blocks, and first code of the one with consensus.
-fn places(agreed: &Agreed) -> Option<(u64, u32, u64)> {
+pub(crate) fn places(agreed: &Agreed) -> Option<(u64, u32, u64)> {
     let capabilities = agreed.capabilities();
     let chain = capabilities.first()?;
     let consensus = capabilities
@@ -551,9 +617,11 @@ const LINGER: Duration = Duration::from_secs(3);
 /// So long what is queued may take after the end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// `baseProtocolMaxMsgSize`.
-const MAX_HELLO: usize = 2048;
+pub(crate) const MAX_HELLO: usize = 2048;
 /// Far above any client's padding.
 const MAX_PACKET: usize = 2048;
 /// Messages that may wait for a peer.
 const QUEUE: usize = 8192;
+/// And their KiB: 64 MiB, five of the largest messages.
+const QUEUE_KIB: u32 = 64 << 10;
 const READ_BUFFER: usize = 1 << 16;

@@ -10,7 +10,7 @@ use bftap_model::Direction;
 use bftap_simnet::client::Writes;
 use bftap_simnet::rlpx::frame::{FrameWriter, TooLarge, compress};
 use bftap_simnet::rlpx::handshake::SessionSecrets;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Why nothing more can be read or written.
@@ -43,20 +43,16 @@ pub(crate) struct Incoming {
 }
 
 /// Reads one direction.
-pub(crate) struct FrameReader {
-    stream: BufReader<OwnedReadHalf>,
+pub(crate) struct FrameReader<R = BufReader<OwnedReadHalf>> {
+    stream: R,
     keystream: Keystream,
     mac: FrameMac,
     snappy: SnappyReader,
     pub(crate) compressed: bool,
 }
 
-impl FrameReader {
-    pub(crate) fn new(
-        stream: BufReader<OwnedReadHalf>,
-        secrets: &SessionSecrets,
-        direction: Direction,
-    ) -> Self {
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(crate) fn new(stream: R, secrets: &SessionSecrets, direction: Direction) -> Self {
         Self {
             stream,
             keystream: Keystream::new(secrets.aes()),

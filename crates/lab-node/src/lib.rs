@@ -14,13 +14,14 @@
 //! | [`record`] | what it did, a JSON object a line |
 //!
 //! Bounded towards peers: only listed validators get beyond the handshake, which must be over in five seconds; frames, queues, caches
-//! and kept blocks have limits, and a peer whose queue is full is dropped.
+//! and kept blocks have limits in number and in bytes, and a peer whose queue is full is dropped.
 
 mod chain;
 mod clock;
 mod connection;
 pub mod faults;
 mod frames;
+pub mod fuzzing;
 mod misbehaviour;
 mod node;
 pub mod options;

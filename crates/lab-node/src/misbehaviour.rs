@@ -231,7 +231,7 @@ impl Node {
                     // A peer that cannot keep up is not dropped for it: the flood is to go on.
                     let room = self.peers[peer].outboxes[0]
                         .as_ref()
-                        .is_some_and(|(_, outbox)| outbox.queue.capacity() > FLOOD_ROOM);
+                        .is_some_and(|(_, outbox)| outbox.has_room(FLOOD_ROOM));
                     if room {
                         self.send(peer, 0, message.clone());
                     }

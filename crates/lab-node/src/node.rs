@@ -15,7 +15,7 @@ use bftap_simnet::devp2p::{self, ChainCodes, DisconnectReason};
 use bftap_simnet::prng::Prng;
 use bftap_simnet::transaction::made_up;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
@@ -119,12 +119,24 @@ pub(crate) enum Event {
     Consensus {
         peer: PeerIndex,
         message: Arc<SignedMessage>,
+        room: Option<OwnedSemaphorePermit>,
     },
     Chain {
         peer: PeerIndex,
         code: u64,
         payload: Vec<u8>,
+        room: Option<OwnedSemaphorePermit>,
     },
+}
+
+impl Event {
+    /// With the room that its bytes take until the node has done with it.
+    pub(crate) fn holding(mut self, held: OwnedSemaphorePermit) -> Self {
+        if let Self::Consensus { room, .. } | Self::Chain { room, .. } = &mut self {
+            *room = Some(held);
+        }
+        self
+    }
 }
 
 pub(crate) enum Timer {
@@ -159,7 +171,7 @@ pub(crate) struct Node {
     pub(crate) started: Instant,
     /// When the head came.
     pub(crate) imported: Instant,
-    timers: Vec<(Instant, Timer)>,
+    pub(crate) timers: Vec<(Instant, Timer)>,
     /// Who got the other proposal of two.
     pub(crate) second_proposal: NodeSet,
     pub(crate) last_vote: Option<Arc<SignedMessage>>,
@@ -289,7 +301,7 @@ async fn dial(shared: Arc<Shared>, peer: PeerIndex) {
 }
 
 impl Node {
-    fn new(shared: Arc<Shared>, prng: Prng) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, prng: Prng) -> Self {
         let options = &shared.options;
         let addresses = options.network.addresses();
         let nanos = i64::try_from(options.round_timeout.as_nanos()).unwrap_or(i64::MAX);
@@ -411,7 +423,7 @@ impl Node {
                         conn,
                         ..
                     }) => {
-                        let _ = outbox.queue.try_send(farewell.clone());
+                        let _ = outbox.send(farewell.clone());
                         self.peers[peer].outboxes[usize::from(channel)] = Some((conn, outbox));
                     }
                     Some(Event::Down { peer, channel, conn }) => self.down(peer, channel, conn),
@@ -428,7 +440,7 @@ impl Node {
         self.shared.record.flush();
     }
 
-    fn take(&mut self, event: Event) {
+    pub(crate) fn take(&mut self, event: Event) {
         match event {
             Event::Up {
                 peer,
@@ -447,8 +459,10 @@ impl Node {
                 }
             }
             Event::Down { peer, channel, conn } => self.down(peer, channel, conn),
-            Event::Consensus { peer, message } => self.consensus_arrived(peer, message),
-            Event::Chain { peer, code, payload } => self.chain_message(peer, code, &payload),
+            Event::Consensus { peer, message, .. } => self.consensus_arrived(peer, message),
+            Event::Chain {
+                peer, code, payload, ..
+            } => self.chain_message(peer, code, &payload),
         }
     }
 
@@ -480,7 +494,7 @@ impl Node {
     }
 
     /// Does what consensus wants done, until it wants nothing more.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             while let Some(action) = self.core.poll() {
                 match action {
@@ -616,10 +630,7 @@ impl Node {
         let Some((_, outbox)) = &self.peers[peer].outboxes[usize::from(channel)] else {
             return;
         };
-        if matches!(
-            outbox.queue.try_send(what),
-            Err(mpsc::error::TrySendError::Full(_))
-        ) {
+        if outbox.send(what).is_err() {
             outbox.kill.notify_one();
         }
     }
@@ -627,6 +638,8 @@ impl Node {
 
 /// Events that may wait for the node; then its connections wait, and at last its peers.
 const EVENTS: usize = 4096;
+/// And the KiB of their messages: 128 MiB.
+pub(crate) const EVENTS_KIB: u32 = 128 << 10;
 const TICK: Duration = Duration::from_millis(50);
 /// Connections beyond two for each validator: strangers, and duplicates on their way out.
 const SPARE_CONNECTIONS: usize = 32;

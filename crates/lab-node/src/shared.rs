@@ -12,10 +12,10 @@ use bftap_simnet::consensus::{Dialect, SignedMessage};
 use bftap_simnet::prng::Prng;
 use bftap_simnet::rlpx::handshake::SessionSecrets;
 use hashbrown::HashMap;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::clock;
-use crate::node::Event;
+use crate::node::{EVENTS_KIB, Event};
 use crate::options::{NodeOptions, Validator};
 use crate::record::{Copy, Entry, MessageEntry, Record};
 
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) ours: PeerIndex,
     pub(crate) record: Record,
     pub(crate) events: mpsc::Sender<Event>,
+    /// Room for the bytes of events, in KiB.
+    pub(crate) room: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
     /// Head of the chain, for Status.
     head: Mutex<(u64, Hash256)>,
@@ -55,6 +57,7 @@ impl Shared {
             ours,
             record,
             events,
+            room: Arc::new(Semaphore::new(EVENTS_KIB as usize)),
             stop,
             head: Mutex::new((0, options.network.genesis)),
             registry: Mutex::new(vec![[None; 2]; count]),
@@ -185,6 +188,8 @@ impl Drop for Reservation {
 struct Judge {
     recent: HashMap<Hash256, Arc<SignedMessage>>,
     older: HashMap<Hash256, Arc<SignedMessage>>,
+    /// Bytes of the recent ones, as they came.
+    bytes: usize,
 }
 
 impl Judge {
@@ -200,9 +205,11 @@ impl Judge {
         if self.recent.contains_key(&payload) {
             return false;
         }
-        if self.recent.len() >= GENERATION {
+        if self.recent.len() >= GENERATION || self.bytes >= GENERATION_BYTES {
             self.older = std::mem::take(&mut self.recent);
+            self.bytes = 0;
         }
+        self.bytes += message.wire.len();
         let new = !self.older.contains_key(&payload);
         self.recent.insert(payload, Arc::clone(message));
         new
@@ -222,3 +229,5 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Payloads of a generation; some ten minutes of 21 validators.
 const GENERATION: usize = 1 << 15;
+/// And their bytes, to which come at most twice as many: compressed for sending, and taken apart.
+const GENERATION_BYTES: usize = 32 << 20;

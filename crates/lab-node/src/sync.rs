@@ -58,12 +58,12 @@ impl Node {
                 let amount = amount.uint(u64::MAX, "Amount")?.min(MOST_HEADERS) as usize;
                 let step = skip.uint(u64::MAX, "Skip")?.saturating_add(1);
                 let reverse = reverse.uint(1, "Reverse")? == 1;
-                let blocks: Vec<_> = from
+                let headers = from
                     .into_iter()
                     .flat_map(|from| self.chain.range(from, step, reverse))
                     .take(amount)
-                    .map(|block| block.header_rlp())
-                    .collect();
+                    .map(|block| block.header_rlp());
+                let blocks = up_to_limit(headers);
                 let payload = devp2p::items(blocks.iter().map(Vec::as_slice));
                 self.send_chain(peer, codes.block_headers, payload.into());
             }
@@ -95,11 +95,12 @@ impl Node {
 
     fn bodies(&self, hashes: &Item<'_>) -> Result<Vec<u8>, DecodeError> {
         let dialect = self.shared.dialect();
-        let mut bodies = Vec::new();
+        let mut wanted = Vec::new();
         for hash in hashes.items("BlockBodiesRequest")?.take(MOST_BODIES) {
-            let hash = Hash256(hash?.fixed("BlockBodiesRequest")?);
-            bodies.extend(self.chain.by_hash(&hash).map(|block| block.body(dialect)));
+            wanted.push(Hash256(hash?.fixed("BlockBodiesRequest")?));
         }
+        let known = wanted.iter().filter_map(|hash| self.chain.by_hash(hash));
+        let bodies = up_to_limit(known.map(|block| block.body(dialect)));
         Ok(devp2p::items(bodies.iter().map(Vec::as_slice)))
     }
 
@@ -108,6 +109,18 @@ impl Node {
         if number == self.chain.head().number + 1 {
             let known = &mut self.peers[peer].height;
             *known = (*known).max(number);
+            // A peer may send any number of blocks: only one that enough validators sealed waits, and once.
+            let hash = received.block.hash();
+            let fetches = self.timers.iter().filter_map(|(_, timer)| match timer {
+                Timer::Fetch(block) => Some(block.block.hash()),
+                _ => None,
+            });
+            let (count, known) = fetches.fold((0, false), |(count, known), other| {
+                (count + 1, known || other == hash)
+            });
+            if known || count >= MOST_FETCHES || self.chain.check(&received).is_err() {
+                return;
+            }
             // The fetcher gives consensus half a second to get there by itself.
             self.after(FETCH_DELAY, Timer::Fetch(Arc::new(received)));
         } else {
@@ -252,6 +265,18 @@ impl Node {
     }
 }
 
+/// As many as an answer may hold; whoever wants more asks again.
+fn up_to_limit(items: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut bytes = 0;
+    items
+        .take_while(|item| {
+            let more = bytes < ANSWER_BYTES;
+            bytes += item.len();
+            more
+        })
+        .collect()
+}
+
 /// Half a second, as the fetcher's `arriveTimeout`.
 const FETCH_DELAY: Duration = Duration::from_millis(500);
 /// After this time without an answer another peer is asked.
@@ -261,6 +286,10 @@ const BATCH: u64 = 64;
 /// Headers and bodies in one answer (`MaxHeaderFetch`, `MaxBlockFetch`).
 const MOST_HEADERS: u64 = 192;
 const MOST_BODIES: usize = 128;
+/// Bytes behind which an answer takes up nothing more (`softResponseLimit`).
+const ANSWER_BYTES: usize = 2 << 20;
+/// Blocks of peers that wait for consensus to get there by itself.
+const MOST_FETCHES: usize = 16;
 const MOST_HASHES: usize = 64;
 const MAX_HEIGHT: u64 = i64::MAX as u64;
 /// How often, in a million, a peer that gets no block is told its hash.

@@ -21,6 +21,7 @@ mod seq;
 mod stream;
 mod text;
 mod time;
+mod way;
 
 pub use flow::{ConnId, Direction, Endpoint, FlowKey, Side, TapId};
 pub use hash::{Address, Hash256, NodeId, ParseHexError, keccak256};
@@ -30,3 +31,4 @@ pub use seq::SeqNumber;
 pub use stream::{SETTLE, StreamChunk, StreamGap, StreamItem, StreamOffset};
 pub use text::{MAX_PEER_TEXT, escape_peer_text, is_harmless};
 pub use time::{CaptureTime, Nanos};
+pub use way::{Passages, RoundTrips, Spread, WaySums};

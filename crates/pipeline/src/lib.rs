@@ -8,6 +8,7 @@ mod breaks;
 mod captures;
 pub mod checkpoint;
 mod covered;
+pub mod fuzzing;
 mod inferred;
 pub mod journal;
 mod meanings;
@@ -15,6 +16,7 @@ mod options;
 mod pacing;
 mod payload_cache;
 mod playing;
+mod raw;
 mod reading;
 mod returning;
 mod run;
@@ -29,7 +31,9 @@ pub use checkpoint::Checkpoint;
 pub use journal::Journal;
 pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
 pub use pacing::{Clock, Live, Moment, Pace};
+pub use raw::{RawMessage, RawSink};
 pub use reading::Progress;
 pub use run::{
     Analysis, Input, LiveSink, PipelineError, analyze, analyze_kept, analyze_live, files, messages,
+    messages_hashed,
 };

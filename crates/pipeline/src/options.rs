@@ -12,6 +12,7 @@ use bftap_ibft_decode::{Dialect, SignatureCheck};
 use bftap_model::CaptureTime;
 
 use crate::checkpoint::Checkpoint;
+use crate::raw::RawSink;
 use crate::seek::BLOCKS_A_SECOND;
 
 /// Which messages count.
@@ -143,6 +144,8 @@ pub struct PipelineOptions {
     pub checkpoint: Option<Arc<Checkpoint>>,
     /// Whether this run leaves a checkpoint; see [`Analysis::checkpoint`](crate::Analysis::checkpoint).
     pub keep_checkpoint: bool,
+    /// Who gets the selected messages as they were on the wire, if anybody wants them.
+    pub raw: Option<RawSink>,
     /// Settings of the analysis.
     pub analysis: AnalysisOptions,
 }
@@ -164,6 +167,7 @@ impl Default for PipelineOptions {
             payload_cache: 32 << 20,
             checkpoint: None,
             keep_checkpoint: false,
+            raw: None,
             analysis: AnalysisOptions::default(),
         }
     }

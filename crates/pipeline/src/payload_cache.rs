@@ -123,10 +123,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use bftap_ibft_decode::{
-        ConsensusMessage, DecodeErrorKind, Envelope, Family, Field, Justification, Kind, Resemblance,
-        Validity, View, What,
+        BlockHeader, ConsensusMessage, DecodeErrorKind, Envelope, Family, Field, Justification, Kind,
+        Resemblance, Validity, View, What,
     };
-    use bftap_model::Capability;
+    use bftap_model::{Capability, Hash256};
 
     use super::*;
 
@@ -187,6 +187,19 @@ mod tests {
                 proposal: None,
                 justification: Justification::default(),
             })
+        }
+        fn header_in<'a>(&self, _: u64, _: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+            Ok(None)
+        }
+        fn read_header(&self, _: &[u8], _: SignatureCheck) -> Result<BlockHeader, DecodeError> {
+            Err(DecodeError {
+                offset: 0,
+                field: "header",
+                kind: DecodeErrorKind::UnknownCode { code: 0 },
+            })
+        }
+        fn committed_seal_hash(&self, block: &Hash256) -> Hash256 {
+            *block
         }
         fn dissect(&self, _: What, _: u64, _: &[u8]) -> Vec<Field> {
             Vec::new()

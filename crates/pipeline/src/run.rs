@@ -421,9 +421,26 @@ fn note_search(seeker: &Seeker, totals: &mut WorkerTotals) {
 pub fn messages(
     inputs: Vec<Input>,
     options: Arc<PipelineOptions>,
+    take: impl FnMut(Observation) -> bool,
+) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
+    read_alone(Captures::open(inputs, false), options, take)
+}
+
+/// As [`messages`], and hashes the captures on the way.
+pub fn messages_hashed(
+    inputs: Vec<Input>,
+    options: Arc<PipelineOptions>,
+    take: impl FnMut(Observation) -> bool,
+) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
+    read_alone(Captures::open(inputs, true), options, take)
+}
+
+fn read_alone(
+    captures: Captures,
+    options: Arc<PipelineOptions>,
     mut take: impl FnMut(Observation) -> bool,
 ) -> (Vec<CaptureFact>, WorkerTotals, Vec<String>) {
-    let mut source = Box::new(Captures::open(inputs, false));
+    let mut source = Box::new(captures);
     let cache = Arc::new(PayloadCache::new(options.signatures, options.payload_cache));
     let mut dealer = Dealer::new(Arc::clone(&options), 1);
     let mut seeker = Seeker::new(Arc::clone(&options));

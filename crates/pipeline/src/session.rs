@@ -16,15 +16,16 @@ use bftap_decrypt::{
 };
 use bftap_ibft_decode::{DecodeError, Family};
 use bftap_model::{
-    CaptureTime, Direction, FlowKey, Meaning, Origin, SeqNumber, Side, StreamOffset, WireMessage,
+    CaptureTime, Direction, FlowKey, MacState, Meaning, Origin, SeqNumber, Side, StreamOffset, WireMessage,
 };
 
 use crate::breaks::Breaks;
 use crate::covered::{Covered, Place};
 use crate::journal::Part;
 use crate::meanings::Meanings;
-use crate::options::PipelineOptions;
+use crate::options::{PipelineOptions, Selection};
 use crate::payload_cache::PayloadCache;
+use crate::raw::RawMessage;
 use crate::returning::{Left, Returning};
 use crate::seek::SeekState;
 
@@ -78,6 +79,8 @@ pub(crate) struct Session {
     breaks: Breaks,
     /// Consensus messages by [`Direction::index`].
     spoken: [Spoken; 2],
+    /// The highest heights of them.
+    tops: [u64; 2],
     /// Search for a place in the key stream.
     pub(crate) seek: SeekState,
     /// Its port and secret were told.
@@ -86,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) returning: Option<Box<Returning>>,
     /// What came of it before the program was killed.
     pub(crate) part: Option<Arc<Part>>,
+    /// Sequence numbers of offset 0 by side; known only where messages are wanted as they were on the wire.
+    pub(crate) starts: [Option<SeqNumber>; 2],
 }
 
 impl Session {
@@ -107,10 +112,12 @@ impl Session {
             pending: VecDeque::new(),
             breaks: Breaks::default(),
             spoken: [Spoken::default(); 2],
+            tops: [0; 2],
             seek: SeekState::default(),
             announced: false,
             returning: None,
             part: None,
+            starts: [None; 2],
         }
     }
 
@@ -194,6 +201,12 @@ impl Session {
             let decoded = self
                 .meanings
                 .decode(&message, around.options.dialect, around.cache);
+            let raw = match &decoded {
+                Some((Ok(payload), _)) if around.options.raw.is_some() => {
+                    Raw::of(&message, payload, &self.meanings, &around.options.selection)
+                }
+                _ => None,
+            };
             if self.stale {
                 self.refresh(around);
                 if let Some(place) = self.covered
@@ -206,7 +219,12 @@ impl Session {
             }
             match decoded {
                 None => {}
-                Some((Ok(payload), _)) => self.consensus(payload, &frame, pushed, hold, around),
+                Some((Ok(payload), _)) => {
+                    if let Some(raw) = raw {
+                        self.tell_raw(raw, &payload, &frame, around.options);
+                    }
+                    self.consensus(payload, &frame, pushed, hold, around);
+                }
                 Some((Err(error), offset)) => self.undecodable(&error, offset, &frame, around),
             }
         }
@@ -249,6 +267,10 @@ impl Session {
         around: &mut Surroundings<'_>,
     ) {
         self.spoken[frame.direction.index()].note(frame.origin.seen);
+        let sequence = payload.message.view.sequence;
+        let stale = around.options.analysis.rules.is_stale(sequence, self.tops);
+        let top = &mut self.tops[frame.direction.index()];
+        *top = (*top).max(sequence);
         if !around
             .options
             .selection
@@ -264,6 +286,7 @@ impl Session {
             seen: frame.origin.seen,
             arrived: None,
             wire_len: frame.wire_len,
+            stale,
         };
         match pushed {
             // Only the packet at hand can be seen again; what waited for a secret has settled long ago.
@@ -273,6 +296,36 @@ impl Session {
                 occurrence,
             }),
             _ => around.out.push(Observation::Message(occurrence)),
+        }
+    }
+
+    /// Hands a message over as it was on the wire.
+    fn tell_raw(&self, raw: Raw, payload: &Arc<Payload>, frame: &FrameFacts, options: &PipelineOptions) {
+        let seen = frame.origin.seen;
+        if let Some(sink) = &options.raw
+            && options.selection.covers(seen, payload.message.view.sequence)
+        {
+            let summary = self.decoder.summary();
+            let side = match frame.direction {
+                Direction::FromInitiator => summary.initiator,
+                Direction::FromRecipient => summary.initiator.other(),
+            };
+            // Sequence numbers wrap at 4 GiB, and so does this.
+            let seq = self.starts[side.index()].map(|start| start.add(frame.origin.offset.0 as u32));
+            sink.take(RawMessage {
+                session: session_info(self.key, &summary),
+                flow: self.key,
+                side,
+                direction: frame.direction,
+                payload: Arc::clone(payload),
+                local: raw.local,
+                bytes: raw.bytes,
+                offset: frame.origin.offset,
+                seq,
+                wire_len: frame.wire_len,
+                seen,
+                mac: raw.mac,
+            });
         }
     }
 
@@ -424,6 +477,38 @@ impl FrameFacts {
             next_block: message.block + 1 + body / 16,
             wire_len: message.wire_len,
         }
+    }
+}
+
+/// What is kept of a message that somebody wants as it was on the wire.
+struct Raw {
+    bytes: Vec<u8>,
+    local: u64,
+    mac: MacState,
+}
+
+impl Raw {
+    #[cold]
+    fn of(
+        message: &WireMessage<'_>,
+        payload: &Payload,
+        meanings: &Meanings,
+        selection: &Selection,
+    ) -> Option<Self> {
+        if !selection.sequences.contains(&payload.message.view.sequence) {
+            return None;
+        }
+        // Where Hello does not tell, it was inferred just now.
+        let inferred = meanings.of_code(message.code);
+        let local = match (&message.meaning, &inferred) {
+            (Meaning::Sub { local, .. }, _) | (_, Meaning::Sub { local, .. }) => *local,
+            _ => return None,
+        };
+        Some(Self {
+            bytes: message.payload.to_vec(),
+            local,
+            mac: message.mac,
+        })
     }
 }
 

@@ -363,6 +363,9 @@ impl Worker {
                 };
                 let flow = session.flow();
                 session.resume(|| self.flows.starts(id, &flow), &self.options.secrets);
+                if self.options.raw.is_some() {
+                    session.starts = self.flows.starts(id, &flow);
+                }
                 let pushed = match &item {
                     StreamItem::Data(chunk) => Some(Pushed {
                         side,
@@ -398,6 +401,7 @@ impl Worker {
                     return;
                 };
                 session.resume(|| summary.starts, &self.options.secrets);
+                session.starts = summary.starts;
                 session.decoder.finish(&self.options.secrets);
                 session.drain(None, false, &mut around);
                 announce(&mut session, &mut self.recognised);

@@ -20,6 +20,8 @@ pub(crate) fn merge(batches: Vec<Batch>) -> Batch {
             counts,
             deliveries,
             rounds,
+            node_rounds,
+            votes,
             links,
             replaced,
             live,
@@ -50,6 +52,19 @@ pub(crate) fn merge(batches: Vec<Batch>) -> Batch {
             !seen.heights.contains(&of_height) && seen.rounds.insert((of_height, row.round))
         });
         merged.rounds.extend(rounds.into_iter().rev());
+        let mut node_rounds = node_rounds;
+        node_rounds.retain(|row| {
+            let of_height = (row.chain.clone(), row.sequence);
+            !seen.heights.contains(&of_height) && seen.node_rounds.insert((of_height, row.round, row.node_ip))
+        });
+        merged.node_rounds.extend(node_rounds.into_iter().rev());
+        // Votes of a height replace each other as a whole, and within a batch the last ones count.
+        for height in votes.into_iter().rev() {
+            let named = (height.chain.clone(), height.sequence);
+            if !seen.heights.contains(&named) && seen.votes.insert(named) {
+                merged.votes.push(height);
+            }
+        }
         let mut links = links;
         links.retain(|row| {
             let key = (
@@ -77,6 +92,8 @@ pub(crate) fn merge(batches: Vec<Batch>) -> Batch {
     merged.counts.reverse();
     merged.deliveries.reverse();
     merged.rounds.reverse();
+    merged.node_rounds.reverse();
+    merged.votes.reverse();
     merged.links.reverse();
     merged
 }
@@ -91,5 +108,7 @@ struct Seen {
     counts: HashSet<CountKey>,
     deliveries: HashSet<(CountKey, Label, Label)>,
     rounds: HashSet<(NamedHeight, u64)>,
+    node_rounds: HashSet<(NamedHeight, u64, IpAddr)>,
+    votes: HashSet<NamedHeight>,
     links: HashSet<(CaptureTime, ChainName, IpAddr, Label, Kind)>,
 }

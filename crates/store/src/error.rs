@@ -97,6 +97,14 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A table holds values that its columns do not allow.
+    #[error(
+        "the table `{table}` has other columns or values than it should; `bftap store check` looks into it"
+    )]
+    OtherColumns {
+        /// The table.
+        table: &'static str,
+    },
     /// Another program's table has a name that is needed.
     #[error(
         "{store}: there is a table `{table}` of another program, and it is left as it is; give bftap a database of its own"

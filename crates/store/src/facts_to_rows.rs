@@ -1,5 +1,8 @@
 //! Facts as rows: units in names, ids for long texts, numbers and texts that every database can hold.
 
+mod network;
+mod story;
+
 use std::collections::BTreeMap;
 
 use bftap_analysis::facts::{
@@ -14,6 +17,9 @@ use crate::rows::{
     NodeRow, ProgressRow, RoundRow, SessionRow,
 };
 use crate::store::{LiveState, RunId};
+
+pub(crate) use network::{census_row, dial_row, peer_disconnect_rows, peer_row, score_row, tcp_link_row};
+pub(crate) use story::{node_round_row, participation_row, phase_row, vote_rows, waste_row, what_if_row};
 
 /// Most characters of a text that is or may become part of a key.
 ///
@@ -38,6 +44,32 @@ pub(crate) fn key_text(text: &str) -> String {
 /// A text for people: at most 4000 characters.
 pub(crate) fn long_text(text: &str) -> String {
     bounded(text, LONG_TEXT)
+}
+
+/// Texts as a JSON array of at most 4000 characters; `None` for no texts. Where some do not fit, the last one is `…`.
+pub(crate) fn json_texts(texts: impl IntoIterator<Item = String>) -> Option<String> {
+    const MORE: &str = "\"…\"]";
+    let mut array = String::new();
+    let mut written = 0;
+    for text in texts {
+        // NUL comes out as \u0000, which no database minds.
+        let text = serde_json::Value::String(key_text(&text)).to_string();
+        let so_far = text.chars().count() + 1;
+        if written + so_far + MORE.chars().count() > LONG_TEXT {
+            array.push_str(if array.is_empty() { "[" } else { "," });
+            array.push_str(MORE);
+            return Some(array);
+        }
+        array.push(if array.is_empty() { '[' } else { ',' });
+        array.push_str(&text);
+        written += so_far;
+    }
+    (!array.is_empty()).then(|| array + "]")
+}
+
+/// Numbers by name as a JSON object; `None` for no numbers. Names are those of rules, few and short.
+fn json_numbers(numbers: &BTreeMap<&'static str, i64>) -> Option<String> {
+    (!numbers.is_empty()).then(|| serde_json::json!(numbers).to_string())
 }
 
 fn bounded(text: &str, limit: usize) -> String {
@@ -87,6 +119,10 @@ pub(crate) fn count_row(run: RunId, names: &Names, fact: &CountFact) -> CountRow
         lower_bound: fact.lower_bound,
         first_seen_ns: fact.first_seen.nanos(),
         last_seen_ns: fact.last_seen.nanos(),
+        resent: Some(stored(fact.resent)),
+        echo_source: Some(stored(fact.echo_source)),
+        crossing: Some(stored(fact.crossing)),
+        regossip: Some(stored(fact.regossip)),
     }
 }
 
@@ -120,6 +156,8 @@ pub(crate) fn round_row(run: RunId, names: &Names, fact: &RoundFact) -> RoundRow
         committed_ns: optional_nanos(fact.committed_ns),
         messages: stored(fact.messages),
         outcome: fact.outcome.as_str().to_owned(),
+        cause: fact.cause.map(|cause| cause.as_str().to_owned()),
+        block_time_ns: fact.block_time_ns,
     }
 }
 
@@ -146,6 +184,9 @@ pub(crate) fn capture_row(run: RunId, number: i64, fact: &CaptureFact) -> Captur
         packets: stored(fact.packets),
         bytes: stored(fact.bytes),
         problem: fact.problem.as_deref().map(long_text),
+        kernel_drops: fact.kernel_drops.map(stored),
+        interface_drops: fact.interface_drops.map(stored),
+        times_down: fact.times_down.map(stored),
     }
 }
 
@@ -261,6 +302,12 @@ pub(crate) fn event_row(run: RunId, number: i64, names: &Names, fact: &EventFact
         round: fact.round.map(stored),
         detail: long_text(&fact.detail),
         suspicious: fact.suspicious,
+        kind: fact.kind.map(|kind| kind.as_str().to_owned()),
+        node_id: fact.node_id.map(|id| id.to_string()),
+        address: fact.address.map(|address| address.to_string()),
+        ip: fact.ip.map(|ip| ip.to_string()),
+        numbers: json_numbers(&fact.numbers),
+        payloads: json_texts(fact.payloads.iter().map(ToString::to_string)),
     }
 }
 
@@ -379,6 +426,35 @@ mod tests {
         assert_eq!((one.chars().count(), other.chars().count()), (255, 255));
         assert_eq!(long_text(&long), long);
         assert_eq!(long_text(&"é".repeat(5000)).chars().count(), 4000);
+    }
+
+    #[test]
+    fn lists_stay_json_however_long() {
+        assert_eq!(json_texts([]), None);
+        let hostile = ["a\"b", "", "c\0\u{1b}"].map(str::to_owned);
+        let array: Vec<String> = serde_json::from_str(&json_texts(hostile.clone()).unwrap()).unwrap();
+        assert_eq!(array[..2], hostile[..2]);
+        let many = json_texts((0..1000).map(|number| format!("node number {number}"))).unwrap();
+        assert!((3900..=4000).contains(&many.chars().count()), "{}", many.len());
+        let array: Vec<String> = serde_json::from_str(&many).unwrap();
+        assert_eq!(
+            (&*array[1], array.last().map(String::as_str)),
+            ("node number 1", Some("…"))
+        );
+        let wide = json_texts(
+            [
+                "\u{1}".repeat(255),
+                "\u{1}".repeat(255),
+                "x".repeat(255),
+                "é".repeat(255),
+            ]
+            .into_iter()
+            .cycle()
+            .take(9),
+        );
+        let wide = wide.unwrap();
+        assert!(wide.chars().count() <= 4000);
+        serde_json::from_str::<Vec<String>>(&wide).unwrap();
     }
 
     #[test]

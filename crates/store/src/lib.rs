@@ -39,10 +39,11 @@ pub use error::StoreError;
 pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
 pub use sqlite::open_sqlite_waiting;
 pub use store::{
-    Access, Answer, Batch, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState, Store, open,
+    Access, Answer, Batch, HeightVotes, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState,
+    Store, each_row, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
 pub use writer::{Opener, Opening, Stopper, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;

@@ -53,6 +53,8 @@ impl Names {
         let chains = batch.counts.iter().map(|row| &row.chain);
         let chains = chains.chain(batch.deliveries.iter().map(|row| &row.chain));
         let chains = chains.chain(batch.rounds.iter().map(|row| &row.chain));
+        let chains = chains.chain(batch.node_rounds.iter().map(|row| &row.chain));
+        let chains = chains.chain(batch.votes.iter().map(|height| &height.chain));
         let chains = chains.chain(batch.links.iter().map(|row| &row.chain));
         for chain in chains {
             self.miss_chain(chain, &mut unnamed);

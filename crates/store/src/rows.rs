@@ -3,156 +3,17 @@
 //! Columns and their meanings are those of `docs/SCHEMA.md`. Times are nanoseconds since the Unix epoch, of the capture's
 //! clock unless said otherwise. Numbers are at most `i64::MAX`: what was larger is stored as that.
 
-/// A value on its way into a database.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Value<'a> {
-    Int(Option<i64>),
-    Text(Option<&'a str>),
-}
+mod any;
+mod network;
+mod story;
+mod table;
 
-impl<'a> Value<'a> {
-    pub(crate) fn int(value: i64) -> Self {
-        Value::Int(Some(value))
-    }
-
-    pub(crate) fn text(value: &'a str) -> Self {
-        Value::Text(Some(value))
-    }
-}
-
-/// Columns of one row on their way out of a database, by position.
-///
-/// Databases are input like any other: what has not the type it should have is an error.
-pub(crate) trait Columns {
-    type Error;
-    fn int(&mut self, column: usize) -> Result<i64, Self::Error>;
-    fn optional_int(&mut self, column: usize) -> Result<Option<i64>, Self::Error>;
-    fn text(&mut self, column: usize) -> Result<String, Self::Error>;
-    fn optional_text(&mut self, column: usize) -> Result<Option<String>, Self::Error>;
-}
-
-/// What a query gives, one a row: read by position.
-pub(crate) trait Selected: Sized + Send {
-    /// Reads the columns from the first on.
-    fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error>;
-}
-
-/// A row of a table.
-pub(crate) trait TableRow: Selected + Sync {
-    const TABLE: &'static str;
-    /// Columns of the key: a row that comes again with the same key takes the place of the one before.
-    const KEY: &'static [&'static str];
-    const COLUMNS: &'static [&'static str];
-    /// Whether the column of the same position holds text.
-    const TEXTS: &'static [bool];
-
-    /// Gives the values in the order of `COLUMNS`.
-    fn put(&self, take: &mut impl FnMut(Value<'_>));
-}
-
-macro_rules! selected_tuple {
-    ($($field:ident: $type:ident),*) => {
-        impl<$($type: Field + Send),*> Selected for ($($type,)*) {
-            fn get<Cells: Columns>(columns: &mut Cells) -> Result<Self, Cells::Error> {
-                let mut column = 0..;
-                $(let $field = Field::read(columns, column.next().unwrap_or(usize::MAX))?;)*
-                Ok(($($field,)*))
-            }
-        }
-    };
-}
-selected_tuple!(a: A);
-selected_tuple!(a: A, b: B);
-selected_tuple!(a: A, b: B, c: C);
-
-/// A type that a column can have.
-pub(crate) trait Field: Sized {
-    const TEXT: bool;
-    fn value(&self) -> Value<'_>;
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error>;
-}
-
-impl Field for i64 {
-    const TEXT: bool = false;
-    fn value(&self) -> Value<'_> {
-        Value::Int(Some(*self))
-    }
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
-        columns.int(column)
-    }
-}
-
-impl Field for Option<i64> {
-    const TEXT: bool = false;
-    fn value(&self) -> Value<'_> {
-        Value::Int(*self)
-    }
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
-        columns.optional_int(column)
-    }
-}
-
-impl Field for bool {
-    const TEXT: Self = false;
-    fn value(&self) -> Value<'_> {
-        Value::Int(Some(i64::from(*self)))
-    }
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
-        columns.int(column).map(|value| value != 0)
-    }
-}
-
-impl Field for String {
-    const TEXT: bool = true;
-    fn value(&self) -> Value<'_> {
-        Value::Text(Some(self))
-    }
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
-        columns.text(column)
-    }
-}
-
-impl Field for Option<String> {
-    const TEXT: bool = true;
-    fn value(&self) -> Value<'_> {
-        Value::Text(self.as_deref())
-    }
-    fn read<C: Columns>(columns: &mut C, column: usize) -> Result<Self, C::Error> {
-        columns.optional_text(column)
-    }
-}
-
-/// Declares a row: the struct, and its columns in the same order.
-macro_rules! table_row {
-    ($(#[$doc:meta])* $vis:vis struct $name:ident in $table:literal by [$($key:ident),*] {
-        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
-    }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        $vis struct $name {
-            $($(#[$field_doc])* pub $field: $type,)*
-        }
-
-        impl TableRow for $name {
-            const TABLE: &'static str = $table;
-            const KEY: &'static [&'static str] = &[$(stringify!($key),)*];
-            const COLUMNS: &'static [&'static str] = &[$(stringify!($field),)*];
-            const TEXTS: &'static [bool] = &[$(<$type as Field>::TEXT,)*];
-
-            fn put(&self, take: &mut impl FnMut(Value<'_>)) {
-                $(take(self.$field.value());)*
-            }
-        }
-
-        impl Selected for $name {
-            fn get<C: Columns>(columns: &mut C) -> Result<Self, C::Error> {
-                let mut column = 0..;
-                $(let $field = Field::read(columns, column.next().unwrap_or(usize::MAX))?;)*
-                Ok(Self { $($field,)* })
-            }
-        }
-    };
-}
+pub(crate) use any::read as read_cells;
+pub use any::{Cell, Column, Stored, TABLES, Table};
+pub use network::{CensusRow, DialRow, PeerDisconnectRow, PeerRow, ScoreRow, TcpLinkRow};
+pub use story::{NodeRoundRow, ParticipationRow, PhaseRow, VoteRow, WasteRow, WhatIfRow};
+pub use table::{ColumnType, Holds};
+pub(crate) use table::{Columns, Field, Selected, TableRow, Value, table_row};
 
 table_row! {
     /// One analysis, or one monitoring.
@@ -257,6 +118,12 @@ table_row! {
         bytes: i64,
         /// Why reading ended before the end of the file.
         problem: Option<String>,
+        /// Packets that were lost while they were captured; null where nobody says, and in rows of schema 3.
+        kernel_drops: Option<i64>,
+        /// Packets that the interface lost; null as above.
+        interface_drops: Option<i64>,
+        /// How often the interface was not there; null for files, and as above.
+        times_down: Option<i64>,
     }
 }
 
@@ -425,6 +292,14 @@ table_row! {
         first_seen_ns: i64,
         /// Latest sight.
         last_seen_ns: i64,
+        /// Of `repeats`, those that the same sender had handed over before; null in rows of schema 3.
+        resent: Option<i64>,
+        /// Of `repeats`, those that went back to where the sender had them from; null as above.
+        echo_source: Option<i64>,
+        /// Of `repeats`, those that crossed the receiver's own copy; null as above.
+        crossing: Option<i64>,
+        /// The other `repeats`; null as above.
+        regossip: Option<i64>,
     }
 }
 
@@ -521,6 +396,10 @@ table_row! {
         messages: i64,
         /// `decided`, `changed`, `open` or `unknown`.
         outcome: String,
+        /// Why it was left for a higher round; null where it was not, and in rows of schema 3.
+        cause: Option<String>,
+        /// From the commit of the height before to this one's.
+        block_time_ns: Option<i64>,
     }
 }
 
@@ -551,6 +430,18 @@ table_row! {
         detail: String,
         /// Whether an honest node would not do so.
         suspicious: bool,
+        /// Kind of message, where it is about one.
+        kind: Option<String>,
+        /// Key of the blamed node.
+        node_id: Option<String>,
+        /// Address of the blamed node.
+        address: Option<String>,
+        /// IP address of the blamed node.
+        ip: Option<String>,
+        /// The numbers that made the rule speak, a JSON object; null without.
+        numbers: Option<String>,
+        /// Hashes of payloads that show it, a JSON array; null without.
+        payloads: Option<String>,
     }
 }
 
@@ -593,5 +484,63 @@ table_row! {
         undecodable: i64,
         /// Sessions with content that could not be read, of the whole run until then.
         unread_sessions: i64,
+    }
+}
+
+table_row! {
+    /// Sums of `message_count` over the minute of each row's first sight.
+    pub struct MinuteCountRow in "minute_count" by [run_id, minute_ns, chain_id, receiver_ip, kind] {
+        /// Run.
+        run_id: i64,
+        /// Start of the minute.
+        minute_ns: i64,
+        /// Chain.
+        chain_id: i64,
+        /// The receiver's IP address.
+        receiver_ip: String,
+        /// Kind of message.
+        kind: String,
+        /// The receiver in text.
+        receiver: String,
+        /// Sum of `messages`.
+        messages: i64,
+        /// Sum of `useful`.
+        useful: i64,
+        /// Sum of `repeats`.
+        repeats: i64,
+        /// Sum of `echoes`.
+        echoes: i64,
+        /// Sum of `invalid`.
+        invalid: i64,
+        /// Sum of `bytes`.
+        bytes: i64,
+        /// How many of the rows are lower bounds.
+        rows_lower_bound: i64,
+        /// How many rows were summed.
+        heights: i64,
+    }
+}
+
+table_row! {
+    /// Sums of `round` over the minute of the preprepare.
+    pub struct MinuteRoundRow in "minute_round" by [run_id, minute_ns, chain_id] {
+        /// Run.
+        run_id: i64,
+        /// Start of the minute.
+        minute_ns: i64,
+        /// Chain.
+        chain_id: i64,
+        /// Rounds proposed in that minute.
+        rounds: i64,
+        /// Of these, rounds above 0.
+        higher_rounds: i64,
+        /// Highest height of these.
+        highest_sequence: i64,
+        /// Of these, rounds of which the median node was seen committed.
+        committed: i64,
+        /// Sum of their times from preprepare to commit.
+        commit_ns_sum: i64,
+        /// The longest of these times.
+        commit_ns_max: i64,
     }
 }

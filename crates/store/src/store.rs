@@ -6,13 +6,17 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 
 use bftap_analysis::NamedHeight;
-use bftap_analysis::facts::{CountFact, DeliveryFact, HeightFacts, LinkCountFact, RoundFact, RunFacts};
+use bftap_analysis::facts::{
+    ChainName, CountFact, DeliveryFact, HeightFacts, LinkCountFact, NodeRoundFact, RoundFact, RunFacts,
+    VoteFact,
+};
 use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, EventRow, LinkCountRow, NodeIpRow,
-    NodeRow, RunRow, SessionRow,
+    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, DialRow, EventRow,
+    LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow, RunRow,
+    ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
@@ -78,6 +82,15 @@ pub trait Store: Send {
         limit: u32,
     ) -> Answer<'a, Vec<CountRow>>;
 
+    /// Rows of any table, at most `limit` behind the row `after`, in order of the table's key: page by page, as [`counts`](Self::counts).
+    fn page<'a>(
+        &'a mut self,
+        table: &'static Table,
+        run: RunId,
+        after: Option<&'a [Cell]>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Vec<Cell>>>;
+
     /// The lists of a run that are small enough to hold.
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails>;
 
@@ -97,6 +110,35 @@ pub trait Store: Send {
 
     /// Ends the connection in good order. Dropping a store does too, but later, and its errors go unseen.
     fn close(self: Box<Self>) -> Answer<'static, ()>;
+}
+
+/// All rows of a run in one table, page by page: each is handed to `take`, and no more than a page is held.
+///
+/// # Errors
+/// As [`Store::page`]; what `take` gives ends it.
+pub async fn each_row<R: Stored, E: From<StoreError>>(
+    store: &mut dyn Store,
+    run: RunId,
+    mut take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
+    const ROWS: u32 = 4096;
+    let mut last: Option<Vec<Cell>> = None;
+    loop {
+        let page = store.page(R::table(), run, last.as_deref(), ROWS).await?;
+        for row in &page {
+            let Some(row) = R::of(row) else {
+                return Err(StoreError::OtherColumns {
+                    table: R::table().name,
+                }
+                .into());
+            };
+            take(row)?;
+        }
+        match page.into_iter().next_back() {
+            Some(row) => last = Some(row),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Opens a store of any kind.
@@ -223,12 +265,27 @@ pub struct Batch {
     pub deliveries: Vec<DeliveryFact>,
     /// Rows of `round`.
     pub rounds: Vec<RoundFact>,
+    /// Rows of `node_round`.
+    pub node_rounds: Vec<NodeRoundFact>,
+    /// Rows of `vote`, by height.
+    pub votes: Vec<HeightVotes>,
     /// Rows of `link_count`.
     pub links: Vec<LinkCountFact>,
     /// What the rows replace as a whole: all rows of these are removed before.
     pub replaced: Replaced,
     /// How things stand, where a run is written as it is seen.
     pub live: Option<Box<LiveState>>,
+}
+
+/// All votes of one height: they take the place of those that were written of it before, whose keys may have been others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeightVotes {
+    /// Chain of the height.
+    pub chain: ChainName,
+    /// Block height.
+    pub sequence: u64,
+    /// Its votes, in the order of their positions.
+    pub votes: Vec<VoteFact>,
 }
 
 /// Heights and minutes of which rows were written that are no more, because chains or nodes have other names now.
@@ -264,7 +321,9 @@ pub struct LiveState {
 impl Batch {
     /// Number of rows, those of the small lists not counted.
     pub fn len(&self) -> usize {
-        self.counts.len() + self.deliveries.len() + self.rounds.len() + self.links.len()
+        let votes = self.votes.iter().map(|height| height.votes.len()).sum::<usize>();
+        let of_rounds = self.rounds.len() + self.node_rounds.len() + votes;
+        self.counts.len() + self.deliveries.len() + of_rounds + self.links.len()
     }
 
     /// Whether there is nothing to write.
@@ -277,6 +336,14 @@ impl Batch {
         self.counts.append(&mut height.counts);
         self.deliveries.append(&mut height.deliveries);
         self.rounds.append(&mut height.rounds);
+        self.node_rounds.append(&mut height.node_rounds);
+        if let Some(vote) = height.votes.first() {
+            self.votes.push(HeightVotes {
+                chain: vote.chain.clone(),
+                sequence: vote.sequence,
+                votes: height.votes,
+            });
+        }
     }
 }
 
@@ -303,6 +370,26 @@ pub struct RunDetails {
     pub copies: Vec<CopiesRow>,
     /// Events.
     pub events: Vec<EventRow>,
+    /// Copies of no use, by link and cause.
+    pub waste: Vec<WasteRow>,
+    /// Other forwarding policies.
+    pub what_if: Vec<WhatIfRow>,
+    /// Phases of rounds.
+    pub phases: Vec<PhaseRow>,
+    /// What validators took part in.
+    pub participation: Vec<ParticipationRow>,
+    /// TCP between IP addresses.
+    pub tcp_links: Vec<TcpLinkRow>,
+    /// Nodes as a crawler would list them.
+    pub peers: Vec<PeerRow>,
+    /// Their Disconnects.
+    pub peer_disconnects: Vec<PeerDisconnectRow>,
+    /// Who dialled whom.
+    pub dials: Vec<DialRow>,
+    /// Histograms over the peers.
+    pub census: Vec<CensusRow>,
+    /// Advice on each peer.
+    pub scores: Vec<ScoreRow>,
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub struct WriterOptions {
     /// How long a batch may go without an answer until the connection counts as lost: a host that vanished never says so. The end of a run
     /// may take 20 times as long.
     pub answer: Duration,
+    /// Whether rows of `vote` and `node_round` are written: after deliveries the longest tables.
+    pub votes: bool,
 }
 
 /// How much longer the end of a run may take than a batch: it removes the run before it.
@@ -66,13 +68,14 @@ async fn within<T>(
 }
 
 impl Default for WriterOptions {
-    /// 1 GiB in the system's folder for temporary files; 5 minutes; 1 minute.
+    /// 1 GiB in the system's folder for temporary files; 5 minutes; 1 minute; everything is written.
     fn default() -> Self {
         Self {
             spool_bytes: 1 << 30,
             spool_folder: std::env::temp_dir(),
             patience: Duration::from_secs(300),
             answer: Duration::from_secs(60),
+            votes: true,
         }
     }
 }
@@ -103,6 +106,8 @@ pub struct StoreWriter {
     run: RunId,
     /// It goes on with a run that was there.
     resumed: bool,
+    /// Rows of `vote` and `node_round` are written.
+    votes: bool,
     batch: Batch,
     /// Rows of a height or a minute replace all that were written of it.
     renamed: bool,
@@ -201,6 +206,7 @@ impl StoreWriter {
             Ok((run, resumed)) => Ok(Self {
                 run,
                 resumed,
+                votes: options.votes,
                 batch: Batch::default(),
                 renamed: false,
                 queue,
@@ -306,7 +312,11 @@ impl StoreWriter {
         Stopper(Arc::clone(&self.queue))
     }
 
-    fn add_height(&mut self, height: HeightFacts) {
+    fn add_height(&mut self, mut height: HeightFacts) {
+        if !self.votes {
+            height.votes.clear();
+            height.node_rounds.clear();
+        }
         if self.renamed
             && let Some(named) = named(&height)
         {

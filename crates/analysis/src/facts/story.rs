@@ -47,6 +47,9 @@ pub enum VoteState {
     Late,
     /// It reached some of them and not others, and no loss can hide that.
     Partial,
+    /// It was seen nowhere, and was not due any more: the block was decided without it, or the commit that it comes before was sent.
+    #[serde(rename = "not_needed")]
+    NotNeeded,
     /// It was seen nowhere, and no loss can hide that.
     Missing,
     /// It was not seen, or not everywhere, and loss or missing coverage may hide it.
@@ -60,6 +63,7 @@ impl VoteState {
             Self::Complete => "complete",
             Self::Late => "late",
             Self::Partial => "partial",
+            Self::NotNeeded => "not_needed",
             Self::Missing => "missing",
             Self::Unknown => "unknown",
         }
@@ -89,9 +93,9 @@ pub struct VoteFact {
     pub first_ns: Option<CaptureTime>,
     /// Who handed over the copy that was seen first.
     pub first_sender: Option<Label>,
-    /// Nodes with full coverage, the signer left out, that it reached.
+    /// Validators seen whole, the signer left out, that it reached.
     pub reached: u32,
-    /// Nodes with full coverage, the signer left out.
+    /// Validators seen whole and connected, the signer left out, whom it reached or should have reached (docs/rounds.md).
     pub of: u32,
     /// Those of them that it did not reach.
     pub not_reached: Vec<Label>,
@@ -172,9 +176,10 @@ pub struct WhatIfFact {
     pub messages: u64,
     /// Bytes of their frames.
     pub bytes: u64,
-    /// Payloads that would not have reached a receiver that they did reach.
+    /// Pairs of a payload and a receiver that it would not have reached, although it did.
     pub not_delivered: u64,
-    /// Median delay from the first sight of a payload to its first delivery, in nanoseconds; of `as_seen` as it was measured.
+    /// Median delay from a payload's leaving its author to its first arrival at a receiver, in nanoseconds; of `as_seen` as it was measured.
+    /// `None` where no message was seen at both ends.
     pub delay_p50_ns: Option<i64>,
     /// 95 % of first deliveries are at least as fast.
     pub delay_p95_ns: Option<i64>,
@@ -195,7 +200,7 @@ pub struct PhaseFact {
     pub p95_ns: i64,
     /// 99 %.
     pub p99_ns: i64,
-    /// Longest.
+    /// Longest, told like the others.
     pub max_ns: i64,
 }
 

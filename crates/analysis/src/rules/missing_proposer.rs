@@ -14,7 +14,7 @@ use bftap_model::{Address, CaptureTime, Nanos};
 use crate::facts::EventFact;
 
 use super::RuleOptions;
-use super::presence::{Presence, leavers};
+use super::presence::{Presence, leavers, left_below};
 use super::state::{MISSING, RuleState, Trouble};
 use super::view::{HeightView, number};
 
@@ -29,7 +29,13 @@ pub(super) fn judge(
     if !view.all_vote() {
         return;
     }
-    for round in rounds.iter().map(|presence| presence.round) {
+    // Rounds that were left, also without a trace of their own, and those in which somebody was seen.
+    let left = left_below(view).min(MOST_ROUNDS);
+    let seen = rounds
+        .iter()
+        .map(|presence| presence.round)
+        .filter(|round| *round >= left);
+    for round in (0..left).chain(seen).take(MOST_ROUNDS as usize) {
         let Some(expected) = view.expected_proposer(round) else {
             continue;
         };
@@ -82,6 +88,9 @@ fn begun(view: &HeightView<'_>, round: u64) -> Option<CaptureTime> {
     times.sort_unstable();
     times.get(view.quorum()?.checked_sub(1)?).copied()
 }
+
+/// Rounds of a height that are looked at: no network gets so far, and a hostile one must not make it slow.
+const MOST_ROUNDS: u64 = 64;
 
 /// The round changes must reach it, and its proposal the tap.
 const TIME_TO_PROPOSE: Nanos = Nanos::from_secs(1);

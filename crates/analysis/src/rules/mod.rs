@@ -41,10 +41,9 @@ mod wrong_signer;
 use bftap_model::Address;
 
 pub(crate) use list::EventList;
-pub use options::{MOST_FUTURE_HEIGHTS, RuleOptions};
+pub use options::{MOST_FUTURE_HEIGHTS, RULES, RuleOptions};
 pub(crate) use per_minute::MinuteBook;
 pub(crate) use run::{RunView, of_run};
-pub(crate) use stale_flood::is_stale;
 pub(crate) use state::RuleState;
 pub(crate) use view::HeightView;
 pub(crate) use whereabouts::Whereabouts;
@@ -96,6 +95,7 @@ pub(crate) fn of_height(
 /// What later heights have to know of this one.
 fn remember(view: &HeightView<'_>, state: &mut RuleState) {
     if let Some((time, _)) = view.decided() {
+        state.latest = state.latest.max(Some(time));
         state.decided.push((view.sequence, time));
         let most = view.options().future_heights.min(MOST_FUTURE_HEIGHTS) as usize + 2;
         if state.decided.len() > most {

@@ -1,10 +1,14 @@
 //! When rules speak. The defaults stay silent on healthy networks; `docs/rules.md` has a table of all.
 
+use std::collections::BTreeSet;
+
 use bftap_model::Nanos;
 
 /// Thresholds of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleOptions {
+    /// Rules that say nothing, by name.
+    pub off: BTreeSet<String>,
     /// `equivocation`, `conflicting_lock`: what a node takes at least to start again. Two messages that are closer were sent by one run
     /// of it.
     pub restart: Nanos,
@@ -55,6 +59,7 @@ pub struct RuleOptions {
 impl Default for RuleOptions {
     fn default() -> Self {
         Self {
+            off: BTreeSet::new(),
             restart: Nanos::from_secs(1),
             future_heights: 5,
             future_per_minute: 20,
@@ -80,6 +85,29 @@ impl Default for RuleOptions {
         }
     }
 }
+
+/// The names of all rules that judge nodes.
+pub const RULES: [&str; 19] = [
+    "bad_signature",
+    "wrong_signer",
+    "not_validator",
+    "equivocation",
+    "conflicting_lock",
+    "future_flood",
+    "stale_flood",
+    "roundchange_storm",
+    "repeated_payload",
+    "volume",
+    "undecodable_flood",
+    "oversized",
+    "forbidden_code",
+    "connection_churn",
+    "stalled_chain",
+    "slow_proposer",
+    "missing_proposer",
+    "silent_validator",
+    "partial_sender",
+];
 
 /// Most heights that may be remembered for `future_flood`.
 pub const MOST_FUTURE_HEIGHTS: u64 = 64;

@@ -25,6 +25,8 @@ use crate::who::ResolvedParty;
 pub(crate) struct RunView<'a> {
     pub(crate) knowledge: &'a Knowledge,
     pub(crate) options: &'a RuleOptions,
+    /// No message is left out on the user's wish.
+    pub(crate) whole: bool,
     pub(crate) sessions: &'a [(SessionEnd, SessionParties)],
     pub(crate) tallies: &'a Tallies,
     /// What the last height of each chain left.
@@ -125,7 +127,9 @@ fn stalled(run: &RunView<'_>, chain: &ChainName, state: &ChainState) -> Option<E
         .undecided
         .as_ref()
         .filter(|undecided| undecided.sequence == next);
-    let latest = run.places().latest(chain);
+    // Packets may be of a time that the clock was set back from.
+    let set_back = state.rules.latest.is_some_and(|latest| latest > from);
+    let latest = run.places().latest(chain).filter(|_| run.whole && !set_back);
     let stall = Stall {
         from,
         to: undecided.map(|undecided| undecided.last).max(latest)?,

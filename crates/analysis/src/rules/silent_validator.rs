@@ -14,7 +14,7 @@ use crate::facts::EventFact;
 
 use super::RuleOptions;
 use super::presence::Presence;
-use super::state::{RuleState, SILENT, Trouble};
+use super::state::{Life, RuleState, SILENT, Trouble};
 use super::view::{HeightView, number};
 
 pub(super) const RULE: &str = "silent_validator";
@@ -30,18 +30,19 @@ pub(super) fn judge(
     }
     let grace = view.options().silent;
     for presence in rounds {
-        let Some(enough) = presence.enough else { continue };
-        let until = enough.saturating_add(grace);
-        let timely = presence.seen.iter().filter(|seen| seen.1 <= until).count();
+        let (Some(enough), Some(until)) = (presence.enough, presence.until(grace)) else {
+            continue;
+        };
+        let timely = presence.seen.iter().filter(|seen| seen.first <= until).count();
         for &validator in view.validators {
             let seen = presence
                 .seen
-                .binary_search_by_key(&validator, |seen| seen.0)
+                .binary_search_by_key(&validator, |seen| seen.validator)
                 .ok()
                 .map(|at| presence.seen[at]);
-            if let Some((_, first, _)) = seen.filter(|seen| seen.1 <= until) {
+            if let Some(seen) = seen.filter(|seen| seen.first <= until) {
                 if let Some(trouble) = state.settle(validator, SILENT) {
-                    let to = trouble.back.map_or(first, |back| back.min(first));
+                    let to = trouble.back.map_or(seen.first, |back| back.min(seen.first));
                     events.extend(event(view, validator, &trouble, to, false));
                 }
                 continue;
@@ -56,19 +57,21 @@ pub(super) fn judge(
                 }
                 continue;
             }
-            let since = state.life(validator).unwrap_or(presence.begin);
+            let life = state.life(validator);
+            let since = life.map_or(presence.begin, |life| life.last);
+            let late = life.and_then(|life| life.late).into_iter();
             let trouble = state.trouble(validator, SILENT, || (since, view.sequence, presence.round));
             trouble.count += 1;
             trouble.last = enough;
-            if let Some((_, first, _)) = seen {
-                trouble.back = Some(trouble.back.map_or(first, |back| back.min(first)));
-            }
+            let signs = late.chain(seen.map(|seen| seen.first));
+            trouble.back = trouble.back.into_iter().chain(signs).min();
         }
-        for &(validator, first, last) in &presence.seen {
-            if first <= until {
-                // Messages of its own that came late are of no round that went on.
-                state.set_life(validator, last.min(until));
-            }
+        for seen in presence.seen.iter().filter(|seen| seen.first <= until) {
+            let life = Life {
+                last: seen.last,
+                late: seen.late,
+            };
+            state.set_life(seen.validator, life);
         }
     }
 }

@@ -13,10 +13,14 @@ use super::run::RunView;
 
 pub(super) const RULE: &str = "stale_flood";
 
-/// Whether a height is stale where both ends have sent messages of these heights before.
-#[inline]
-pub(crate) fn is_stale(sequence: u64, tops: [u64; 2], options: &RuleOptions) -> bool {
-    sequence.saturating_add(options.stale_heights) < tops[0].min(tops[1])
+impl RuleOptions {
+    /// Whether a message is of a height that both ends of its session left behind long ago.
+    ///
+    /// `tops`: the highest heights that each of them has sent messages of before.
+    #[inline]
+    pub fn is_stale(&self, sequence: u64, tops: [u64; 2]) -> bool {
+        sequence.saturating_add(self.stale_heights) < tops[0].min(tops[1])
+    }
 }
 
 /// Whether there were too many.
@@ -51,16 +55,16 @@ mod tests {
     #[test]
     fn stale_is_what_both_left_behind() {
         let options = RuleOptions::default();
-        assert!(is_stale(79, [100, 120], &options));
-        assert!(!is_stale(80, [100, 120], &options), "twenty heights are none");
+        assert!(options.is_stale(79, [100, 120]));
+        assert!(!options.is_stale(80, [100, 120]), "twenty heights are none");
         assert!(
-            !is_stale(79, [99, 1_000_000], &options),
+            !options.is_stale(79, [99, 1_000_000]),
             "one end alone may say anything"
         );
         assert!(
-            !is_stale(79, [0, 120], &options),
+            !options.is_stale(79, [0, 120]),
             "the other end has said nothing yet"
         );
-        assert!(!is_stale(u64::MAX, [u64::MAX; 2], &options));
+        assert!(!options.is_stale(u64::MAX, [u64::MAX; 2]));
     }
 }

@@ -13,12 +13,23 @@ pub(crate) struct RuleState {
     pub(crate) undecided: Option<Undecided>,
     /// Validators of earlier heights that are none now; sorted.
     pub(crate) former: Vec<Address>,
-    /// The last message of its own that was seen of each validator; sorted.
-    pub(crate) lives: Vec<(Address, CaptureTime)>,
+    /// When each validator was heard last; sorted.
+    pub(crate) lives: Vec<(Address, Life)>,
+    /// The latest time at which a block was decided: behind the last one, if the clock was set back since.
+    pub(crate) latest: Option<CaptureTime>,
     /// Validators of which something is amiss; sorted by address and [`Trouble::kind`].
     pub(crate) troubles: Vec<(Address, Trouble)>,
     /// How long the latest proposals took, in nanoseconds; the oldest first.
     pub(crate) paces: Vec<i64>,
+}
+
+/// The latest signs of life of a validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// The last message of its own that came in time.
+    pub(crate) last: CaptureTime,
+    /// The first one of the same round that came too late.
+    pub(crate) late: Option<CaptureTime>,
 }
 
 /// A height that validators work on without an end.
@@ -61,7 +72,8 @@ pub(crate) const SLOW: u8 = 2;
 pub(crate) const PARTIAL: u8 = 3;
 
 crate::kept! {
-    RuleState { decided, undecided, former, lives, troubles, paces }
+    RuleState { decided, undecided, former, lives, latest, troubles, paces }
+    Life { last, late }
     Undecided { sequence, rounds, last }
     Trouble { kind, from, sequence, round, count, last, worst, back }
 }
@@ -74,15 +86,15 @@ impl RuleState {
     }
 
     /// When this validator was heard last.
-    pub(crate) fn life(&self, address: Address) -> Option<CaptureTime> {
+    pub(crate) fn life(&self, address: Address) -> Option<Life> {
         let at = self.lives.binary_search_by_key(&address, |life| life.0).ok()?;
         Some(self.lives[at].1)
     }
 
-    pub(crate) fn set_life(&mut self, address: Address, time: CaptureTime) {
+    pub(crate) fn set_life(&mut self, address: Address, life: Life) {
         match self.lives.binary_search_by_key(&address, |life| life.0) {
-            Ok(at) => self.lives[at].1 = time,
-            Err(at) => self.lives.insert(at, (address, time)),
+            Ok(at) => self.lives[at].1 = life,
+            Err(at) => self.lives.insert(at, (address, life)),
         }
     }
 
@@ -146,10 +158,14 @@ mod tests {
         assert_eq!(state.settle(a, SLOW).unwrap().count, 2);
         assert_eq!(state.settle(a, SLOW), None);
         assert_eq!(state.troubles.len(), 2);
-        state.set_life(b, at(1));
-        state.set_life(a, at(2));
-        state.set_life(b, at(3));
-        assert_eq!((state.life(a), state.life(b)), (Some(at(2)), Some(at(3))));
+        let life = |time| Life {
+            last: at(time),
+            late: None,
+        };
+        state.set_life(b, life(1));
+        state.set_life(a, life(2));
+        state.set_life(b, life(3));
+        assert_eq!((state.life(a), state.life(b)), (Some(life(2)), Some(life(3))));
         state.decided.push((8, at(9)));
         assert_eq!(
             (state.decided_before(9), state.decided_before(10)),

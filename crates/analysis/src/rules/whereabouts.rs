@@ -14,7 +14,7 @@ use crate::who::{Resolved, ResolvedParty};
 #[derive(Debug, Default)]
 pub(crate) struct Whereabouts {
     nodes: HashMap<Address, Known>,
-    /// Latest packet of the sessions of each chain.
+    /// Latest packet of the sessions of each chain that carried consensus messages.
     latest: BTreeMap<ChainName, CaptureTime>,
 }
 
@@ -95,7 +95,7 @@ impl Whereabouts {
         self.latest.values().max().copied()
     }
 
-    /// A session of the chain had a packet at this time.
+    /// A session of the chain, with consensus messages, had a packet at this time.
     pub(crate) fn lasted(&mut self, chain: &ChainName, seen: CaptureTime) {
         let latest = self.latest.entry(chain.clone()).or_insert(seen);
         *latest = (*latest).max(seen);

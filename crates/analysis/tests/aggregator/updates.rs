@@ -33,11 +33,30 @@ impl Rows {
             );
             self.0.insert(key, format!("{row:?}"));
         }
+        for row in &height.node_rounds {
+            let key = format!(
+                "{} {} node {} {}",
+                row.chain, row.sequence, row.round, row.node_ip
+            );
+            self.0.insert(key, format!("{row:?}"));
+        }
+        // The lines of a height's table belong together: of a vote that was missing another line takes the place.
+        self.forget_votes(height);
+        for (at, row) in height.votes.iter().enumerate() {
+            let key = format!("{} {} vote {at}", row.chain, row.sequence);
+            self.0.insert(key, format!("{row:?}"));
+        }
         for row in &height.rounds {
             self.0.insert(
                 format!("{} {} round {}", row.chain, row.sequence, row.round),
                 format!("{row:?}"),
             );
+        }
+    }
+
+    fn forget_votes(&mut self, height: &HeightFacts) {
+        if let Some(count) = height.counts.first() {
+            self.forget(&format!("{} {} vote ", count.chain, count.sequence));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts, SessionState};
 use bftap_analysis::{
     Aggregator, AnalysisOptions, ChainId, KnownNode, Observation, Occurrence, Payload, ReadFacts, SessionEnd,
-    SessionInfo, SessionKey, Spoken, WorkerTotals,
+    SessionInfo, SessionKey, SessionNetwork, Spoken, WorkerTotals,
 };
 use bftap_ibft_decode::{ConsensusMessage, Justification, Kind, Proposal, Validity, View};
 use bftap_model::{Address, CaptureTime, Direction, Endpoint, Hash256, MacState, NodeId, keccak256};
@@ -27,6 +27,7 @@ pub(crate) enum Tap {
 }
 
 /// See the module's documentation. Validators sorted by address are numbered as the nodes are.
+#[derive(Clone)]
 pub(crate) struct Network {
     ids: Vec<NodeId>,
     chain: u64,
@@ -35,6 +36,7 @@ pub(crate) struct Network {
     extra: Vec<Observation>,
     clock: i64,
     spans: BTreeMap<u64, (i64, i64)>,
+    open: BTreeMap<(u64, u8, u8), (i64, i64)>,
 }
 
 impl Network {
@@ -49,6 +51,7 @@ impl Network {
             extra: Vec::new(),
             clock: 1_000_000_000,
             spans: BTreeMap::new(),
+            open: BTreeMap::new(),
         };
         network.connect();
         network
@@ -211,6 +214,18 @@ impl Network {
     }
 
     pub(crate) fn deliver(&mut self, payload: &Arc<Payload>, sender: u8, receiver: u8, time: i64) {
+        self.deliver_by(payload, sender, receiver, time, None);
+    }
+
+    /// As [`deliver`](Self::deliver), seen once more where it arrived.
+    pub(crate) fn deliver_by(
+        &mut self,
+        payload: &Arc<Payload>,
+        sender: u8,
+        receiver: u8,
+        time: i64,
+        arrived: Option<i64>,
+    ) {
         let (a, b) = (sender.min(receiver), sender.max(receiver));
         self.messages.push(Occurrence {
             session: self.key(self.chain, a, b),
@@ -221,8 +236,9 @@ impl Network {
             },
             payload: payload.clone(),
             seen: CaptureTime::from_nanos(time),
-            arrived: None,
+            arrived: arrived.map(CaptureTime::from_nanos),
             wire_len: 304,
+            stale: false,
         });
     }
 
@@ -231,6 +247,30 @@ impl Network {
             worker: u16::from(a % 2),
             connection: chain * 10_000 + u64::from(a) * 100 + u64::from(b),
         }
+    }
+
+    /// Loss at a node, in a session to somebody outside.
+    pub(crate) fn lose(&mut self, node: u8, from: i64, to: i64) {
+        let end = |node: u8, port| Endpoint { ip: ip(node), port };
+        let info = SessionInfo {
+            ends: [end(node, 50_000), end(200, 32_323)],
+            node_ids: [None, None],
+            clients: [None, None],
+            chain: None,
+        };
+        let key = SessionKey {
+            worker: 9,
+            connection: self.extra.len() as u64,
+        };
+        let span = (from, to);
+        let mut end = session_end(&info, SessionState::Lost, span);
+        end.losses = vec![(CaptureTime::from_nanos(from), CaptureTime::from_nanos(to))];
+        self.extra.push(Observation::End(key, Box::new(end)));
+    }
+
+    /// A session that was open in this span of time only.
+    pub(crate) fn open_from_to(&mut self, a: u8, b: u8, span: (i64, i64)) {
+        self.open.insert((self.chain, a, b), span);
     }
 
     /// A whole height in these rounds, everybody to everybody, with one re-gossip of each vote.
@@ -265,20 +305,61 @@ impl Network {
         self.clock += 1_000_000_000;
     }
 
+    /// Takes back messages.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Occurrence) -> bool) {
+        self.messages.retain(keep);
+    }
+
+    /// A message in place of one that was made with [`vote`](Self::vote).
+    pub(crate) fn with(payload: &Arc<Payload>, change: impl Fn(&mut ConsensusMessage)) -> Arc<Payload> {
+        let mut changed = Payload::clone(payload);
+        change(&mut changed.message);
+        let text = format!("{:?}", changed.message);
+        changed.hash = keccak256(text.as_bytes());
+        Arc::new(changed)
+    }
+
+    /// Only one node's port was captured.
+    pub(crate) fn tap_only(&mut self, node: u8) {
+        let nodes = self.ids.len() as u8;
+        for a in (0..nodes).filter(|a| *a != node) {
+            for b in (a + 1..nodes).filter(|b| *b != node) {
+                self.hide(a, b);
+            }
+        }
+    }
+
+    /// The two nodes of a session, the initiator first.
+    pub(crate) fn ends_of(&self, session: SessionKey) -> (u8, u8) {
+        let pair = session.connection % 10_000;
+        ((pair / 100) as u8, (pair % 100) as u8)
+    }
+
+    /// Now, by the clock of heights.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, nanos: i64) {
+        self.clock += nanos;
+    }
+
     pub(crate) fn span_of(&self, sequence: u64) -> (i64, i64) {
         self.spans[&sequence]
     }
 
     /// Sessions first, then messages, then the ends.
     pub(crate) fn observations(&self) -> Vec<Observation> {
-        let keyed = |(&(chain, a, b), info): (&(u64, u8, u8), _)| (self.key(chain, a, b), info);
-        let sessions = self.sessions.iter().map(keyed);
-        let open = sessions
-            .clone()
-            .map(|(key, info)| Observation::Session(key, Box::new(info.clone())));
-        let ends = sessions.map(|(key, info)| {
-            let end = session_end(info, SessionState::Decrypted, (0, i64::MAX));
-            Observation::End(key, Box::new(end))
+        let open = self.sessions.iter().map(|(&(chain, a, b), info)| {
+            Observation::Session(self.key(chain, a, b), Box::new(info.clone()))
+        });
+        let latest = self.messages.iter().map(|message| message.seen.nanos()).max();
+        let latest = latest.unwrap_or(i64::MAX);
+        let ends = self.sessions.iter().map(|(&(chain, a, b), info)| {
+            let span = self.open.get(&(chain, a, b)).copied().unwrap_or((0, latest));
+            let end = session_end(info, SessionState::Decrypted, span);
+            Observation::End(self.key(chain, a, b), Box::new(end))
         });
         open.chain(self.messages.iter().cloned().map(Observation::Message))
             .chain(ends)
@@ -302,13 +383,18 @@ fn session_end(info: &SessionInfo, state: SessionState, span: (i64, i64)) -> Ses
         capabilities: vec!["istanbul/64".to_owned()],
         stream_bytes: [1000, 1000],
         roles: [Some("cn"); 2],
-        spoken: [Spoken::default(); 2],
+        spoken: [Spoken {
+            messages: 3,
+            first: Some(CaptureTime::from_nanos(span.0)),
+            last: Some(CaptureTime::from_nanos(span.1)),
+        }; 2],
         detail: None,
         span: (CaptureTime::from_nanos(span.0), CaptureTime::from_nanos(span.1)),
         losses: Vec::new(),
         blind: Vec::new(),
         frames_lost: [0; 2],
         inferred: None,
+        network: SessionNetwork::default(),
     }
 }
 

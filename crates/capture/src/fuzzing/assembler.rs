@@ -77,6 +77,7 @@ fn play(data: &[u8], advance: bool) -> BTreeMap<ConnId, Told> {
             flags,
             window: 0,
             timestamps: None,
+            got_twice: None,
             cut,
             identity: u64::from_be_bytes([who & 0xf1, flags.0, n0, n1, a0, a1, len, 0]),
             seen,

@@ -34,6 +34,14 @@ impl<W: Write> PcapngWriter<W> {
     /// # Errors
     /// It cannot be written.
     pub fn begin(out: W, names: Vec<String>, snap_length: u32) -> io::Result<Self> {
+        Self::begin_by(out, "bftap live", names, snap_length)
+    }
+
+    /// As [`begin`](Self::begin), in the name of another part of the program.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin_by(out: W, application: &str, names: Vec<String>, snap_length: u32) -> io::Result<Self> {
         let mut writer = Self {
             out,
             names,
@@ -48,7 +56,7 @@ impl<W: Write> PcapngWriter<W> {
         // Version 1.0, of unknown length.
         section.extend_from_slice(&[1, 0, 0, 0]);
         section.extend_from_slice(&u64::MAX.to_le_bytes());
-        put_option(&mut section, OPTION_APPLICATION, b"bftap live");
+        put_option(&mut section, OPTION_APPLICATION, application.as_bytes());
         put_option(&mut section, OPTION_END, &[]);
         writer.put(SECTION_HEADER, &[&section])?;
         Ok(writer)

@@ -34,6 +34,7 @@ pub(crate) fn segment(from: Side, seq: u32, at: i64) -> Segment {
             flags: TcpFlags::default(),
             window: 1000,
             timestamps: None,
+            got_twice: None,
             cut: 0,
             identity: 0,
             seen: millis(at),

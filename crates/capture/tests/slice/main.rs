@@ -533,3 +533,38 @@ fn identity_tells_packets_apart() {
         "the same on every machine and in every run"
     );
 }
+
+#[test]
+fn an_acknowledgement_may_say_that_bytes_came_twice() {
+    let got_twice = |blocks: &[[u32; 2]], timestamps: bool| {
+        let mut options = if timestamps { v4().options } else { Vec::new() };
+        if !blocks.is_empty() {
+            options.extend([1, 1, 5, 2 + 8 * blocks.len() as u8]);
+            options.extend(
+                blocks
+                    .as_flattened()
+                    .iter()
+                    .flat_map(|number| number.to_be_bytes()),
+            );
+        }
+        let segment = Tcp {
+            options,
+            ..v4().ack(1_000).flags(0x10)
+        };
+        slice(LinkType::RAW, &segment.ip()).unwrap().0.got_twice
+    };
+    assert_eq!(got_twice(&[], true), None);
+    for timestamps in [true, false] {
+        assert_eq!(got_twice(&[[900, 1_000]], timestamps), Some(SeqNumber(1_000)));
+        assert_eq!(
+            got_twice(&[[900, 950], [1_200, 1_300]], timestamps),
+            Some(SeqNumber(950))
+        );
+        assert_eq!(
+            got_twice(&[[1_200, 1_300]], timestamps),
+            None,
+            "what is missing before it is told"
+        );
+        assert_eq!(got_twice(&[[950, 900]], timestamps), None);
+    }
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bftap_analysis::quorum::Threshold;
 use bftap_guard::Measure;
 use bftap_guard::rules::LONGEST_TTL;
+use bftap_model::Nanos;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::{WhichStore, parse};
@@ -55,6 +56,10 @@ pub(crate) struct GuardQuorumArgs {
     /// Take validators as silent that sent no message in the last minute or two of the latest run of --store
     #[arg(long, help_heading = "Quorum")]
     pub(crate) silent_from_store: bool,
+
+    /// What a store says is believed for so long after its newest packet; then nobody is known to be reached, and blocks are refused
+    #[arg(long, value_name = "TIME", value_parser = parse::span, default_value = "30s", requires = "silent_from_store", help_heading = "Quorum")]
+    pub(crate) store_age: Nanos,
 }
 
 /// Say what is blocked, for how long still, and what that has kept away

@@ -135,4 +135,15 @@ pub(crate) struct LiveArgs {
         help_heading = "Switch"
     )]
     pub(crate) guard_quorum_rule: bftap_analysis::quorum::Threshold,
+
+    /// For --admin-socket: what the store says of who is silent is believed for so long after its newest packet
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = super::parse::span,
+        default_value = "30s",
+        requires = "admin_socket",
+        help_heading = "Switch"
+    )]
+    pub(crate) guard_store_age: Nanos,
 }

@@ -1,4 +1,4 @@
-//! Options of `bftap store`.
+//! Options of `bftap store` and of the commands over stored runs.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use bftap_model::Nanos;
 use clap::{Args, Subcommand};
 
 use super::parse;
+use crate::export::Format;
 
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
@@ -72,4 +73,60 @@ pub(crate) struct OriginalViewsArgs {
     /// Name of the run [default: the latest]
     #[arg(long, value_name = "NAME", value_parser = parse::run_name)]
     pub(crate) run: Option<String>,
+}
+
+/// Write the tables of a stored run as Parquet, CSV or JSON lines
+///
+/// One file a table, with all of its columns but those in whole seconds, which the database computes (docs/export.md, docs/SCHEMA.md). Files of an
+/// earlier export are replaced when all of the new ones are whole.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: bftap export --store sqlite://bftap.db --run night -o night --format csv --table round,vote"
+)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichStore,
+
+    /// Name of the run [default: the latest]
+    #[arg(long, value_name = "NAME", value_parser = parse::run_name)]
+    pub(crate) run: Option<String>,
+
+    /// Folder for the files; made if it is not there
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+
+    /// What to write
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "parquet")]
+    pub(crate) format: Format,
+
+    /// Only these tables, for example --table round,vote [default: all]
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    pub(crate) table: Vec<String>,
+}
+
+/// Set two stored runs side by side, and say what differs beyond chance
+///
+/// Each measure with its difference and a 95 % confidence interval of that, by resampling heights. Says so where two runs cannot be compared:
+/// other validators, other coverage, losses (docs/diff.md).
+#[derive(Args, Debug)]
+#[command(after_help = "Example: bftap diff before after --store sqlite://bftap.db")]
+pub(crate) struct DiffArgs {
+    /// Name of the first run, A
+    #[arg(value_name = "RUN", value_parser = parse::run_name)]
+    pub(crate) run_a: String,
+
+    /// Name of the second run, B
+    #[arg(value_name = "RUN", value_parser = parse::run_name)]
+    pub(crate) run_b: String,
+
+    #[command(flatten)]
+    pub(crate) which: WhichStore,
+
+    /// The store of B, where it is another one
+    #[arg(long, value_name = "URL")]
+    pub(crate) store_b: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

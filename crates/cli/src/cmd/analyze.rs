@@ -11,6 +11,7 @@ use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter, WriterOptions};
 
 use crate::args::AnalyzeArgs;
 use crate::clock::WallClock;
+use crate::events_out::EventsOut;
 use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::json_out::JsonOut;
@@ -59,8 +60,9 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
 
     // Whatever cannot be written is found before anything is read.
     let part = Part::of(&args.input.read);
-    let create = |path| JsonOut::create(path, part.as_ref());
+    let create = |path| JsonOut::create(path, part.as_ref(), args.results.all_votes);
     let json = args.results.json.as_deref().map(create).transpose()?;
+    let events = args.results.events.as_deref().map(EventsOut::open).transpose()?;
     let progress = Arc::new(Progress::default());
     let metrics = args
         .results
@@ -82,6 +84,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         store_failed: false,
         stored_live: args.pace.is_some(),
         metrics,
+        events,
         shown: None,
         clock: &clock,
     };
@@ -145,6 +148,9 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         stored,
     );
     results::report(&mut sinks, &analysis.facts, &asked)?;
+    if sinks.events.as_ref().is_some_and(EventsOut::has_failed) {
+        status = Status::Incomplete;
+    }
     Ok(status)
 }
 

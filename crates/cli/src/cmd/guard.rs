@@ -82,8 +82,19 @@ fn block(args: &GuardBlockArgs) -> anyhow::Result<Status> {
             .enable_all()
             .build()
             .context("cannot start")?;
-        let said = runtime.block_on(guarding.silent_from(&url))?;
-        tell(Level::Note, &safe(&said));
+        match runtime.block_on(guarding.silent_from(&url, args.quorum.store_age)) {
+            Ok(said) => tell(Level::Note, &safe(&said)),
+            // Nobody is known to be reached: only what takes nobody away needs no answer.
+            Err(error) if args.force || !args.rate.is_none_or(Measure::starves) => {
+                tell(
+                    Level::Warning,
+                    &safe(&format!("who is silent is not known: {error:#}")),
+                );
+            }
+            Err(error) => {
+                return Err(error.context("who is silent is not known; --force does it all the same"));
+            }
+        }
     }
     if args.rate.is_none_or(Measure::starves) {
         if !args.quorum.silent_from_store && args.quorum.silent.is_empty() {

@@ -15,6 +15,7 @@ use bftap_store::{NewRun, RunSource, StoreUrl, StoreWriter};
 use crate::admin::AdminSocket;
 use crate::args::{GuardQuorumArgs, GuardSwitchArgs, LiveArgs};
 use crate::clock::WallClock;
+use crate::events_out::EventsOut;
 use crate::exit::{Status, Usage};
 use crate::guarding::Guarding;
 use crate::interrupt;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     interrupt::gently(move || gentle.come()).context("cannot watch for Ctrl-C")?;
 
     let part = Part::of(&args.read);
-    let create = |path| JsonOut::create(path, part.as_ref());
+    let create = |path| JsonOut::create(path, part.as_ref(), args.results.all_votes);
     // The state first: it is one monitor's, and so is what shippers sent.
     let mut new_run = new_run(args, part.as_ref());
     let mut journal = open_journal(args, &new_run.name)?;
@@ -76,6 +77,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     }
     end.also(keys);
     let json = args.results.json.as_deref().map(create).transpose()?;
+    let events = args.results.events.as_deref().map(EventsOut::open).transpose()?;
     let progress = Arc::new(Progress::default());
     let metrics = args
         .results
@@ -116,6 +118,7 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         store_failed: false,
         stored_live: true,
         metrics,
+        events,
         shown: None,
         clock: &clock,
     };
@@ -170,6 +173,9 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let secrets = counts.whole + counts.aes_named + counts.aes_only;
     let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
     results::report(&mut sinks, &analysis.facts, &asked)?;
+    if sinks.events.as_ref().is_some_and(EventsOut::has_failed) {
+        status = Status::Incomplete;
+    }
     Ok(status)
 }
 
@@ -189,9 +195,10 @@ fn admin(args: &LiveArgs, url: &StoreUrl) -> anyhow::Result<Option<AdminSocket>>
         quorum_rule: args.guard_quorum_rule,
         silent: Vec::new(),
         silent_from_store: false,
+        store_age: args.guard_store_age,
     };
     let guarding = Guarding::new(&switch, Some(&quorum))?;
-    let socket = AdminSocket::start(path, guarding, url.clone())?;
+    let socket = AdminSocket::start(path, guarding, url.clone(), args.guard_store_age)?;
     tell(
         Level::Note,
         &format!(

@@ -2,6 +2,9 @@
 
 pub(crate) mod analyze;
 pub(crate) mod decode;
+pub(crate) mod diff;
+pub(crate) mod evidence;
+pub(crate) mod export;
 #[cfg(target_os = "linux")]
 pub(crate) mod guard;
 pub(crate) mod keys;

@@ -44,13 +44,13 @@ pub(super) fn write_lists(sessions: &[SessionFact], page: &mut Page) {
 
 /// Bytes of frames that were read, out of those that the sessions carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Share {
+pub(super) struct Share {
     read: u64,
     carried: u64,
 }
 
 impl Share {
-    fn of(facts: &RunFacts) -> Self {
+    pub(super) fn of(facts: &RunFacts) -> Self {
         let read = facts
             .codes
             .iter()
@@ -71,12 +71,12 @@ impl Share {
         }
     }
 
-    const fn is_whole(self) -> bool {
+    pub(super) const fn is_whole(self) -> bool {
         self.read == self.carried
     }
 
     /// Rounded down, so that 100 % is all of it.
-    fn percent(self) -> String {
+    pub(super) fn percent(self) -> String {
         let tenths = u128::from(self.read) * 1000 / u128::from(self.carried.max(1));
         format!("{}.{} %", tenths / 10, tenths % 10)
     }

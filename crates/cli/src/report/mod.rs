@@ -12,6 +12,7 @@ mod rounds;
 #[cfg(test)]
 pub(crate) mod sample;
 mod sessions;
+mod story;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use crate::term::{Ink, Style};
 pub(crate) use advice::{ATTACH_BUDGET, unread_sessions};
 pub(crate) use capture::chain_name;
 pub(crate) use loss::binary;
-pub(crate) use page::{Page, Table, bytes, count, counted, duration, factor};
+pub(crate) use page::{Cell, Page, Table, bytes, count, counted, duration, factor};
 pub(crate) use sessions::began_unseen;
 pub(crate) use summary::Summary;
 
@@ -64,6 +65,7 @@ impl Report<'_> {
     /// The page as text.
     pub(crate) fn render(&self, style: Style) -> String {
         let mut page = Page::new(style);
+        story::write(self, &mut page);
         capture::write(self, &mut page);
         sessions::write(self, &mut page);
         traffic::write(self, &mut page);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{
-    CaptureFact, CodeFact, CopiesFact, CountFact, Coverage, EventFact, HeightFacts, NodeFact, Outcome,
-    RoundFact, RunFacts, SessionFact, SessionState, Totals,
+    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DialFact, EventFact, HeightFacts,
+    NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundCause, RoundFact,
+    RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState, WasteCause,
+    WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
-use bftap_model::{CaptureTime, Endpoint, MacState, NodeId};
+use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
 
 const CHAIN: &str = "1000/0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const START: i64 = 1_795_251_600_000_000_000;
@@ -41,10 +43,10 @@ fn count(
         useful: parts[0],
         repeats: parts[1],
         echoes: parts[2],
-        resent: 0,
-        echo_source: 0,
-        crossing: 0,
-        regossip: parts[1],
+        resent: parts[1] / 12,
+        echo_source: parts[1] / 3,
+        crossing: parts[1] / 6,
+        regossip: parts[1] - parts[1] / 12 - parts[1] / 3 - parts[1] / 6,
         invalid: 0,
         bytes: messages * 300,
         lower_bound,
@@ -80,9 +82,45 @@ pub(crate) fn height(sequence: u64, repeats: u64) -> HeightFacts {
         cause: None,
         block_time_ns: None,
     }];
+    let node_rounds = (1..=7).map(|node| NodeRoundFact {
+        chain: CHAIN.into(),
+        sequence,
+        round: 0,
+        node_ip: ip(node),
+        node: format!("cn{node}").into(),
+        preprepare_ns: Some(at(sequence as i64 * 1000 + i64::from(node))),
+        prepared_ns: (node == 1).then(|| at(sequence as i64 * 1000 + 12)),
+        committed_ns: (node == 1).then(|| at(sequence as i64 * 1000 + 20 + sequence as i64)),
+        roundchange_ns: None,
+        lower_bound: node != 1,
+    });
+    let votes = (2..=7).map(|signer| {
+        let state = match signer {
+            7 if sequence.is_multiple_of(3) => VoteState::Missing,
+            6 => VoteState::Late,
+            _ => VoteState::Complete,
+        };
+        let seen = state != VoteState::Missing;
+        VoteFact {
+            chain: CHAIN.into(),
+            sequence,
+            round: 0,
+            kind: Kind::Commit,
+            signer: format!("cn{signer}").into(),
+            digest: seen.then_some(Hash256([7; 32])),
+            first_ns: seen.then(|| at(sequence as i64 * 1000 + 14)),
+            first_sender: seen.then(|| format!("cn{signer}").into()),
+            reached: u32::from(seen),
+            of: 1,
+            not_reached: if seen { Vec::new() } else { vec!["cn1".into()] },
+            state,
+        }
+    });
     HeightFacts {
         counts,
         rounds,
+        node_rounds: node_rounds.collect(),
+        votes: votes.collect(),
         ..HeightFacts::default()
     }
 }
@@ -98,6 +136,7 @@ pub(crate) fn heights() -> Vec<HeightFacts> {
         prepared_ns: None,
         committed_ns: None,
         outcome: Outcome::Changed,
+        cause: Some(RoundCause::VotesMissing),
         ..first.rounds[0].clone()
     };
     second.round = 1;
@@ -221,7 +260,169 @@ pub(crate) fn run() -> RunFacts {
             skipped_packets: BTreeMap::from([("ARP".to_owned(), 2)]),
             ..Totals::default()
         },
-        ..RunFacts::default()
+        waste: waste(),
+        what_if: [
+            ("as_seen", 711, 0, 4),
+            ("none", 376, 0, 6),
+            ("not_to_signer_and_source", 640, 0, 4),
+            ("sqrt", 420, 3, 5),
+        ]
+        .into_iter()
+        .map(|(policy, messages, not_delivered, millis)| WhatIfFact {
+            chain: CHAIN.into(),
+            policy: policy.into(),
+            payloads: 376,
+            messages,
+            bytes: messages * 300,
+            not_delivered,
+            delay_p50_ns: Some(millis * 1_000_000),
+            delay_p95_ns: Some(millis * 3_000_000),
+        })
+        .collect(),
+        phases: [
+            ("block_time", 9, 1000),
+            ("preprepare_to_prepared", 10, 12),
+            ("prepared_to_committed", 10, 13),
+            ("roundchange_to_preprepare", 1, 40),
+        ]
+        .into_iter()
+        .map(|(phase, rounds, millis)| PhaseFact {
+            chain: CHAIN.into(),
+            phase: phase.into(),
+            rounds,
+            p50_ns: millis * 1_000_000,
+            p95_ns: millis * 1_200_000,
+            p99_ns: millis * 1_500_000,
+            max_ns: millis * 1_600_000,
+        })
+        .collect(),
+        participation: (1..=7).map(participation).collect(),
+        links: (2..=7).flat_map(links).collect(),
+        peers: (1..=7).map(peer).collect(),
+        dials: (2..=7)
+            .map(|peer| DialFact {
+                initiator_ip: ip(1),
+                initiator: "cn1".into(),
+                recipient_ip: ip(peer),
+                recipient: format!("cn{peer}").into(),
+                dials: 1,
+                refused: 0,
+                useless: 0,
+                first_seen_ns: at(0),
+                last_seen_ns: at(97_000),
+            })
+            .collect(),
+        census: vec![CensusFact {
+            list: "version",
+            value: "v1.4.2".to_owned(),
+            count: 7,
+        }],
+        scores: (1..=7)
+            .map(|number| ScoreFact {
+                node: format!("cn{number}").into(),
+                address: Some(NodeId([number; 64]).address()),
+                ip: Some(ip(number)),
+                score_milli: if number == 7 { -2500 } else { 1200 },
+                time_in_mesh_milli: 700,
+                first_deliveries_milli: 500,
+                delivery_deficit_milli: if number == 7 { -3700 } else { 0 },
+                invalid_milli: 0,
+                colocation_milli: 0,
+                behaviour_milli: 0,
+            })
+            .collect(),
+    }
+}
+
+/// As many copies as in `counts`, all by one sender.
+fn waste() -> Vec<WasteFact> {
+    let causes = [
+        (WasteCause::EchoSigner, 50),
+        (WasteCause::Resent, 18),
+        (WasteCause::EchoSource, 93),
+        (WasteCause::Crossing, 40),
+        (WasteCause::Regossip, 134),
+    ];
+    let fact = |(cause, copies)| WasteFact {
+        chain: CHAIN.into(),
+        receiver_ip: ip(1),
+        receiver: "cn1".into(),
+        sender: "cn2".into(),
+        kind: Kind::Prepare,
+        cause,
+        copies,
+        bytes: copies * 300,
+    };
+    causes.into_iter().map(fact).collect()
+}
+
+fn participation(number: u8) -> ParticipationFact {
+    let missing = if number == 7 { 3 } else { 0 };
+    ParticipationFact {
+        chain: CHAIN.into(),
+        validator: format!("cn{number}").into(),
+        address: Some(NodeId([number; 64]).address()),
+        rounds: 10,
+        proposals_due: 2,
+        proposals: if number == 7 { 1 } else { 2 },
+        prepares: 10,
+        commits: 10 - missing,
+        late: if number == 6 { 10 } else { 0 },
+        missing,
+        commit_delay_p50_ns: Some(i64::from(number) * 1_000_000),
+        commit_delay_p95_ns: Some(i64::from(number) * 2_000_000),
+        ..ParticipationFact::default()
+    }
+}
+
+fn links(peer: u8) -> [TcpLinkFact; 2] {
+    let link = |sender: u8, receiver: u8, retransmissions| TcpLinkFact {
+        sender_ip: ip(sender),
+        sender: format!("cn{sender}").into(),
+        receiver_ip: ip(receiver),
+        receiver: format!("cn{receiver}").into(),
+        segments: 1000,
+        bytes: 400_000,
+        retransmissions,
+        rtt_samples: 900,
+        rtt_min_ns: Some(200_000),
+        rtt_mean_ns: Some(300_000),
+        rtt_max_ns: Some(9_000_000),
+        rtt_smoothed_ns: Some(310_000),
+        one_way_samples: 0,
+        one_way_min_ns: None,
+        one_way_mean_ns: None,
+        skew_ns: None,
+    };
+    [link(1, peer, 0), link(peer, 1, if peer == 5 { 31 } else { 1 })]
+}
+
+fn peer(number: u8) -> PeerFact {
+    PeerFact {
+        node: format!("cn{number}").into(),
+        node_id: Some(NodeId([number; 64])),
+        ips: vec![ip(number)],
+        client: Some("Klaytn/v1.4.2/linux-amd64/go1.19.8".to_owned()),
+        software: Some("Klaytn".to_owned()),
+        version: Some("v1.4.2".to_owned()),
+        offers: vec!["istanbul/64".to_owned(), "klay/65".to_owned()],
+        network_id: Some(1000),
+        genesis: Some(CHAIN[5..].to_owned()),
+        head: None,
+        total_difficulty: Some("11".to_owned()),
+        behind: Some("0".to_owned()),
+        role: Some("cn"),
+        dials_out: if number == 1 { 6 } else { 0 },
+        dials_in: u64::from(number != 1),
+        refused_out: 0,
+        refused_in: 0,
+        useless: 0,
+        sessions: if number == 1 { 6 } else { 1 },
+        session_p50_ns: Some(97_000_000_000),
+        reconnects: 0,
+        reconnect_p50_ns: None,
+        disconnects_sent: BTreeMap::new(),
+        disconnects_received: BTreeMap::new(),
     }
 }
 
@@ -235,7 +436,16 @@ pub(crate) fn hostile_run() -> RunFacts {
     facts.nodes[1].client = Some(bftap_model::escape_peer_text(b"Evil/\x1b[31m\xff<b>\xe2\x80\xae"));
     facts.sessions[6].detail = Some("detail\x1b[5m".to_owned());
     facts.codes[0].name = "\x1b[1mbold".to_owned();
+    facts.participation[6].validator = "cn7\x1b[2J".into();
+    facts.scores[6].node = "cn7\x1b[2J".into();
+    facts.links[7].sender = "cn5\x07".into();
+    facts.what_if[3].policy = "sqrt\r\n".into();
+    facts.phases[0].phase = "block_time\x1b[1m".into();
     facts.events.push(EventFact {
+        severity: "critical",
+        signer: Some("cn3\x1b[2J".into()),
+        ip: Some(ip(3)),
+        kind: Some(Kind::Commit),
         chain: CHAIN.into(),
         sequence: Some(1),
         round: Some(0),

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 
-use bftap_analysis::facts::{ChainName, CountFact, HeightFacts, Label, Outcome, RoundFact};
+use bftap_analysis::facts::{ChainName, CountFact, HeightFacts, Label, Outcome, RoundCause, RoundFact};
 use bftap_ibft_decode::Kind;
 
 use super::page::shown_duration;
@@ -22,6 +22,8 @@ pub(crate) struct Summary {
     chains: BTreeMap<ChainName, Chain>,
     outcomes: [u64; 4],
     rounds_without_quorum: u64,
+    /// By cause, in the order of [`cause_index`].
+    causes: [u64; 5],
     to_prepared: Spread,
     to_committed: Spread,
     busiest: BinaryHeap<Reverse<Busy>>,
@@ -34,6 +36,10 @@ pub(crate) struct Tally {
     pub(crate) useful: u64,
     pub(crate) repeats: u64,
     pub(crate) echoes: u64,
+    pub(crate) resent: u64,
+    pub(crate) echo_source: u64,
+    pub(crate) crossing: u64,
+    pub(crate) regossip: u64,
     pub(crate) invalid: u64,
     pub(crate) bytes: u64,
 }
@@ -44,6 +50,10 @@ impl Tally {
         self.useful += count.useful;
         self.repeats += count.repeats;
         self.echoes += count.echoes;
+        self.resent += count.resent;
+        self.echo_source += count.echo_source;
+        self.crossing += count.crossing;
+        self.regossip += count.regossip;
         self.invalid += count.invalid;
         self.bytes += count.bytes;
     }
@@ -53,6 +63,10 @@ impl Tally {
         self.useful += other.useful;
         self.repeats += other.repeats;
         self.echoes += other.echoes;
+        self.resent += other.resent;
+        self.echo_source += other.echo_source;
+        self.crossing += other.crossing;
+        self.regossip += other.regossip;
         self.invalid += other.invalid;
         self.bytes += other.bytes;
         self
@@ -211,6 +225,9 @@ impl Summary {
     fn add_round(&mut self, round: &RoundFact) {
         self.outcomes[outcome_index(round.outcome)] += 1;
         self.rounds_without_quorum += u64::from(round.quorum.is_none());
+        if let Some(cause) = round.cause {
+            self.causes[cause_index(cause)] += 1;
+        }
         let since_proposal = |time: Option<bftap_model::CaptureTime>| {
             Some(time?.since(round.preprepare_ns?).0).filter(|&nanos| nanos >= 0)
         };
@@ -298,6 +315,11 @@ impl Summary {
         self.outcomes[outcome_index(outcome)]
     }
 
+    /// Rounds that were left for a higher one, for this cause.
+    pub(crate) const fn rounds_left_by(&self, cause: RoundCause) -> u64 {
+        self.causes[cause_index(cause)]
+    }
+
     /// All rounds.
     pub(crate) fn rounds(&self) -> u64 {
         self.outcomes.iter().sum()
@@ -330,6 +352,16 @@ const fn ideal_and_bound(kind: Kind, validators: u32) -> (u64, u64) {
     match kind {
         Kind::Preprepare => (1, others),
         Kind::Prepare | Kind::Commit | Kind::RoundChange => (others, others * validators as u64),
+    }
+}
+
+const fn cause_index(cause: RoundCause) -> usize {
+    match cause {
+        RoundCause::NoPreprepare => 0,
+        RoundCause::LatePreprepare => 1,
+        RoundCause::VotesMissing => 2,
+        RoundCause::QuorumTooLate => 3,
+        RoundCause::Unknown => 4,
     }
 }
 

@@ -126,6 +126,25 @@ fn validators_that_a_store_did_not_hear_are_silent() {
             switch.db()
         )
     };
+    // Of another time: nobody is known to be reached.
+    for who in ["cn1", "cn4"] {
+        let old = run(folder, &line(who));
+        assert!(
+            old.code == 1
+                && old.stderr.contains("who is silent is not known")
+                && old.stderr.contains("--store-age"),
+            "{}",
+            old.stderr
+        );
+    }
+    let forced = run(folder, &format!("{} --force", line("cn1")));
+    assert!(
+        forced.code == 0 && forced.stderr.contains("who is silent is not known"),
+        "{}",
+        forced.stderr
+    );
+
+    let line = |who: &str| format!("{} --store-age 100000d", line(who));
     let refused = run(folder, &line("cn1"));
     assert!(refused.stderr.contains("silent by run "), "{}", refused.stderr);
     assert!(

@@ -28,9 +28,19 @@ impl Monitor {
     }
 
     pub(crate) fn launch(namespace: &Namespace, folder: &Path, line: &str) -> Self {
+        Self::launch_by(namespace, &[], folder, line)
+    }
+
+    /// By a command that gets the program and its arguments behind its own.
+    pub(crate) fn launch_by(namespace: &Namespace, by: &[&str], folder: &Path, line: &str) -> Self {
+        let words: Vec<&str> = by
+            .iter()
+            .copied()
+            .chain([env!("CARGO_BIN_EXE_bftap"), "live"])
+            .collect();
         let mut child = namespace
-            .command(env!("CARGO_BIN_EXE_bftap"))
-            .arg("live")
+            .command(words[0])
+            .args(&words[1..])
             .args(line.split_whitespace())
             .current_dir(folder)
             .env_remove("BFTAP_STORE")

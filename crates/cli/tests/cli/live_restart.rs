@@ -235,3 +235,52 @@ fn a_killed_monitor_goes_on_with_its_run() {
     }
     assert!(report.contains("gap"), "{report}");
 }
+
+/// As on a full disk: no file may grow beyond 20 KiB.
+#[test]
+fn a_state_that_cannot_be_written_is_told_at_once() {
+    let Some(namespace) = Namespace::new(&["tcpreplay"]) else {
+        return;
+    };
+    let folder = scratch();
+    run(
+        folder.path(),
+        "simulate -o net.pcapng --nodes 7 --duration 20s --block-period 500ms --seed 3",
+    )
+    .ok();
+    namespace.cable("t0", "t1");
+    let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 40; exec \"$0\" \"$@\""];
+    let line = "-i t1 --keylog net.keylog --run lab --log-every 1 --store none --state state";
+    let monitor = Monitor::launch_by(&namespace, &limited, folder.path(), line);
+    monitor.wait_for("reading ");
+    let replay = namespace
+        .command("tcpreplay")
+        .args(["-q", "-i", "t0", "net.pcapng"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _replay = Replay(replay);
+    // While it runs, and it goes on.
+    monitor.wait_for("the state could not be written");
+    let said = monitor.said();
+    let lines = |said: &str| said.lines().filter(|line| line.contains("packets")).count();
+    wait_until("it goes on", || lines(&monitor.said()) > lines(&said) + 1);
+    let names = |stem: &str| {
+        let entries = std::fs::read_dir(folder.path().join("state")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(stem)).count()
+    };
+    assert_eq!(
+        names("state.") + names("messages."),
+        0,
+        "nothing is left that would lead astray"
+    );
+    let (_, _, said) = monitor.end();
+    assert_eq!(
+        said.matches("the state could not be written").count(),
+        2,
+        "when it happened, and at the end: {said}"
+    );
+}

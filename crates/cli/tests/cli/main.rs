@@ -4,6 +4,8 @@ mod analyze;
 mod checkpoint;
 mod common;
 mod crash;
+mod evidence;
+mod export;
 mod guard;
 mod keys;
 #[cfg(target_os = "linux")]

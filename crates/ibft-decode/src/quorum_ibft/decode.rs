@@ -4,12 +4,12 @@ use bftap_model::{Address, Capability, Hash256};
 
 use super::layout;
 use crate::Kind;
-use crate::block::read_proposal;
+use crate::block::{self, read_proposal};
 use crate::dialect::{Dialect, Family};
 use crate::dissect::{self, Field, Resemblance, What};
 use crate::error::DecodeError;
 use crate::istanbul::{self, LOCAL_CODE};
-use crate::message::{ConsensusMessage, Envelope, Justification, SignatureCheck};
+use crate::message::{BlockHeader, ConsensusMessage, Envelope, Justification, SignatureCheck};
 use crate::rlp_view::Item;
 
 /// Istanbul BFT of GoQuorum.
@@ -94,6 +94,23 @@ impl Dialect for QuorumIbft {
             proposal,
             justification: Justification::default(),
         })
+    }
+
+    fn header_in<'a>(&self, _local: u64, payload: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+        let [code, body, _, _, _] = Item::only(payload, 0, "message")?.exactly("message")?;
+        if istanbul::kind(&code)? != Kind::Preprepare {
+            return Ok(None);
+        }
+        let [_, block] = body.wrapped("message.Msg")?.exactly("Preprepare")?;
+        block::header_of(&block).map(Some)
+    }
+
+    fn read_header(&self, header: &[u8], check: SignatureCheck) -> Result<BlockHeader, DecodeError> {
+        block::read_header(header, &layout::BLOCK, check)
+    }
+
+    fn committed_seal_hash(&self, block: &Hash256) -> Hash256 {
+        istanbul::committed_seal_hash(block)
     }
 
     fn dissect(&self, what: What, local: u64, bytes: &[u8]) -> Vec<Field> {

@@ -209,12 +209,14 @@ impl Appender {
 
     /// Writes a record at the end, in one piece: when this is back, the system has it, whatever becomes of the program.
     pub(super) fn append(&mut self, record: &[u8]) -> io::Result<()> {
-        let len = u32::try_from(record.len()).ok().filter(|len| *len <= LONGEST);
-        let len = len.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a record is too long"))?;
+        if record.len() > LONGEST as usize {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a record is too long",
+            ));
+        }
         let mut framed = Vec::with_capacity(FRAME + record.len());
-        framed.extend_from_slice(&len.to_le_bytes());
-        framed.extend_from_slice(&checksum(record).to_le_bytes());
-        framed.extend_from_slice(record);
+        frame(record, &mut framed);
         self.file.write_all(&framed)?;
         self.len += framed.len() as u64;
         Ok(())
@@ -275,6 +277,13 @@ fn check_owner(metadata: &fs::Metadata) -> Result<(), JournalError> {
 #[cfg(not(unix))]
 fn check_owner(_: &fs::Metadata) -> Result<(), JournalError> {
     Ok(())
+}
+
+/// Appends a record as it stands in a file.
+pub(crate) fn frame(record: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    to.extend_from_slice(&checksum(record).to_le_bytes());
+    to.extend_from_slice(record);
 }
 
 /// FNV-1a over words of eight bytes: tells accidents; against malice stands the mode of the file.

@@ -21,6 +21,7 @@ use bftap_analysis::{
 use bftap_model::CaptureTime;
 
 pub(crate) use before::Before;
+pub(crate) use files::frame as frame_record;
 use files::{Appender, Content, Folder};
 pub(crate) use part::Part;
 

@@ -266,7 +266,9 @@ impl Part {
             present.spoken.reverse();
             present.info.node_ids.reverse();
             present.info.clients.reverse();
+            present.network.turn();
         }
+        end.network.go_on(&present.network);
         let opened = present.attached.is_some();
         if end.attached.is_some() && !opened {
             // It was read, and what there is since the pause does not show yet how to go on.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bftap_analysis::facts::SessionState;
-use bftap_analysis::{Observation, Occurrence, SessionEnd, SessionKey, WorkerTotals};
+use bftap_analysis::{Observation, Occurrence, SessionEnd, SessionKey, SessionNetwork, WorkerTotals};
 use bftap_capture::connection::{CloseReason, ConnectionSummary};
 use bftap_decrypt::{Attached, Recognised};
 use bftap_model::{Meaning, Side};
@@ -193,6 +193,10 @@ impl Session {
             span: whole,
             losses,
             blind,
+            network: SessionNetwork {
+                ways: [summary.initiator, summary.initiator.other()]
+                    .map(|side| flow.ways[side.index()].clone()),
+            },
         })
     }
 }

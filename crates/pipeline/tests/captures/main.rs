@@ -3,5 +3,7 @@
 mod exact;
 mod faults;
 mod lossy;
+mod network;
 mod rules;
+mod story;
 mod support;

@@ -241,10 +241,11 @@ impl Core {
         };
         if result == Err(Rejection::Future) && message.claimed != self.key.address() {
             let waiting = &mut self.backlog[source];
-            if waiting.len() == BACKLOG_PER_VALIDATOR {
-                waiting.pop_front();
-            }
             waiting.push_back(Arc::clone(message));
+            let mut bytes: usize = waiting.iter().map(|message| message.wire.len()).sum();
+            while waiting.len() > BACKLOG_PER_VALIDATOR || (bytes > BACKLOG_BYTES && waiting.len() > 1) {
+                bytes -= waiting.pop_front().map_or(0, |oldest| oldest.wire.len());
+            }
         }
         result
     }
@@ -549,5 +550,7 @@ impl Core {
 
 /// A validator may be this many messages ahead; the nodes themselves set no limit.
 const BACKLOG_PER_VALIDATOR: usize = 256;
+/// And their bytes: more than a proposal of any client, so that one can always wait.
+const BACKLOG_BYTES: usize = 16 << 20;
 /// A proposal may come this many blocks late.
 const PAST_BLOCKS: usize = 16;

@@ -47,6 +47,7 @@ impl<D: Driver> SqlStore<D> {
         for run in runs {
             if run.state == RunState::Complete.as_str() || run.live {
                 self.check_minutes(&run, &mut check.problems).await?;
+                self.check_causes(&run, &mut check.problems).await?;
             }
             let rows = rows.remove(&run.run_id).unwrap_or_default();
             if run.state == RunState::Failed.as_str() && !rows.is_empty() {
@@ -70,6 +71,23 @@ impl<D: Driver> SqlStore<D> {
                 .push(format!("run {run} {what}: {}", tables(&rows)));
         }
         Ok(check)
+    }
+
+    /// Every repeat has one cause. Rows of schema 3 have none.
+    async fn check_causes(&mut self, run: &RunRow, problems: &mut Vec<String>) -> Result<(), sqlx::Error> {
+        let sql = "SELECT COUNT(*) FROM message_count \
+                   WHERE run_id = ? AND repeats - resent - echo_source - crossing <> regossip";
+        let wrong = self
+            .driver
+            .select::<(i64,)>(sql, &[Value::int(run.run_id)])
+            .await?;
+        if let Some((wrong @ 1..,)) = wrong.first() {
+            problems.push(format!(
+                "run {} ({:?}): the causes of repeats do not add up to them in {wrong} rows of message_count",
+                run.run_id, run.name
+            ));
+        }
+        Ok(())
     }
 
     /// Sums per minute must be those of the rows they were made of, where these are still there.

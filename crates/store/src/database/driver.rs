@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use crate::StoreError;
-use crate::rows::{Selected, TableRow, Value};
+use crate::rows::{Cell, ColumnType, Selected, TableRow, Value};
 
 /// A connection to a database, and how that database speaks.
 ///
@@ -30,6 +30,14 @@ pub(crate) trait Driver: fmt::Debug + Send + 'static {
         sql: &str,
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<Vec<R>, sqlx::Error>> + Send;
+
+    /// Gives the rows of a query whose columns are of these types.
+    fn select_cells(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+        types: &[ColumnType],
+    ) -> impl Future<Output = Result<Vec<Vec<Cell>>, sqlx::Error>> + Send;
 
     /// Writes rows; one with the key of a row that is there takes its place. Of rows with the same key the last one stays.
     fn put<R: TableRow>(

@@ -7,7 +7,7 @@ use bftap_analysis::facts::RunFacts;
 
 use crate::facts_to_rows as to_rows;
 use crate::names::Names;
-use crate::rows::{CounterRow, Value};
+use crate::rows::{CounterRow, TableRow, Value};
 use crate::store::{LiveState, RunId};
 
 use super::{Driver, name_ids};
@@ -17,7 +17,7 @@ const GIVEN_UP: [&str; 2] = ["spooled_delivery_rows", "spooled_delivery_copies"]
 
 /// What the lists were when they were committed last, as a hash of each; `None` where nobody knows.
 #[derive(Debug, Default)]
-pub(super) struct Written([Option<u64>; 7]);
+pub(super) struct Written([Option<u64>; 16]);
 
 impl Written {
     /// Whether the list with this number is not as it was committed last; notes how it is now.
@@ -49,81 +49,122 @@ pub(super) async fn replace<D: Driver>(
     facts: &RunFacts,
 ) -> Result<(), sqlx::Error> {
     let chains = facts.sessions.iter().map(|fact| &fact.chain);
-    let unnamed = names.unnamed_chains(chains.chain(facts.events.iter().map(|fact| &fact.chain)));
+    let chains = chains.chain(facts.events.iter().map(|fact| &fact.chain));
+    let chains = chains.chain(facts.waste.iter().map(|fact| &fact.chain));
+    let chains = chains.chain(facts.what_if.iter().map(|fact| &fact.chain));
+    let chains = chains.chain(facts.phases.iter().map(|fact| &fact.chain));
+    let chains = chains.chain(facts.participation.iter().map(|fact| &fact.chain));
+    let unnamed = names.unnamed_chains(chains);
     name_ids::give(driver, run, names, unnamed).await?;
     let names = &*names;
+    let mut list = Replacing { driver, run, written };
     let number = 0_i64..;
-    let of_run = [Value::int(run.0)];
-    if written.changes(0, &facts.captures) {
-        driver
-            .execute("DELETE FROM capture WHERE run_id = ?", &of_run)
-            .await?;
+    if list.changes(0, &facts.captures) {
         let captures = number.clone().zip(&facts.captures);
-        driver
-            .put(captures.map(|(n, fact)| to_rows::capture_row(run, n, fact)))
+        list.set(captures.map(|(n, fact)| to_rows::capture_row(run, n, fact)))
             .await?;
     }
-    if written.changes(1, &facts.nodes) {
-        for clear in [
-            "DELETE FROM node WHERE run_id = ?",
-            "DELETE FROM node_ip WHERE run_id = ?",
-        ] {
-            driver.execute(clear, &of_run).await?;
-        }
+    if list.changes(1, &facts.nodes) {
         let nodes = number.clone().zip(&facts.nodes);
-        driver
-            .put(nodes.clone().map(|(n, fact)| to_rows::node_row(run, n, fact)))
+        list.set(nodes.clone().map(|(n, fact)| to_rows::node_row(run, n, fact)))
             .await?;
-        driver
-            .put(nodes.flat_map(|(n, fact)| to_rows::node_ip_rows(run, n, fact)))
+        list.set(nodes.flat_map(|(n, fact)| to_rows::node_ip_rows(run, n, fact)))
             .await?;
     }
-    if written.changes(2, &facts.sessions) {
-        driver
-            .execute("DELETE FROM session WHERE run_id = ?", &of_run)
-            .await?;
+    if list.changes(2, &facts.sessions) {
         let sessions = number.clone().zip(&facts.sessions);
-        driver
-            .put(sessions.map(|(n, fact)| to_rows::session_row(run, n, names, fact)))
+        list.set(sessions.map(|(n, fact)| to_rows::session_row(run, n, names, fact)))
             .await?;
     }
-    if written.changes(3, &facts.codes) {
-        driver
-            .execute("DELETE FROM code WHERE run_id = ?", &of_run)
-            .await?;
-        driver
-            .put(to_rows::code_rows(run, &facts.codes).into_iter())
+    if list.changes(3, &facts.codes) {
+        list.set(to_rows::code_rows(run, &facts.codes).into_iter())
             .await?;
     }
-    if written.changes(4, &facts.copies) {
-        driver
-            .execute("DELETE FROM copies WHERE run_id = ?", &of_run)
-            .await?;
-        driver
-            .put(facts.copies.iter().map(|fact| to_rows::copies_row(run, fact)))
+    if list.changes(4, &facts.copies) {
+        list.set(facts.copies.iter().map(|fact| to_rows::copies_row(run, fact)))
             .await?;
     }
-    if written.changes(5, &facts.events) {
-        driver
-            .execute("DELETE FROM event WHERE run_id = ?", &of_run)
+    if list.changes(5, &facts.events) {
+        let events = number.clone().zip(&facts.events);
+        list.set(events.map(|(n, fact)| to_rows::event_row(run, n, names, fact)))
             .await?;
-        let events = number.zip(&facts.events);
-        driver
-            .put(events.map(|(n, fact)| to_rows::event_row(run, n, names, fact)))
+    }
+    if list.changes(7, &facts.waste) {
+        let waste = facts.waste.iter();
+        list.set(waste.map(|fact| to_rows::waste_row(run, names, fact)))
+            .await?;
+    }
+    if list.changes(8, &facts.what_if) {
+        let policies = facts.what_if.iter();
+        list.set(policies.map(|fact| to_rows::what_if_row(run, names, fact)))
+            .await?;
+    }
+    if list.changes(9, &facts.phases) {
+        let phases = facts.phases.iter();
+        list.set(phases.map(|fact| to_rows::phase_row(run, names, fact)))
+            .await?;
+    }
+    if list.changes(10, &facts.participation) {
+        let validators = facts.participation.iter();
+        list.set(validators.map(|fact| to_rows::participation_row(run, names, fact)))
+            .await?;
+    }
+    if list.changes(11, &facts.links) {
+        list.set(facts.links.iter().map(|fact| to_rows::tcp_link_row(run, fact)))
+            .await?;
+    }
+    if list.changes(12, &facts.peers) {
+        let peers = number.clone().zip(&facts.peers);
+        list.set(peers.clone().map(|(n, fact)| to_rows::peer_row(run, n, fact)))
+            .await?;
+        list.set(peers.flat_map(|(n, fact)| to_rows::peer_disconnect_rows(run, n, fact)))
+            .await?;
+    }
+    if list.changes(13, &facts.dials) {
+        list.set(facts.dials.iter().map(|fact| to_rows::dial_row(run, fact)))
+            .await?;
+    }
+    if list.changes(14, &facts.census) {
+        list.set(facts.census.iter().map(|fact| to_rows::census_row(run, fact)))
+            .await?;
+    }
+    if list.changes(15, &facts.scores) {
+        let scores = number.zip(&facts.scores);
+        list.set(scores.map(|(n, fact)| to_rows::score_row(run, n, fact)))
             .await?;
     }
     let counters = to_rows::counter_rows(run, &facts.totals);
-    if written.changes(6, &counters) {
+    if list.changes(6, &counters) {
         // What was thinned out is a total of the store's own and stays.
         driver
             .execute(
                 "DELETE FROM counter WHERE run_id = ? AND list <> 'thinned'",
-                &of_run,
+                &[Value::int(run.0)],
             )
             .await?;
         driver.put(counters.into_iter()).await?;
     }
     Ok(())
+}
+
+/// Lists on their way into the tables of a run.
+struct Replacing<'a, D> {
+    driver: &'a mut D,
+    run: RunId,
+    written: &'a mut Written,
+}
+
+impl<D: Driver> Replacing<'_, D> {
+    fn changes(&mut self, number: usize, list: &impl fmt::Debug) -> bool {
+        self.written.changes(number, list)
+    }
+
+    /// Puts these rows in place of all of their table.
+    async fn set<R: TableRow>(&mut self, rows: impl Iterator<Item = R> + Send) -> Result<(), sqlx::Error> {
+        let clear = format!("DELETE FROM {} WHERE run_id = ?", R::TABLE);
+        self.driver.execute(&clear, &[Value::int(self.run.0)]).await?;
+        self.driver.put(rows).await
+    }
 }
 
 /// Adds what a full spool gave up to the counters of the run.

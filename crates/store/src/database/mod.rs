@@ -13,6 +13,7 @@ mod prune;
 mod remove;
 mod replaced;
 mod transaction;
+mod votes;
 
 use std::ops::RangeInclusive;
 
@@ -22,7 +23,7 @@ use crate::StoreError;
 use crate::facts_to_rows as to_rows;
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::names::Names;
-use crate::rows::{CountRow, LinkCountRow, RunRow, TableRow, Value};
+use crate::rows::{Cell, CountRow, LinkCountRow, RunRow, Table, TableRow, Value};
 use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
 
 pub(crate) use chunks::Chunks;
@@ -171,6 +172,11 @@ impl<D: Driver> SqlStore<D> {
         driver
             .put(rounds.map(|fact| to_rows::round_row(run, names, fact)))
             .await?;
+        let node_rounds = batch.node_rounds.iter();
+        driver
+            .put(node_rounds.map(|fact| to_rows::node_round_row(run, names, fact)))
+            .await?;
+        votes::replace(driver, run, names, &batch.votes).await?;
         let links = batch.links.iter();
         driver
             .put(links.map(|fact| to_rows::link_count_row(run, names, fact)))
@@ -352,6 +358,52 @@ impl<D: Driver> SqlStore<D> {
         rows.map_err(|error| self.driver.refusal("reading counts", error))
     }
 
+    async fn page(
+        &mut self,
+        table: &'static Table,
+        run: RunId,
+        after: Option<&[Cell]>,
+        limit: u32,
+    ) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut sql = format!(
+            "SELECT {} FROM {} WHERE run_id = ?",
+            table.column_names().join(", "),
+            table.name
+        );
+        let mut values = vec![Value::int(run.0)];
+        // The run itself has one row, and no key behind it.
+        let key = &table.key[1..];
+        match after {
+            Some(_) if key.is_empty() => return Ok(Vec::new()),
+            Some(after) => {
+                let of_key: Vec<Value<'_>> = key
+                    .iter()
+                    .map(
+                        |column| match table.place(column).and_then(|place| after.get(place)) {
+                            Some(Cell::Int(value)) => Value::Int(*value),
+                            Some(Cell::Text(value)) => Value::Text(value.as_deref()),
+                            None => Value::Int(None),
+                        },
+                    )
+                    .collect();
+                // Not every database sees that what is before need not be looked at.
+                let places = vec!["?"; key.len()].join(", ");
+                sql.push_str(&format!(
+                    " AND {} >= ? AND ({}) > ({places})",
+                    key[0],
+                    key.join(", ")
+                ));
+                values.push(of_key[0]);
+                values.extend(of_key);
+            }
+            None => {}
+        }
+        sql.push_str(&format!(" ORDER BY {} LIMIT ?", table.key.join(", ")));
+        values.push(Value::int(i64::from(limit)));
+        let rows = self.driver.select_cells(&sql, &values, table.types()).await;
+        rows.map_err(|error| self.driver.refusal("reading a table", error))
+    }
+
     async fn details(&mut self, run: RunId) -> Result<RunDetails, StoreError> {
         // One snapshot: a run that is replaced meanwhile is read whole or not at all.
         self.begin_snapshot().await?;
@@ -374,6 +426,18 @@ impl<D: Driver> SqlStore<D> {
             codes: self.list(run, "capability, wire_code, name").await?,
             copies: self.list(run, "receiver_ip, copies").await?,
             events: self.list(run, "event_number").await?,
+            waste: self
+                .list(run, "chain_id, receiver_ip, sender, kind, cause")
+                .await?,
+            what_if: self.list(run, "chain_id, policy").await?,
+            phases: self.list(run, "chain_id, phase").await?,
+            participation: self.list(run, "chain_id, validator").await?,
+            tcp_links: self.list(run, "sender_ip, receiver_ip").await?,
+            peers: self.list(run, "peer_number").await?,
+            peer_disconnects: self.list(run, "peer_number, direction, reason").await?,
+            dials: self.list(run, "initiator_ip, recipient_ip").await?,
+            census: self.list(run, "list, value").await?,
+            scores: self.list(run, "score_number").await?,
         })
     }
 
@@ -440,6 +504,16 @@ impl<D: Driver> Store for SqlStore<D> {
         limit: u32,
     ) -> Answer<'a, Vec<CountRow>> {
         Box::pin(self.counts(run, sequences, after, limit))
+    }
+
+    fn page<'a>(
+        &'a mut self,
+        table: &'static Table,
+        run: RunId,
+        after: Option<&'a [Cell]>,
+        limit: u32,
+    ) -> Answer<'a, Vec<Vec<Cell>>> {
+        Box::pin(self.page(table, run, after, limit))
     }
 
     fn details(&mut self, run: RunId) -> Answer<'_, RunDetails> {

@@ -123,6 +123,7 @@ impl<D: Driver> SqlStore<D> {
             )
             .await?;
         let mut rows = 0;
+        let mut of_rounds = [("node_round_rows", "node_round", 0), ("vote_rows", "vote", 0)];
         for (chain, highest) in highest {
             // Rounds without a preprepare have no time of their own: they go with the heights around them.
             rows += self
@@ -138,9 +139,22 @@ impl<D: Driver> SqlStore<D> {
                     ],
                 )
                 .await?;
+            // What tells of a round goes with it.
+            for (_, table, rows) in &mut of_rounds {
+                let sql = format!(
+                    "DELETE FROM {table} WHERE run_id = ? AND chain_id = ? AND sequence <= ? AND NOT EXISTS \
+                     (SELECT 1 FROM round AS r WHERE r.run_id = {table}.run_id AND r.sequence = {table}.sequence \
+                     AND r.round = {table}.round AND r.chain_id = {table}.chain_id)"
+                );
+                let values = [Value::int(run.0), Value::int(chain), Value::int(highest)];
+                *rows += self.driver.execute(&sql, &values).await? as i64;
+            }
         }
         self.count_removed(run, "round_rows", "round", rows as i64, removed)
             .await?;
+        for (name, table, rows) in of_rounds {
+            self.count_removed(run, name, table, rows, removed).await?;
+        }
         let rows = self
             .driver
             .execute(

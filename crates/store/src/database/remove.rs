@@ -11,14 +11,26 @@ use super::transaction::Failure;
 use super::{Driver, SqlStore};
 
 /// Tables with a `run_id`, but `run` and `leftover`; the long ones first.
-pub(crate) const RUN_TABLES: [&str; 17] = [
+pub(crate) const RUN_TABLES: [&str; 29] = [
     "delivery_row",
     "message_count",
+    "vote",
+    "node_round",
     "round",
     "link_count",
     "minute_count",
     "minute_round",
     "progress",
+    "waste",
+    "what_if",
+    "phase",
+    "participation",
+    "tcp_link",
+    "peer_disconnect",
+    "peer",
+    "dial",
+    "census",
+    "score",
     "copies",
     "event",
     "session",

@@ -7,7 +7,7 @@ use crate::store::{Replaced, RunId};
 use super::Driver;
 
 /// Tables that have rows of a height.
-const OF_HEIGHTS: [&str; 3] = ["message_count", "delivery_row", "round"];
+const OF_HEIGHTS: [&str; 5] = ["message_count", "delivery_row", "round", "node_round", "vote"];
 
 /// Removes all rows of these heights and minutes.
 pub(super) async fn remove<D: Driver>(

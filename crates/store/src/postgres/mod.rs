@@ -9,7 +9,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection, Row, TypeInfo, 
 
 use crate::StoreError;
 use crate::database::{Chunks, Dialect, Driver, NewId, SqlStore, on_conflict};
-use crate::rows::{Columns, Selected, TableRow, Value};
+use crate::rows::{Cell, ColumnType, Columns, Holds, Selected, TableRow, Value, read_cells};
 use crate::server::{self, Place, Schema};
 use crate::store::Access;
 
@@ -47,7 +47,10 @@ pub(crate) async fn open(store: String, url: &str, access: Access) -> Result<Sql
     let done = postgres.run(&set_up).await;
     done.map_err(|error| postgres.refusal("setting up", error))?;
     let schema = Schema {
-        migrations: &[(3, include_str!("../../migrations/postgres/0003_all.sql"))],
+        migrations: &[
+            (3, include_str!("../../migrations/postgres/0003_all.sql")),
+            (4, include_str!("../../migrations/postgres/0004_story.sql")),
+        ],
         collate: "",
         transactional: true,
         relations: "SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = \
@@ -100,6 +103,19 @@ impl Driver for Postgres {
         let query = sqlx::query_with(AssertSqlSafe(numbered(sql)), arguments(values)?);
         let rows = query.fetch_all(&mut self.connection).await?;
         rows.iter().map(|row| R::get(&mut PgCells(row))).collect()
+    }
+
+    async fn select_cells(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+        types: &[ColumnType],
+    ) -> Result<Vec<Vec<Cell>>, sqlx::Error> {
+        let query = sqlx::query_with(AssertSqlSafe(numbered(sql)), arguments(values)?);
+        let rows = query.fetch_all(&mut self.connection).await?;
+        rows.iter()
+            .map(|row| read_cells(&mut PgCells(row), types))
+            .collect()
     }
 
     async fn put<R: TableRow>(&mut self, rows: impl Iterator<Item = R> + Send) -> Result<(), sqlx::Error> {
@@ -155,8 +171,13 @@ fn arguments(values: &[Value<'_>]) -> Result<PgArguments, sqlx::Error> {
 /// Rows as one array a column.
 fn insert_arrays<R: TableRow>() -> String {
     let arrays: Vec<_> = (1..)
-        .zip(R::TEXTS)
-        .map(|(number, text)| format!("${number}::{}[]", if *text { "text" } else { "bigint" }))
+        .zip(R::TYPES)
+        .map(|(number, of)| {
+            format!(
+                "${number}::{}[]",
+                if of.holds == Holds::Text { "text" } else { "bigint" }
+            )
+        })
         .collect();
     format!(
         "INSERT INTO {} ({}) SELECT * FROM UNNEST({}) {}",
@@ -181,8 +202,8 @@ fn columns<R: TableRow>(rows: &[R]) -> Result<PgArguments, sqlx::Error> {
         });
     }
     let mut arguments = PgArguments::default();
-    for ((ints, texts), text) in ints.into_iter().zip(texts).zip(R::TEXTS) {
-        let added = if *text {
+    for ((ints, texts), of) in ints.into_iter().zip(texts).zip(R::TYPES) {
+        let added = if of.holds == Holds::Text {
             arguments.add(texts)
         } else {
             arguments.add(ints)

@@ -7,11 +7,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundCause, RoundFact};
+use bftap_analysis::facts::{
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, VoteFact,
+    VoteState,
+};
 use bftap_ibft_decode::Kind;
-use bftap_model::CaptureTime;
+use bftap_model::{CaptureTime, Hash256};
 
-use crate::store::{Batch, Replaced};
+use crate::store::{Batch, HeightVotes, Replaced};
 
 /// The rows of a batch; `live` is the writer's own affair.
 pub(super) fn write(batch: &Batch) -> Vec<u8> {
@@ -79,6 +82,38 @@ pub(super) fn write(batch: &Batch) -> Vec<u8> {
             to.byte(CAUSES.iter().position(|known| *known == cause).unwrap_or(0) as u8);
         });
         to.optional(row.block_time_ns, |to, time| to.u64(time.cast_unsigned()));
+    });
+    to.list(&batch.node_rounds, |to, row| {
+        to.text(&row.chain);
+        to.u64(row.sequence);
+        to.u64(row.round);
+        to.ip(row.node_ip);
+        to.text(&row.node);
+        for time in [
+            row.preprepare_ns,
+            row.prepared_ns,
+            row.committed_ns,
+            row.roundchange_ns,
+        ] {
+            to.optional(time, Writer::time);
+        }
+        to.byte(u8::from(row.lower_bound));
+    });
+    to.list(&batch.votes, |to, height| {
+        to.text(&height.chain);
+        to.u64(height.sequence);
+        to.list(&height.votes, |to, vote| {
+            to.u64(vote.round);
+            to.byte(vote.kind.index() as u8);
+            to.text(&vote.signer);
+            to.optional(vote.digest, |to, digest| to.rows.extend_from_slice(&digest.0));
+            to.optional(vote.first_ns, Writer::time);
+            to.optional(vote.first_sender.as_ref(), Writer::text);
+            to.u64(vote.reached.into());
+            to.u64(vote.of.into());
+            to.list(&vote.not_reached, Writer::text);
+            to.byte(STATES.iter().position(|known| *known == vote.state).unwrap_or(0) as u8);
+        });
     });
     to.list(&batch.links, |to, row| {
         to.text(&row.chain);
@@ -159,6 +194,46 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
             block_time_ns: from.optional(|from| from.u64().map(u64::cast_signed))?,
         })
     })?;
+    let node_rounds = from.list(|from| {
+        Ok(NodeRoundFact {
+            chain: from.text()?,
+            sequence: from.u64()?,
+            round: from.u64()?,
+            node_ip: from.ip()?,
+            node: from.text()?,
+            preprepare_ns: from.optional(Reader::time)?,
+            prepared_ns: from.optional(Reader::time)?,
+            committed_ns: from.optional(Reader::time)?,
+            roundchange_ns: from.optional(Reader::time)?,
+            lower_bound: from.byte()? != 0,
+        })
+    })?;
+    let votes = from.list(|from| {
+        let (chain, sequence) = (from.text()?, from.u64()?);
+        let votes = from.list(|from| {
+            Ok(VoteFact {
+                chain: Arc::clone(&chain),
+                sequence,
+                round: from.u64()?,
+                kind: from.kind()?,
+                signer: from.text()?,
+                digest: from.optional(|from| from.array().map(Hash256))?,
+                first_ns: from.optional(Reader::time)?,
+                first_sender: from.optional(Reader::text)?,
+                reached: from.u32()?,
+                of: from.u32()?,
+                not_reached: from.list(Reader::text)?,
+                state: *STATES
+                    .get(usize::from(from.byte()?))
+                    .ok_or(io::ErrorKind::InvalidData)?,
+            })
+        })?;
+        Ok(HeightVotes {
+            chain,
+            sequence,
+            votes,
+        })
+    })?;
     let links = from.list(|from| {
         Ok(LinkCountFact {
             chain: from.text()?,
@@ -178,6 +253,8 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
         counts,
         deliveries,
         rounds,
+        node_rounds,
+        votes,
         links,
         replaced: Replaced { heights, minutes },
         live: None,
@@ -189,6 +266,14 @@ const OUTCOMES: [Outcome; 4] = [
     Outcome::Changed,
     Outcome::Open,
     Outcome::Unknown,
+];
+
+const STATES: [VoteState; 5] = [
+    VoteState::Complete,
+    VoteState::Late,
+    VoteState::Partial,
+    VoteState::Missing,
+    VoteState::Unknown,
 ];
 
 const CAUSES: [RoundCause; 5] = [

@@ -1,11 +1,14 @@
 use std::io::Write as _;
 
-use bftap_analysis::facts::{CountFact, DeliveryFact, LinkCountFact, Outcome, RoundCause, RoundFact};
+use bftap_analysis::facts::{
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, VoteFact,
+    VoteState,
+};
 use bftap_ibft_decode::Kind;
-use bftap_model::CaptureTime;
+use bftap_model::{CaptureTime, Hash256};
 
 use super::*;
-use crate::store::Replaced;
+use crate::store::{HeightVotes, Replaced};
 
 /// An update of a height; of two with the same sequence the one with the higher version is the later.
 fn batch(sequence: u64, version: u64) -> Batch {
@@ -68,6 +71,46 @@ fn batch(sequence: u64, version: u64) -> Batch {
         ][version as usize % 4],
         cause: (version % 2 == 1).then_some(RoundCause::VotesMissing),
         block_time_ns: (version % 3 == 1).then_some(version as i64),
+    });
+    for (ip, lower_bound) in [([10, 0, 0, 1].into(), false), ("fe80::1".parse().unwrap(), true)] {
+        batch.node_rounds.push(NodeRoundFact {
+            chain: chain.clone(),
+            sequence,
+            round: 0,
+            node_ip: ip,
+            node: "cn1".into(),
+            preprepare_ns: Some(at(version)),
+            prepared_ns: lower_bound.then(|| at(5)),
+            committed_ns: None,
+            roundchange_ns: Some(CaptureTime::MAX),
+            lower_bound,
+        });
+    }
+    let states = [
+        VoteState::Complete,
+        VoteState::Late,
+        VoteState::Partial,
+        VoteState::Missing,
+        VoteState::Unknown,
+    ];
+    let votes = (0..version % 3 + 1).map(|number| VoteFact {
+        chain: chain.clone(),
+        sequence,
+        round: 1,
+        kind: Kind::Commit,
+        signer: "cn3".into(),
+        digest: (number == 0).then_some(Hash256([7; 32])),
+        first_ns: (number == 1).then(|| at(3)),
+        first_sender: (number == 1).then(|| "cn2".into()),
+        reached: 4,
+        of: u32::MAX,
+        not_reached: vec!["cn5".into(); number as usize],
+        state: states[version as usize % 5],
+    });
+    batch.votes.push(HeightVotes {
+        chain: chain.clone(),
+        sequence,
+        votes: votes.collect(),
     });
     batch.links.push(LinkCountFact {
         chain,
@@ -167,6 +210,18 @@ fn a_full_spool_gives_up_what_is_superseded_and_then_the_oldest_detail() {
     );
     assert!(merged.counts.iter().all(|row| row.messages == 19));
     assert_eq!((merged.links.len(), merged.links[0].messages), (1, 2));
+    let votes = merged
+        .votes
+        .iter()
+        .map(|height| (height.sequence, height.votes.len()));
+    assert_eq!(votes.collect::<Vec<_>>(), [(1, 2), (2, 2)]);
+    assert_eq!(merged.node_rounds.len(), 4);
+    assert!(
+        merged
+            .node_rounds
+            .iter()
+            .all(|row| row.preprepare_ns == Some(CaptureTime::from_nanos(19)))
+    );
 
     // Heights that all differ: their detail has to go, and no more of it than is needed.
     let mut sequence = 0;
@@ -241,6 +296,8 @@ fn merging_is_writing_one_after_the_other() {
     // All of the first version is gone, not only what the second one has.
     assert_eq!(merged.deliveries.len(), 3 + 18);
     assert_eq!(merged.replaced.heights.len(), 1);
+    assert_eq!((merged.node_rounds.len(), merged.votes.len()), (4, 2));
+    assert_eq!(merged.votes[0].votes.len(), 3);
     assert!(
         merged
             .rounds

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use crate::cells::Cells;
 use crate::database::{Dialect, Driver, NewId, SqlStore};
-use crate::rows::{Selected, TableRow, Value};
+use crate::rows::{Cell, ColumnType, Selected, TableRow, Value, read_cells};
 use crate::store::{Access, Store};
 use crate::{StoreError, StoreUrl};
 
@@ -100,6 +100,19 @@ impl Driver for Sqlite {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         let rows = query.fetch_all(&mut self.connection).await?;
         rows.iter().map(|row| R::get(&mut Cells(row))).collect()
+    }
+
+    async fn select_cells(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+        types: &[ColumnType],
+    ) -> Result<Vec<Vec<Cell>>, sqlx::Error> {
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
+        let rows = query.fetch_all(&mut self.connection).await?;
+        rows.iter()
+            .map(|row| read_cells(&mut Cells(row), types))
+            .collect()
     }
 
     async fn put<R: TableRow>(&mut self, rows: impl Iterator<Item = R> + Send) -> Result<(), sqlx::Error> {

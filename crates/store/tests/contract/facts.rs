@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{
-    CaptureFact, CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, EventFact, HeightFacts,
-    LinkCountFact, NodeFact, Outcome, RoundFact, RunFacts, SessionFact, SessionState, Totals,
+    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, DialFact, EventFact,
+    HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact,
+    RoundCause, RoundFact, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact,
+    VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
-use bftap_model::{CaptureTime, Endpoint, MacState, NodeId};
+use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
 use bftap_store::{Batch, NewRun, RunSource};
 
 pub(crate) const CHAIN: &str = "1000/0xaa";
@@ -46,10 +48,15 @@ pub(crate) fn count(node: u8, sequence: u64, round: u64, kind: Kind, messages: u
         useful: messages / 2,
         repeats: messages - messages / 2 - 1,
         echoes: 1,
-        resent: 0,
-        echo_source: 0,
-        crossing: 0,
-        regossip: messages - messages / 2 - 1,
+        resent: u64::from(messages > 6),
+        echo_source: 2 * u64::from(messages > 20),
+        crossing: 3 * u64::from(messages > 30),
+        regossip: messages
+            - messages / 2
+            - 1
+            - u64::from(messages > 6)
+            - 2 * u64::from(messages > 20)
+            - 3 * u64::from(messages > 30),
         invalid: 0,
         bytes: messages * 304,
         lower_bound: node != 1,
@@ -88,8 +95,46 @@ pub(crate) fn round(sequence: u64) -> RoundFact {
         committed_ns: None,
         messages: 52,
         outcome: Outcome::Decided,
-        cause: None,
-        block_time_ns: None,
+        cause: (!sequence.is_multiple_of(2)).then_some(RoundCause::LatePreprepare),
+        block_time_ns: Some(1_000_000_000 + sequence as i64),
+    }
+}
+
+/// What node `cn<node>` lived of round 0.
+pub(crate) fn node_round(node: u8, sequence: u64) -> NodeRoundFact {
+    let time = |nanos| (node == 1).then(|| at(sequence as i64 * 1000 + nanos));
+    NodeRoundFact {
+        chain: CHAIN.into(),
+        sequence,
+        round: 0,
+        node_ip: ip(node),
+        node: format!("cn{node}").into(),
+        preprepare_ns: Some(at(sequence as i64 * 1000 + 1)),
+        prepared_ns: time(2),
+        committed_ns: time(3),
+        roundchange_ns: time(4),
+        lower_bound: node != 1,
+    }
+}
+
+/// The prepare of `signer`.
+pub(crate) fn vote(signer: &str, sequence: u64, state: VoteState) -> VoteFact {
+    VoteFact {
+        chain: CHAIN.into(),
+        sequence,
+        round: 0,
+        kind: Kind::Prepare,
+        signer: signer.into(),
+        digest: (state != VoteState::Missing).then_some(Hash256([0x22; 32])),
+        first_ns: (state != VoteState::Missing).then(|| at(sequence as i64 * 1000 + 2)),
+        first_sender: (state != VoteState::Missing).then(|| "cn2".into()),
+        reached: 2,
+        of: 4,
+        not_reached: match state {
+            VoteState::Partial => vec!["cn 4".into(), "cn\"5".into()],
+            _ => Vec::new(),
+        },
+        state,
     }
 }
 
@@ -110,7 +155,15 @@ pub(crate) fn height(sequence: u64) -> HeightFacts {
             delivery("cn3", "cn1", sequence, Kind::RoundChange, 2),
         ],
         rounds: vec![round(sequence)],
-        ..HeightFacts::default()
+        node_rounds: vec![node_round(1, sequence), node_round(2, sequence)],
+        votes: vec![
+            vote("cn2", sequence, VoteState::Complete),
+            // It signed two.
+            vote("cn3", sequence, VoteState::Partial),
+            vote("cn3", sequence, VoteState::Late),
+            vote("cn4", sequence, VoteState::Missing),
+        ],
+        events: Vec::new(),
     }
 }
 
@@ -148,7 +201,9 @@ pub(crate) fn run_facts() -> RunFacts {
             packets: 1001,
             bytes: 1002,
             problem: Some("cut in the middle".into()),
-            ..CaptureFact::default()
+            kernel_drops: Some(1003),
+            interface_drops: None,
+            times_down: Some(1005),
         }],
         nodes: vec![
             NodeFact {
@@ -224,6 +279,12 @@ pub(crate) fn run_facts() -> RunFacts {
             sequence: Some(42),
             round: Some(43),
             suspicious: true,
+            kind: Some(Kind::Commit),
+            node_id: Some(id),
+            address: Some(id.address()),
+            ip: Some(ip(3)),
+            numbers: [("second_ns", -44), ("digests", 2)].into(),
+            payloads: vec![Hash256([0x33; 32]), Hash256([0x44; 32])],
             ..EventFact::new("equivocation", at(41), "two digests".into())
         }],
         totals: Totals {
@@ -246,6 +307,124 @@ pub(crate) fn run_facts() -> RunFacts {
             searched_bytes: 68,
             limits_reached: counted("reorder buffer", 66),
         },
-        ..RunFacts::default()
+        waste: vec![WasteFact {
+            chain: CHAIN.into(),
+            receiver_ip: ip(1),
+            receiver: "cn1".into(),
+            sender: "cn2".into(),
+            kind: Kind::Commit,
+            cause: WasteCause::EchoSource,
+            copies: 81,
+            bytes: 82,
+        }],
+        what_if: vec![WhatIfFact {
+            chain: CHAIN.into(),
+            policy: "degree_4".into(),
+            payloads: 83,
+            messages: 84,
+            bytes: 85,
+            not_delivered: 86,
+            delay_p50_ns: Some(87),
+            delay_p95_ns: None,
+        }],
+        phases: vec![PhaseFact {
+            chain: "1002/0xcc".into(),
+            phase: "block_time".into(),
+            rounds: 88,
+            p50_ns: 89,
+            p95_ns: 90,
+            p99_ns: 91,
+            max_ns: 92,
+        }],
+        participation: vec![ParticipationFact {
+            chain: CHAIN.into(),
+            validator: "cn3".into(),
+            address: Some(id.address()),
+            rounds: 93,
+            proposals_due: 94,
+            proposals: 95,
+            prepares: 96,
+            commits: 97,
+            roundchanges: 98,
+            late: 99,
+            partial: 100,
+            missing: 101,
+            unknown: 102,
+            invalid: 103,
+            commit_delay_p50_ns: Some(104),
+            commit_delay_p95_ns: Some(105),
+        }],
+        links: vec![TcpLinkFact {
+            sender_ip: ip(2),
+            sender: "cn2".into(),
+            receiver_ip: ip(1),
+            receiver: "cn1".into(),
+            segments: 106,
+            bytes: 107,
+            retransmissions: 108,
+            rtt_samples: 109,
+            rtt_min_ns: Some(110),
+            rtt_mean_ns: Some(111),
+            rtt_max_ns: Some(112),
+            rtt_smoothed_ns: Some(113),
+            one_way_samples: 114,
+            one_way_min_ns: Some(115),
+            one_way_mean_ns: Some(116),
+            skew_ns: Some(-117),
+        }],
+        peers: vec![PeerFact {
+            node: "cn2".into(),
+            node_id: Some(id),
+            ips: vec![ip(2), ip(102)],
+            client: Some("Klaytn/v1.4.2/linux".into()),
+            software: Some("Klaytn".into()),
+            version: Some("v1.4.2".into()),
+            offers: vec!["istanbul/64".into(), "klay/65".into()],
+            network_id: Some(118),
+            genesis: Some("0xaa".into()),
+            head: Some("0xbb".into()),
+            total_difficulty: Some("119".into()),
+            behind: Some("120".into()),
+            role: Some("cn"),
+            dials_out: 121,
+            dials_in: 122,
+            refused_out: 123,
+            refused_in: 124,
+            useless: 125,
+            sessions: 126,
+            session_p50_ns: Some(127),
+            reconnects: 128,
+            reconnect_p50_ns: Some(129),
+            disconnects_sent: counted("too many peers", 130),
+            disconnects_received: counted("quitting", 131),
+        }],
+        dials: vec![DialFact {
+            initiator_ip: ip(1),
+            initiator: "cn1".into(),
+            recipient_ip: ip(2),
+            recipient: "cn2".into(),
+            dials: 132,
+            refused: 133,
+            useless: 134,
+            first_seen_ns: at(135),
+            last_seen_ns: at(136),
+        }],
+        census: vec![CensusFact {
+            list: "version",
+            value: "v1.4.2".into(),
+            count: 137,
+        }],
+        scores: vec![ScoreFact {
+            node: "cn2".into(),
+            address: Some(id.address()),
+            ip: Some(ip(2)),
+            score_milli: -138,
+            time_in_mesh_milli: 139,
+            first_deliveries_milli: 140,
+            delivery_deficit_milli: -141,
+            invalid_milli: -142,
+            colocation_milli: -143,
+            behaviour_milli: -144,
+        }],
     }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use bftap_store::{Access, StoreError, StoreUrl, open};
+use bftap_store::{Access, RunId, StoreError, StoreUrl, open};
 use bftap_testkit::servers::{Database, DatabaseServer, Durability};
 
 use crate::facts::{batch, new_run, run_facts};
@@ -198,7 +198,7 @@ async fn another_schema_is_named() {
                 error,
                 StoreError::OlderSchema {
                     found: 0,
-                    known: 3,
+                    known: 4,
                     ..
                 }
             ),
@@ -206,6 +206,7 @@ async fn another_schema_is_named() {
         );
         open(&place.url(), Access::Write).await.unwrap();
         open(&place.url(), Access::Read).await.unwrap();
+        place.execute("DELETE FROM bftap_schema WHERE version > 3").await;
         place.execute("UPDATE bftap_schema SET version = 2").await;
         let error = refused(&url, Access::Read).await;
         assert!(
@@ -213,21 +214,21 @@ async fn another_schema_is_named() {
                 error,
                 StoreError::OlderSchema {
                     found: 2,
-                    known: 3,
+                    known: 4,
                     ..
                 }
             ),
             "{error:?}"
         );
-        place.execute("UPDATE bftap_schema SET version = 4").await;
+        place.execute("UPDATE bftap_schema SET version = 5").await;
         for access in [Access::Write, Access::Read] {
             let error = refused(&url, access).await;
             assert!(
                 matches!(
                     error,
                     StoreError::NewerSchema {
-                        found: 4,
-                        known: 3,
+                        found: 5,
+                        known: 4,
                         ..
                     }
                 ),
@@ -256,9 +257,69 @@ async fn tables_that_are_there_in_part_are_completed() {
     write_run(&place, "first", &[batch(5)], &run_facts()).await;
     assert_eq!(dump(&place).await, whole);
     assert_eq!(
-        place.sql("SELECT version FROM bftap_schema").await,
-        rows(&[&["3"]])
+        place
+            .sql("SELECT version FROM bftap_schema ORDER BY version")
+            .await,
+        rows(&[&["3"], &["4"]])
     );
+}
+
+/// Runs of schema 3 stay, and say that they do not know what it did not record.
+#[tokio::test]
+async fn tables_of_an_earlier_version_are_brought_up_to_date() {
+    for place in databases() {
+        let schema = match place.database {
+            Database::MariaDb => include_str!("../../migrations/mysql/0003_all.sql"),
+            Database::PostgreSql => include_str!("../../migrations/postgres/0003_all.sql"),
+        };
+        place
+            .execute(&schema.replace("COLLATE COLLATION", "COLLATE utf8mb4_nopad_bin"))
+            .await;
+        for statement in [
+            "CREATE TABLE bftap_schema (version BIGINT NOT NULL PRIMARY KEY)",
+            "INSERT INTO bftap_schema VALUES (3)",
+            "INSERT INTO run (name, state, source, program_version, started_ns) \
+             VALUES ('old', 'complete', 'analyze', '0.1.0', 1)",
+            "INSERT INTO message_count (run_id, chain_id, receiver_ip, receiver, sequence, round, kind, messages, useful, \
+             repeats, echoes, invalid, bytes, lower_bound, first_seen_ns, last_seen_ns) \
+             VALUES (1, 0, '10.0.0.1', 'cn1', 5, 0, 'prepare', 6, 3, 2, 1, 0, 7, 1, 61, 62)",
+            "INSERT INTO event (run_id, event_number, time_ns, rule, severity, chain_id, detail, suspicious) \
+             VALUES (1, 0, 5, 'bad_hello', 'warning', 0, 'why', 0)",
+        ] {
+            place.execute(statement).await;
+        }
+        let error = refused(&place.server.user_url(&place.name), Access::Read).await;
+        assert!(
+            matches!(
+                error,
+                StoreError::OlderSchema {
+                    found: 3,
+                    known: 4,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        if place.database == Database::MariaDb {
+            // A program that was killed in the middle: some of it is there.
+            place
+                .execute("ALTER TABLE round ADD COLUMN cause VARCHAR(255), ADD COLUMN block_time_ns BIGINT")
+                .await;
+        }
+        let mut store = open(&place.url(), Access::Write).await.unwrap();
+        let old = store.find_run(Some("old")).await.unwrap();
+        let details = store.details(RunId(old.run_id)).await.unwrap();
+        assert_eq!(
+            (&*details.events[0].rule, details.events[0].numbers.as_deref()),
+            ("bad_hello", None)
+        );
+        let counts = store.counts(RunId(old.run_id), 0..=9, None, 9).await.unwrap();
+        assert_eq!((counts[0].repeats, counts[0].regossip), (2, None));
+        let run = write_run(&place, "old", &[batch(5)], &run_facts()).await;
+        let counts = store.counts(run, 0..=9, None, 9).await.unwrap();
+        assert!(counts.iter().all(|row| row.regossip.is_some()));
+        assert_eq!(store.check().await.unwrap().problems, [""; 0]);
+    }
 }
 
 #[tokio::test]

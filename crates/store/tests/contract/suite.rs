@@ -2,12 +2,14 @@
 //!
 //! A new database implements [`Backend`] and runs [`contract_tests!`](crate::suite::contract_tests).
 
-use bftap_analysis::facts::{RunFacts, Totals};
+use bftap_analysis::facts::{RunFacts, Totals, VoteState};
 use bftap_ibft_decode::Kind;
-use bftap_store::{Access, Batch, RunId, Store, StoreError, StoreUrl, open};
+use bftap_store::rows::{Cell, Holds, VoteRow};
+use bftap_store::{Access, Batch, HeightVotes, RunId, Store, StoreError, StoreUrl, each_row, open};
 
 use crate::facts::{
-    CHAIN, SELECTION, at, batch, count, delivery, height, ip, link, new_run, round, run_facts,
+    CHAIN, SELECTION, at, batch, count, delivery, height, ip, link, new_run, node_round, round, run_facts,
+    vote,
 };
 
 /// An empty place for a store.
@@ -32,7 +34,7 @@ macro_rules! contract_tests {
             a_run_replaces_its_namesake_whole, a_crash_leaves_the_old_run, a_failed_run_has_a_reason_and_no_rows,
             runs_stand_side_by_side, hostile_texts_are_data, huge_values_fit, empty_facts_make_a_complete_run,
             a_row_that_comes_again_replaces_itself, a_run_can_be_taken_over, counts_come_in_pages,
-            details_read_what_was_written, unknown_runs_are_named, long_batches_are_stored_whole
+            tables_come_in_pages, details_read_what_was_written, unknown_runs_are_named, long_batches_are_stored_whole
         }
         $crate::suite::contract_tests! { $backend; suite_live:
             a_live_run_is_gone_on_with,
@@ -56,7 +58,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 29] = [
     "counter",
     "capture",
     "chain",
@@ -74,6 +76,18 @@ pub(crate) const TABLES: [&str; 17] = [
     "minute_count",
     "minute_round",
     "progress",
+    "node_round",
+    "vote",
+    "waste",
+    "what_if",
+    "phase",
+    "participation",
+    "tcp_link",
+    "peer",
+    "peer_disconnect",
+    "dial",
+    "census",
+    "score",
 ];
 
 pub(crate) async fn store(backend: &impl Backend) -> Box<dyn Store> {
@@ -135,7 +149,10 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         .to_string();
     let id = format!("0x{}", "11".repeat(64));
     let address = bftap_model::NodeId([0x11; 64]).address().to_string();
-    let expect: [(&str, &[&[&str]]); 15] = [
+    let digest = format!("0x{}", "22".repeat(32));
+    let (three, four) = ("33".repeat(32), "44".repeat(32));
+    let payloads = format!("[\"0x{three}\",\"0x{four}\"]");
+    let expect: [(&str, &[&[&str]]); 29] = [
         (
             "SELECT name, state, problem, source, program_version, started_ns, finished_ns, batches, first_seen_ns, \
              last_seen_ns, packets, bytes, tcp_packets, sessions, refused, other_flows, frames, consensus_messages, \
@@ -155,12 +172,21 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
             ],
         ),
         (
-            "SELECT capture_number, path, packets, bytes, problem FROM capture",
-            &[&["0", "tap1.pcap", "1001", "1002", "cut in the middle"]],
+            "SELECT capture_number, path, packets, bytes, problem, kernel_drops, interface_drops, times_down FROM capture",
+            &[&[
+                "0",
+                "tap1.pcap",
+                "1001",
+                "1002",
+                "cut in the middle",
+                "1003",
+                "-",
+                "1005",
+            ]],
         ),
         (
             "SELECT chain_id, chain FROM chain ORDER BY chain_id",
-            &[&["0", CHAIN], &["1", "1001/0xbb"]],
+            &[&["0", CHAIN], &["1", "1001/0xbb"], &["2", "1002/0xcc"]],
         ),
         (
             "SELECT node_number, label, name, node_id, address, client, role, coverage, validator FROM node \
@@ -276,9 +302,165 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         ),
         (
             "SELECT chain_id, sequence, round, proposer, validators, quorum, preprepare_ns, prepared_ns, committed_ns, \
-             messages, outcome FROM round",
+             messages, outcome, cause, block_time_ns FROM round",
             &[&[
-                "0", "5", "0", "cn2", "7", "5", "5000", "5003", "-", "52", "decided",
+                "0",
+                "5",
+                "0",
+                "cn2",
+                "7",
+                "5",
+                "5000",
+                "5003",
+                "-",
+                "52",
+                "decided",
+                "late_preprepare",
+                "1000000005",
+            ]],
+        ),
+        (
+            "SELECT kind, resent, echo_source, crossing, regossip FROM message_count WHERE receiver = 'cn1' AND round = 0 \
+             ORDER BY kind",
+            &[
+                &["commit", "1", "0", "0", "3"],
+                &["prepare", "1", "2", "3", "11"],
+                &["preprepare", "0", "0", "0", "2"],
+            ],
+        ),
+        (
+            "SELECT chain_id, sequence, round, node_ip, node, preprepare_ns, prepared_ns, committed_ns, roundchange_ns, \
+             lower_bound FROM node_round ORDER BY node_ip",
+            &[
+                &[
+                    "0", "5", "0", "10.0.0.1", "cn1", "5001", "5002", "5003", "5004", "0",
+                ],
+                &["0", "5", "0", "10.0.0.2", "cn2", "5001", "-", "-", "-", "1"],
+            ],
+        ),
+        (
+            "SELECT chain_id, sequence, round, kind, signer, position, digest, first_ns, first_sender, reached, of_nodes, \
+             not_reached, state FROM vote ORDER BY signer, position",
+            &[
+                &[
+                    "0", "5", "0", "prepare", "cn2", "0", &digest, "5002", "cn2", "2", "4", "-", "complete",
+                ],
+                &[
+                    "0",
+                    "5",
+                    "0",
+                    "prepare",
+                    "cn3",
+                    "0",
+                    &digest,
+                    "5002",
+                    "cn2",
+                    "2",
+                    "4",
+                    r#"["cn 4","cn\"5"]"#,
+                    "partial",
+                ],
+                &[
+                    "0", "5", "0", "prepare", "cn3", "1", &digest, "5002", "cn2", "2", "4", "-", "late",
+                ],
+                &[
+                    "0", "5", "0", "prepare", "cn4", "0", "-", "-", "-", "2", "4", "-", "missing",
+                ],
+            ],
+        ),
+        (
+            "SELECT chain_id, receiver_ip, receiver, sender, kind, cause, copies, bytes FROM waste",
+            &[&["0", "10.0.0.1", "cn1", "cn2", "commit", "echo_source", "81", "82"]],
+        ),
+        (
+            "SELECT chain_id, policy, payloads, messages, bytes, not_delivered, delay_p50_ns, delay_p95_ns FROM what_if",
+            &[&["0", "degree_4", "83", "84", "85", "86", "87", "-"]],
+        ),
+        (
+            "SELECT chain_id, phase, rounds, p50_ns, p95_ns, p99_ns, max_ns FROM phase",
+            &[&["2", "block_time", "88", "89", "90", "91", "92"]],
+        ),
+        (
+            "SELECT chain_id, validator, address, rounds, proposals_due, proposals, prepares, commits, roundchanges, late, \
+             partial, missing, unknown, invalid, commit_delay_p50_ns, commit_delay_p95_ns FROM participation",
+            &[&[
+                "0", "cn3", &address, "93", "94", "95", "96", "97", "98", "99", "100", "101", "102", "103",
+                "104", "105",
+            ]],
+        ),
+        (
+            "SELECT sender_ip, sender, receiver_ip, receiver, segments, bytes, retransmissions, rtt_samples, rtt_min_ns, \
+             rtt_mean_ns, rtt_max_ns, rtt_smoothed_ns, one_way_samples, one_way_min_ns, one_way_mean_ns, skew_ns \
+             FROM tcp_link",
+            &[&[
+                "10.0.0.2", "cn2", "10.0.0.1", "cn1", "106", "107", "108", "109", "110", "111", "112", "113",
+                "114", "115", "116", "-117",
+            ]],
+        ),
+        (
+            "SELECT peer_number, node, node_id, ips, client, software, version, offers, network_id, genesis, head, \
+             total_difficulty, behind, role, dials_out, dials_in, refused_out, refused_in, useless, sessions, \
+             session_p50_ns, reconnects, reconnect_p50_ns FROM peer",
+            &[&[
+                "0",
+                "cn2",
+                &id,
+                r#"["10.0.0.2","10.0.0.102"]"#,
+                "Klaytn/v1.4.2/linux",
+                "Klaytn",
+                "v1.4.2",
+                "istanbul/64 klay/65",
+                "118",
+                "0xaa",
+                "0xbb",
+                "119",
+                "120",
+                "cn",
+                "121",
+                "122",
+                "123",
+                "124",
+                "125",
+                "126",
+                "127",
+                "128",
+                "129",
+            ]],
+        ),
+        (
+            "SELECT peer_number, node, direction, reason, disconnects FROM peer_disconnect ORDER BY direction",
+            &[
+                &["0", "cn2", "received", "quitting", "131"],
+                &["0", "cn2", "sent", "too many peers", "130"],
+            ],
+        ),
+        (
+            "SELECT initiator_ip, initiator, recipient_ip, recipient, dials, refused, useless, first_seen_ns, last_seen_ns \
+             FROM dial",
+            &[&[
+                "10.0.0.1", "cn1", "10.0.0.2", "cn2", "132", "133", "134", "135", "136",
+            ]],
+        ),
+        (
+            "SELECT list, value, total FROM census",
+            &[&["version", "v1.4.2", "137"]],
+        ),
+        (
+            "SELECT score_number, node, address, ip, score_milli, time_in_mesh_milli, first_deliveries_milli, \
+             delivery_deficit_milli, invalid_milli, colocation_milli, behaviour_milli FROM score",
+            &[&[
+                "0", "cn2", &address, "10.0.0.2", "-138", "139", "140", "-141", "-142", "-143", "-144",
+            ]],
+        ),
+        (
+            "SELECT kind, node_id, address, ip, numbers, payloads FROM event",
+            &[&[
+                "commit",
+                &id,
+                &address,
+                "10.0.0.3",
+                r#"{"digests":2,"second_ns":-44}"#,
+                &payloads,
             ]],
         ),
         (
@@ -492,6 +674,9 @@ pub(crate) async fn hostile_texts_are_data(backend: &impl Backend) {
     let mut facts = run_facts();
     facts.nodes[0].client = Some(texts[0].into());
     facts.events[0].detail = texts[2].into();
+    facts.peers[0].client = Some(texts[4].into());
+    facts.peers[0].disconnects_sent = texts.iter().map(|text| ((*text).to_owned(), 1)).collect();
+    facts.census[0].value = texts[0].into();
     facts.totals = Totals {
         limits_reached: [(texts[1].to_owned(), 1)].into(),
         ..Totals::default()
@@ -511,6 +696,9 @@ pub(crate) async fn hostile_texts_are_data(backend: &impl Backend) {
     let details = store.details(run).await.unwrap();
     assert_eq!(details.nodes[0].client.as_deref(), Some(texts[0]));
     assert_eq!(details.events[0].detail, texts[2]);
+    assert_eq!(details.peers[0].client.as_deref(), Some(texts[4]));
+    assert_eq!(details.peer_disconnects.len(), texts.len() + 1);
+    assert_eq!(details.census[0].value, texts[0]);
     assert_eq!(details.counters[0].name, texts[1]);
     assert_eq!(
         details
@@ -610,6 +798,17 @@ pub(crate) async fn a_row_that_comes_again_replaces_itself(backend: &impl Backen
     let mut more = link(5);
     more.messages = 361;
     again.links.push(more);
+    let mut lived = node_round(2, 5);
+    lived.committed_ns = Some(at(5011));
+    again.node_rounds.push(lived);
+    // Judged again, a height has other votes, and fewer of one signer; twice in one batch, the last one counts.
+    for state in [VoteState::Unknown, VoteState::Late] {
+        again.votes.push(HeightVotes {
+            chain: CHAIN.into(),
+            sequence: 5,
+            votes: vec![vote("cn3", 5, state), vote("cn4", 5, VoteState::Complete)],
+        });
+    }
     store.write(run, 2, &again).await.unwrap();
     store.finish_run(run, 3, &run_facts(), 2).await.unwrap();
     let of_kind = "WHERE sequence = 5 AND round = 0 AND kind = 'prepare'";
@@ -624,6 +823,17 @@ pub(crate) async fn a_row_that_comes_again_replaces_itself(backend: &impl Backen
             "SELECT messages FROM link_count WHERE minute_ns = 300000000000".into(),
             "361",
         ),
+        (
+            "SELECT committed_ns FROM node_round WHERE sequence = 5 AND node = 'cn2'".into(),
+            "5011",
+        ),
+        ("SELECT COUNT(*) FROM node_round".into(), "4"),
+        ("SELECT COUNT(*) FROM vote WHERE sequence = 5".into(), "2"),
+        (
+            "SELECT state FROM vote WHERE sequence = 5 AND signer = 'cn3'".into(),
+            "late",
+        ),
+        ("SELECT COUNT(*) FROM vote WHERE sequence = 6".into(), "4"),
         ("SELECT COUNT(*) FROM message_count".into(), "12"),
         ("SELECT COUNT(*) FROM delivery_row".into(), "6"),
         ("SELECT COUNT(*) FROM round".into(), "2"),
@@ -697,6 +907,62 @@ pub(crate) async fn counts_come_in_pages(backend: &impl Backend) {
     assert_eq!(store.counts(run, 7..=9, None, 1000).await.unwrap(), []);
 }
 
+/// All tables, in pages of any size, without a row twice or missing.
+pub(crate) async fn tables_come_in_pages(backend: &impl Backend) {
+    let run = write_run(backend, "first", &[batch(5), batch(4), batch(6)], &run_facts()).await;
+    write_run(backend, "second", &[batch(5)], &run_facts()).await;
+    let mut store = store(backend).await;
+    for table in bftap_store::rows::TABLES {
+        let query = format!("SELECT COUNT(*) FROM {} WHERE run_id = {run}", table.name);
+        let all = store.page(table, run, None, 1000).await.unwrap();
+        assert_eq!(
+            value(backend, &query).await,
+            all.len().to_string(),
+            "{}",
+            table.name
+        );
+        assert!(
+            !all.is_empty() || table.name == "progress",
+            "{} is not tested",
+            table.name
+        );
+        for row in &all {
+            assert_eq!(row.len(), table.columns().len());
+            for (cell, column) in row.iter().zip(table.columns()) {
+                let null = matches!(cell, Cell::Int(None) | Cell::Text(None));
+                assert!(!null || column.holds.null, "{}.{}", table.name, column.name);
+                let text = matches!(cell, Cell::Text(_));
+                assert_eq!(
+                    text,
+                    column.holds.holds == Holds::Text,
+                    "{}.{}",
+                    table.name,
+                    column.name
+                );
+            }
+        }
+        for limit in [1, 2, 5] {
+            let mut paged: Vec<Vec<Cell>> = Vec::new();
+            loop {
+                let after = paged.last().map(Vec::as_slice);
+                let page = store.page(table, run, after, limit).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                paged.extend(page);
+            }
+            assert_eq!(paged, all, "{} by {limit}", table.name);
+        }
+    }
+    let mut votes = Vec::new();
+    let read = each_row(store.as_mut(), run, |vote: VoteRow| {
+        votes.push((vote.sequence, vote.signer, vote.position));
+        Ok::<_, StoreError>(())
+    });
+    read.await.unwrap();
+    assert_eq!((votes.len(), votes.is_sorted()), (12, true));
+}
+
 pub(crate) async fn details_read_what_was_written(backend: &impl Backend) {
     let run = write_run(backend, "first", &[batch(5)], &run_facts()).await;
     let mut reader = open(&backend.url(), Access::Read).await.unwrap();
@@ -709,7 +975,22 @@ pub(crate) async fn details_read_what_was_written(backend: &impl Backend) {
     assert_eq!(details.captures[0].problem.as_deref(), Some("cut in the middle"));
     assert_eq!(
         details.chains.iter().map(|row| &*row.chain).collect::<Vec<_>>(),
-        [CHAIN, "1001/0xbb"]
+        [CHAIN, "1001/0xbb", "1002/0xcc"]
+    );
+    assert_eq!(
+        (
+            details.waste[0].copies,
+            details.what_if[0].messages,
+            details.phases[0].p99_ns,
+            details.participation[0].late,
+            details.tcp_links[0].skew_ns,
+            details.peers[0].sessions,
+            details.peer_disconnects.len(),
+            details.dials[0].dials,
+            details.census[0].total,
+            details.scores[0].invalid_milli,
+        ),
+        (81, 84, 91, 99, Some(-117), 126, 2, 132, 137, -142)
     );
     assert_eq!(
         (details.nodes[0].validator, details.nodes[1].validator),

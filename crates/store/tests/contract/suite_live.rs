@@ -1,10 +1,12 @@
 //! The contract, second half: numbers, live runs, sums per minute, and looking after a store.
 
-use bftap_analysis::facts::RunFacts;
+use bftap_analysis::facts::{RunFacts, VoteState};
 use bftap_ibft_decode::Kind;
-use bftap_store::{Access, Batch, LiveState, NewRun, Prune, RunId, RunSource, StoreError, open};
+use bftap_store::{Access, Batch, HeightVotes, LiveState, NewRun, Prune, RunId, RunSource, StoreError, open};
 
-use crate::facts::{at, batch, count, delivery, height, link, new_run, round, run_facts};
+use crate::facts::{
+    CHAIN, at, batch, count, delivery, height, link, new_run, node_round, round, run_facts, vote,
+};
 use crate::suite::{Backend, TABLES, dump, rows, store, value, write_run};
 
 const MINUTE: i64 = 60_000_000_000;
@@ -254,6 +256,7 @@ pub(crate) async fn live_batches_show_how_things_stand(backend: &impl Backend) {
     facts.copies.truncate(1);
     facts.copies[0].payloads = 99;
     facts.events.clear();
+    facts.scores.clear();
     facts.totals.packets = 5151;
     facts.totals.limits_reached.clear();
     let mut second = Batch::default();
@@ -270,7 +273,10 @@ pub(crate) async fn live_batches_show_how_things_stand(backend: &impl Backend) {
         ("counter", "2"),
         ("session", "1"),
         ("node", "2"),
-        ("chain", "2"),
+        ("chain", "3"),
+        ("peer_disconnect", "2"),
+        ("waste", "1"),
+        ("score", "0"),
     ] {
         let query = format!("SELECT COUNT(*) FROM {table}");
         assert_eq!(value(backend, &query).await, count, "{table}");
@@ -283,7 +289,7 @@ pub(crate) async fn live_batches_show_how_things_stand(backend: &impl Backend) {
             )
             .await,
         rows(&[
-            &["1", "1000", "993", "7", "11", "3", "4", "60", "61", "59", "1"],
+            &["1", "1000", "993", "7", "17", "3", "4", "60", "61", "59", "1"],
             &["2", "2000", "1993", "7", "1", "3", "4", "60", "61", "59", "1"]
         ])
     );
@@ -458,7 +464,7 @@ pub(crate) async fn a_check_finds_what_does_not_agree(backend: &impl Backend) {
     let run = write_run(backend, "first", &[batch(5)], &run_facts()).await;
     let mut store = store(backend).await;
     let check = store.check().await.unwrap();
-    assert_eq!((check.schema, &check.problems[..]), (3, &[][..]));
+    assert_eq!((check.schema, &check.problems[..]), (4, &[][..]));
     assert!(check.bytes > 0);
     assert_eq!(check.runs.len(), 1);
     assert_eq!(check.runs[0].run.name, "first");
@@ -484,8 +490,17 @@ pub(crate) async fn a_check_finds_what_does_not_agree(backend: &impl Backend) {
     backend
         .execute("INSERT INTO copies (run_id, receiver_ip, copies, payloads) VALUES (77, '10.0.0.1', 1, 1)")
         .await;
-    let problems = store.check().await.unwrap().problems;
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    backend
+        .execute("UPDATE message_count SET resent = resent + 1 WHERE kind = 'preprepare'")
+        .await;
+    let mut problems = store.check().await.unwrap().problems;
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    assert_eq!(
+        problems.remove(2),
+        format!(
+            "run {run} (\"first\"): the causes of repeats do not add up to them in 1 rows of message_count"
+        )
+    );
     assert_eq!(
         problems[0],
         format!("run {run} (\"first\"): 1 sums in minute_count are not those of message_count")
@@ -503,7 +518,7 @@ pub(crate) async fn a_check_finds_what_does_not_agree(backend: &impl Backend) {
     backend.execute("INSERT INTO leftover (run_id) VALUES (77)").await;
     let problems = store.check().await.unwrap().problems;
     assert!(
-        problems[2].contains("was removed, and its rows are still to be"),
+        problems[3].contains("was removed, and its rows are still to be"),
         "{problems:?}"
     );
     write_run(backend, "first", &[batch(5)], &run_facts()).await;
@@ -562,6 +577,18 @@ pub(crate) async fn old_detail_is_thinned_to_sums(backend: &impl Backend) {
         let mut batch = counted(sequence, sequence as i64 * MINUTE);
         batch.links.push(link(sequence));
         batch.live = live_state(RunFacts::default(), 1000);
+        batch.node_rounds.push(node_round(1, sequence));
+        batch.node_rounds[0].round = sequence % 3 / 2;
+        let mut cast = vec![
+            vote("cn2", sequence, VoteState::Complete),
+            vote("cn3", sequence, VoteState::Missing),
+        ];
+        cast.iter_mut().for_each(|vote| vote.round = sequence % 3 / 2);
+        batch.votes.push(HeightVotes {
+            chain: CHAIN.into(),
+            sequence,
+            votes: cast,
+        });
         if sequence == 3 {
             let mut unseen = round(3);
             (unseen.round, unseen.preprepare_ns) = (1, None);
@@ -589,14 +616,19 @@ pub(crate) async fn old_detail_is_thinned_to_sums(backend: &impl Backend) {
         [
             ("delivery_row", 399),
             ("message_count", 798),
+            ("node_round", 399),
             ("progress", 500),
-            ("round", 400)
+            ("round", 400),
+            ("vote", 798)
         ]
     );
     for (query, expected) in [
         ("SELECT MIN(sequence) FROM message_count", "400"),
         ("SELECT MIN(sequence) FROM delivery_row", "400"),
         ("SELECT MIN(sequence) FROM round", "400"),
+        ("SELECT MIN(sequence) FROM node_round", "400"),
+        ("SELECT MIN(sequence) FROM vote", "400"),
+        ("SELECT COUNT(*) FROM vote", "202"),
         ("SELECT COUNT(*) FROM link_count", "500"),
         (
             "SELECT thinned_before_ns FROM run WHERE name = 'live'",
@@ -619,7 +651,9 @@ pub(crate) async fn old_detail_is_thinned_to_sums(backend: &impl Backend) {
             &["delivery_copies", "1197"],
             &["delivery_rows", "399"],
             &["message_count_rows", "798"],
-            &["round_rows", "400"]
+            &["node_round_rows", "399"],
+            &["round_rows", "400"],
+            &["vote_rows", "798"]
         ])
     );
     let what = Prune {

@@ -162,3 +162,21 @@ async fn reading_goes_on_while_rows_are_written() {
     assert_eq!(reader.find_run(Some("first")).await.unwrap().run_id, run.0);
     assert_eq!(reader.counts(run, 3999..=3999, None, 100).await.unwrap().len(), 6);
 }
+
+/// What is not wanted is not written; everything else is.
+#[tokio::test]
+async fn votes_can_be_left_out() {
+    let file = SqliteFile::new();
+    for (votes, expected) in [(true, ["2", "4", "6"]), (false, ["0", "0", "6"])] {
+        let options = WriterOptions {
+            votes,
+            ..WriterOptions::default()
+        };
+        let mut writer = StoreWriter::open(&file.url(), &new_run("first"), &options).unwrap();
+        writer.height(height(5)).unwrap();
+        writer.finish(run_facts()).unwrap();
+        let counted = "SELECT (SELECT COUNT(*) FROM node_round), (SELECT COUNT(*) FROM vote), \
+                       (SELECT COUNT(*) FROM message_count)";
+        assert_eq!(file.sql(counted).await, [expected]);
+    }
+}

@@ -1,0 +1,42 @@
+//! Lists of the run that heights and nodes fill.
+
+use crate::facts::{CopiesFact, NodeFact, RunFacts};
+use crate::knowledge::Knowledge;
+use crate::tally::{Summed as _, Tallies, Tally};
+use crate::{participation, phases, waste, what_if};
+
+/// Adds to the lists what heights and nodes tell; nodes get their names here.
+pub(crate) fn complete(
+    facts: &mut RunFacts,
+    nodes: Vec<NodeFact>,
+    tallies: &Tallies,
+    candidates: u64,
+    knowledge: &Knowledge,
+) {
+    facts.totals.other_flows += candidates;
+    let mut all = Tally::default();
+    for (chain, tally) in tallies {
+        all.skipped_rounds.add(&tally.skipped_rounds);
+        all.copies.add(&tally.copies);
+        facts.waste.extend(waste::rows(chain, &tally.waste, knowledge));
+        let degree = knowledge.what_if_degree;
+        facts.what_if.extend(what_if::rows(chain, &tally.what_if, degree));
+        facts.phases.extend(phases::rows(chain, &tally.phases));
+        let validators = participation::rows(chain, &tally.participation, knowledge);
+        facts.participation.extend(validators);
+    }
+    if all.skipped_rounds > 0 {
+        *facts
+            .totals
+            .limits_reached
+            .entry("empty_rounds".to_owned())
+            .or_default() += all.skipped_rounds;
+    }
+    facts.nodes = nodes;
+    let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {
+        receiver_ip,
+        copies,
+        payloads,
+    };
+    facts.copies = all.copies.iter().map(row).collect();
+}

@@ -1,0 +1,379 @@
+//! Rounds at each node and the truth table: what is told of votes that came, and of those that did not.
+
+use bftap_analysis::AnalysisOptions;
+use bftap_analysis::facts::{HeightFacts, RoundCause, VoteFact, VoteState};
+use bftap_ibft_decode::Kind;
+
+use crate::network::{Network, Tap, ip, judge};
+
+const SECOND: i64 = 1_000_000_000;
+const MILLI: i64 = 1_000_000;
+
+/// A height by hand: who signs what when, and who does not get it.
+struct Script {
+    network: Network,
+    clock: i64,
+}
+
+impl Script {
+    /// Three quiet heights of four nodes first, so that proposers are known.
+    fn new() -> Self {
+        let mut network = Network::new(4);
+        for sequence in 1..=5 {
+            network.height(sequence, &[0]);
+        }
+        let clock = network.span_of(5).1 + SECOND;
+        Self { network, clock }
+    }
+
+    /// `signers` sign one after the other, a millisecond apart, and reach all but those of `but`.
+    fn say(&mut self, kind: Kind, sequence: u64, round: u64, signers: &[u8], but: &[u8]) {
+        for &signer in signers {
+            self.clock += MILLI;
+            let vote = self.network.vote(kind, sequence, round, signer, 1);
+            for receiver in (0..4).filter(|receiver| *receiver != signer && !but.contains(receiver)) {
+                self.clock += 1000;
+                self.network.deliver(&vote, signer, receiver, self.clock);
+            }
+        }
+    }
+
+    fn wait(&mut self, nanos: i64) {
+        self.clock += nanos;
+    }
+
+    fn judge(&self, sequence: u64, tap: &Tap) -> HeightFacts {
+        let (heights, _) = judge(self.network.observations(), &AnalysisOptions::default(), tap);
+        let found = heights
+            .into_iter()
+            .find(|height| height.counts[0].sequence == sequence);
+        found.expect("the height is there")
+    }
+
+    fn label(&self, node: usize) -> String {
+        self.network.addresses()[node].to_string()
+    }
+
+    fn vote(&self, height: &HeightFacts, kind: Kind, round: u64, node: usize) -> Option<VoteFact> {
+        let mut own = height
+            .votes
+            .iter()
+            .filter(|vote| vote.kind == kind && vote.round == round && *vote.signer == *self.label(node));
+        let vote = own.next().cloned();
+        assert!(own.next().is_none(), "one line");
+        vote
+    }
+
+    fn state(&self, height: &HeightFacts, kind: Kind, round: u64, node: usize) -> Option<VoteState> {
+        self.vote(height, kind, round, node).map(|vote| vote.state)
+    }
+}
+
+#[test]
+fn a_round_has_a_row_at_each_node() {
+    let mut network = Network::new(4);
+    network.height(1, &[0]);
+    let (heights, _) = judge(network.observations(), &AnalysisOptions::default(), &Tap::All);
+    let rows = &heights[0].node_rounds;
+    assert_eq!(
+        rows.iter().map(|row| row.node_ip).collect::<Vec<_>>(),
+        [0, 1, 2, 3].map(ip)
+    );
+    for row in rows {
+        let times = [row.preprepare_ns, row.prepared_ns, row.committed_ns].map(Option::unwrap);
+        assert!(
+            times[0] < times[1] && times[1] < times[2] && !row.lower_bound,
+            "{row:?}"
+        );
+    }
+    let first = rows.iter().map(|row| row.preprepare_ns).min().unwrap();
+    assert_eq!(
+        first, rows[1].preprepare_ns,
+        "the proposer has its own when it leaves"
+    );
+    assert_eq!(first, heights[0].rounds[0].preprepare_ns);
+}
+
+#[test]
+fn everybody_votes() {
+    let script = Script::new();
+    let height = script.judge(3, &Tap::All);
+    assert_eq!(
+        height.votes.len(),
+        9,
+        "a proposal, and two votes of each: {:?}",
+        height.votes
+    );
+    for vote in &height.votes {
+        assert!(
+            matches!(vote.state, VoteState::Complete | VoteState::Late),
+            "{vote:?}"
+        );
+        assert_eq!((vote.reached, vote.of), (3, 3));
+        assert_eq!(vote.first_sender.as_ref(), Some(&vote.signer));
+    }
+}
+
+#[test]
+fn a_silent_validator_a_cut_link_and_a_lossy_tap_are_told_apart() {
+    // Node 0 proposes 8; node 3 is silent. Node 2 is cut off from node 1.
+    let build = || {
+        let mut script = Script::new();
+        script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+        script.say(Kind::Prepare, 6, 0, &[0, 2], &[]);
+        script.say(Kind::Prepare, 6, 0, &[1], &[2]);
+        script.say(Kind::Commit, 6, 0, &[0, 1, 2], &[]);
+        script
+    };
+    let script = build();
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Prepare, 0, 3),
+        Some(VoteState::Missing)
+    );
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Missing)
+    );
+    let cut = script.vote(&height, Kind::Prepare, 0, 1).unwrap();
+    assert_eq!((cut.state, cut.reached, cut.of), (VoteState::Partial, 2, 3));
+    assert_eq!(
+        cut.not_reached
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [script.label(2)]
+    );
+    assert_eq!(
+        script.state(&height, Kind::Prepare, 0, 0),
+        Some(VoteState::Complete)
+    );
+
+    // Something was lost at the silent node: nothing is said of it.
+    let mut script = build();
+    let (from, to) = (script.clock - 4 * MILLI, script.clock);
+    script.network.lose(3, from, to);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Missing),
+        "all others were seen"
+    );
+    script.network.lose(0, from, to);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Unknown)
+    );
+
+    // Something was lost at the node that was cut off: it may have got it.
+    let mut script = build();
+    script.network.lose(2, from, to);
+    let height = script.judge(6, &Tap::All);
+    let vote = script.vote(&height, Kind::Prepare, 0, 1).unwrap();
+    assert_eq!((vote.state, vote.reached, vote.of), (VoteState::Complete, 2, 2));
+
+    // One tap does not see what goes on between others.
+    script.network.hide(1, 3);
+    let height = script.judge(6, &Tap::Of(0));
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Unknown)
+    );
+}
+
+#[test]
+fn a_commit_that_nobody_needed_is_not_missing() {
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 1, 2], &[]);
+    script.say(Kind::Commit, 6, 0, &[0, 1, 2], &[]);
+    // Its prepare was late, and its commit stayed at home.
+    script.say(Kind::Prepare, 6, 0, &[3], &[0]);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::NotNeeded)
+    );
+    let late = script.vote(&height, Kind::Prepare, 0, 3).unwrap();
+    assert_eq!(
+        late.state,
+        VoteState::Late,
+        "who has decided is not reached any more: {late:?}"
+    );
+
+    // A locked node commits without a prepare.
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 1, 2], &[]);
+    script.say(Kind::Commit, 6, 0, &[0, 1, 2, 3], &[]);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Prepare, 0, 3),
+        Some(VoteState::NotNeeded)
+    );
+    assert!(matches!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Complete | VoteState::Late)
+    ));
+}
+
+#[test]
+fn what_the_end_of_the_capture_may_hide_is_not_missing() {
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[1], &[2]);
+    let state = |script: &Script, after: i64| {
+        let mut script = Script {
+            network: script.network.clone(),
+            clock: script.clock,
+        };
+        for a in 0..4 {
+            for b in a + 1..4 {
+                script.network.open_from_to(a, b, (0, script.clock + after));
+            }
+        }
+        let height = script.judge(6, &Tap::All);
+        [(3, Kind::Prepare), (1, Kind::Prepare)].map(|(node, kind)| script.state(&height, kind, 0, node))
+    };
+    let [unknown, complete] = [VoteState::Unknown, VoteState::Complete].map(Some);
+    assert_eq!(state(&script, MILLI), [unknown, complete]);
+    assert_eq!(
+        state(&script, 2 * SECOND),
+        [VoteState::Missing, VoteState::Partial].map(Some)
+    );
+}
+
+#[test]
+fn whoever_is_not_connected_is_not_reached_and_does_not_make_others_votes_partial() {
+    let mut script = Script::new();
+    let left = script.clock;
+    for other in 0..3 {
+        script.network.open_from_to(other, 3, (0, left - SECOND / 2));
+    }
+    script.say(Kind::Preprepare, 6, 0, &[2], &[3]);
+    script.say(Kind::Prepare, 6, 0, &[0, 1, 2], &[3]);
+    script.say(Kind::Commit, 6, 0, &[0, 1, 2], &[3]);
+    let height = script.judge(6, &Tap::All);
+    let vote = script.vote(&height, Kind::Prepare, 0, 0).unwrap();
+    assert_eq!((vote.state, vote.reached, vote.of), (VoteState::Complete, 2, 2));
+    assert_eq!(
+        script.state(&height, Kind::Prepare, 0, 3),
+        Some(VoteState::Missing)
+    );
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 3),
+        Some(VoteState::Missing)
+    );
+}
+
+/// Only node 0 is seen whole.
+fn causes_at_one_tap(script: &Script) -> Vec<Option<RoundCause>> {
+    let mut one = Script {
+        network: script.network.clone(),
+        clock: script.clock,
+    };
+    one.network.hide(1, 2);
+    one.network.hide(2, 3);
+    causes(&one, &Tap::Of(0))
+}
+
+fn causes(script: &Script, tap: &Tap) -> Vec<Option<RoundCause>> {
+    let height = script.judge(6, tap);
+    height.rounds.iter().map(|round| round.cause).collect()
+}
+
+#[test]
+fn rounds_are_left_for_a_reason() {
+    let decide = |script: &mut Script| {
+        script.say(Kind::Preprepare, 6, 1, &[3], &[]);
+        script.say(Kind::Prepare, 6, 1, &[0, 1, 2, 3], &[]);
+        script.say(Kind::Commit, 6, 1, &[0, 1, 2, 3], &[]);
+    };
+    let change = |script: &mut Script| {
+        script.wait(10 * SECOND);
+        script.say(Kind::RoundChange, 6, 1, &[0, 1, 3], &[]);
+    };
+    let mut script = Script::new();
+    change(&mut script);
+    decide(&mut script);
+    assert_eq!(causes(&script, &Tap::All), [Some(RoundCause::NoPreprepare), None]);
+    assert_eq!(causes_at_one_tap(&script), [Some(RoundCause::Unknown), None]);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Preprepare, 0, 2),
+        Some(VoteState::Missing)
+    );
+    assert_eq!(height.rounds[0].block_time_ns, None);
+    assert!(height.rounds[1].block_time_ns.unwrap() > 10 * SECOND);
+    // Lost between the block before and the first thing seen of this height.
+    let before = script.network.span_of(5).1 + SECOND;
+    script.network.lose(2, before + SECOND, before + 2 * SECOND);
+    assert_eq!(causes(&script, &Tap::All), [Some(RoundCause::Unknown), None]);
+
+    let mut script = Script::new();
+    change(&mut script);
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    decide(&mut script);
+    assert_eq!(
+        causes(&script, &Tap::All),
+        [Some(RoundCause::LatePreprepare), None]
+    );
+
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 2], &[]);
+    change(&mut script);
+    decide(&mut script);
+    assert_eq!(causes(&script, &Tap::All), [Some(RoundCause::VotesMissing), None]);
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Prepare, 0, 1),
+        Some(VoteState::Missing)
+    );
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 1),
+        None,
+        "nobody was prepared: no commit was due"
+    );
+
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    script.say(Kind::Prepare, 6, 0, &[0, 1, 2], &[]);
+    change(&mut script);
+    decide(&mut script);
+    assert_eq!(
+        causes(&script, &Tap::All),
+        [Some(RoundCause::QuorumTooLate), None]
+    );
+    assert_eq!(
+        causes_at_one_tap(&script),
+        [Some(RoundCause::QuorumTooLate), None]
+    );
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        script.state(&height, Kind::Commit, 0, 1),
+        Some(VoteState::Missing),
+        "it was prepared"
+    );
+}
+
+#[test]
+fn two_votes_of_one_signer_are_two_lines() {
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    for block in [1, 2] {
+        let vote = script.network.vote(Kind::Prepare, 6, 0, 1, block);
+        script
+            .network
+            .deliver(&vote, 1, 0, script.clock + i64::from(block));
+    }
+    let height = script.judge(6, &Tap::All);
+    let own = height
+        .votes
+        .iter()
+        .filter(|vote| vote.kind == Kind::Prepare && *vote.signer == *script.label(1));
+    let digests: Vec<_> = own.map(|vote| vote.digest).collect();
+    assert!(digests.len() == 2 && digests[0] != digests[1], "{digests:?}");
+}

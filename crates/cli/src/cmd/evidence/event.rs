@@ -1,0 +1,140 @@
+//! An event as the store has it, and what messages can show of it.
+
+use std::net::IpAddr;
+
+use bftap_analysis::KnownNode;
+use bftap_evidence::{Accusation, ClaimKind, EventEntry};
+use bftap_ibft_decode::Kind;
+use bftap_model::{Address, CaptureTime, Endpoint, Hash256};
+use bftap_store::RunDetails;
+use bftap_store::rows::EventRow;
+
+/// The one place that knows how the store writes events.
+#[derive(Clone, Debug)]
+pub(super) struct StoredEvent {
+    pub(super) number: i64,
+    pub(super) rule: String,
+    pub(super) severity: String,
+    pub(super) signer: Option<String>,
+    pub(super) chain: String,
+    pub(super) sequence: Option<u64>,
+    pub(super) round: Option<u64>,
+    sender: Option<String>,
+    time: CaptureTime,
+    detail: String,
+    /// What the store of this version has no columns for is empty.
+    kind: Option<Kind>,
+    address: Option<Address>,
+    payloads: Vec<Hash256>,
+}
+
+impl StoredEvent {
+    pub(super) fn of(row: &EventRow, details: &RunDetails) -> Self {
+        let chain = details.chains.iter().find(|chain| chain.chain_id == row.chain_id);
+        let positive = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        Self {
+            number: row.event_number,
+            rule: row.rule.clone(),
+            severity: row.severity.clone(),
+            signer: row.signer.clone(),
+            chain: chain.map_or_else(|| "unknown".to_owned(), |chain| chain.chain.clone()),
+            sequence: positive(row.sequence),
+            round: positive(row.round),
+            sender: row.sender.clone(),
+            time: CaptureTime::from_nanos(row.time_ns),
+            detail: row.detail.clone(),
+            kind: None,
+            address: row.signer.as_deref().and_then(|label| address_of(label, details)),
+            payloads: Vec::new(),
+        }
+    }
+
+    /// What messages can show of it; else why they cannot, in words.
+    pub(super) fn accusation(&self) -> Result<Accusation, String> {
+        let what = ClaimKind::of_rule(&self.rule);
+        if self.payloads.is_empty() && !what.finds_messages() {
+            return Err(format!(
+                "the rule {} is not about signed messages, or the event does not name them",
+                self.rule
+            ));
+        }
+        let sequence = self
+            .sequence
+            .ok_or("the event names no height, so its messages cannot be found")?;
+        Ok(Accusation {
+            what,
+            sequence,
+            // Locks are in conflict across rounds.
+            round: self.round.filter(|_| what != ClaimKind::ConflictingLock),
+            kind: self.kind,
+            accused: self.address,
+            payloads: self.payloads.clone(),
+        })
+    }
+
+    /// Seconds are enough for a person.
+    pub(super) fn time(&self) -> String {
+        let text = self.time.to_string();
+        text.split('.').next().unwrap_or_default().replace('T', " ")
+    }
+
+    /// As it stands in a bundle.
+    pub(super) fn entry(&self, run: &str) -> EventEntry {
+        EventEntry {
+            run: run.to_owned(),
+            number: self.number,
+            rule: self.rule.clone(),
+            time_ns: self.time.nanos(),
+            severity: self.severity.clone(),
+            signer: self.signer.clone(),
+            sender: self.sender.clone(),
+            chain: self.chain.clone(),
+            detail: self.detail.clone(),
+        }
+    }
+}
+
+/// The address of a node in text: its label is its name, else its address.
+fn address_of(label: &str, details: &RunDetails) -> Option<Address> {
+    let node = details.nodes.iter().find(|node| node.label == label);
+    let address = node.and_then(|node| node.address.as_deref());
+    address.unwrap_or(label).parse().ok()
+}
+
+/// Names of nodes: those that the user gives, else those of the run.
+#[derive(Debug)]
+pub(super) struct Names(Vec<(String, Option<IpAddr>, Option<Address>)>);
+
+impl Names {
+    pub(super) fn new(nodes: &[KnownNode], details: &RunDetails) -> Self {
+        if !nodes.is_empty() {
+            let known = nodes.iter().map(|node| {
+                let address = node.address.or_else(|| node.node_id.map(|id| id.address()));
+                (node.name.clone(), node.ip, address)
+            });
+            return Self(known.collect());
+        }
+        let known = details.nodes.iter().filter_map(|node| {
+            let ips = details
+                .node_ips
+                .iter()
+                .find(|ip| ip.node_number == node.node_number);
+            let address = node.address.as_deref().and_then(|address| address.parse().ok());
+            Some((node.name.clone()?, ips.and_then(|ip| ip.ip.parse().ok()), address))
+        });
+        Self(known.collect())
+    }
+
+    pub(super) fn of(&self, end: Endpoint, address: Option<Address>) -> Option<String> {
+        let by_address = self
+            .0
+            .iter()
+            .find(|(_, _, known)| address.is_some() && *known == address);
+        let known = by_address.or_else(|| {
+            // Whoever showed a key is who it says.
+            let mut at = self.0.iter().filter(|(_, ip, _)| *ip == Some(end.ip));
+            at.next().filter(|_| address.is_none())
+        });
+        known.map(|(name, ..)| name.clone())
+    }
+}
