@@ -173,8 +173,10 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
     if verbose {
         eprintln!("{seed}: {}", scenario.about.join("; "));
         eprintln!("{:#?}", scenario.options);
-        for decision in played.truth["decisions"].as_array().into_iter().flatten() {
-            eprintln!("  {decision}");
+        for list in ["rounds", "decisions"] {
+            for entry in played.truth[list].as_array().into_iter().flatten() {
+                eprintln!("  {entry}");
+            }
         }
         for event in &events {
             eprintln!("  {}", told(&scenario, &nodes, event));

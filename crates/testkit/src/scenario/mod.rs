@@ -101,7 +101,33 @@ impl Scenario {
             35..=84 => misbehaviour::one(&mut scenario, &mut dice),
             _ => misbehaviour::two(&mut scenario, &mut dice),
         }
+        if scenario.options.simultaneous_dials {
+            scenario.begin_later();
+        }
         scenario
+    }
+
+    /// Dials that meet end each other and are tried again seconds later: consensus waits for that.
+    fn begin_later(&mut self) {
+        let by = ms(5_000);
+        let later = |time: Nanos| Nanos(time.0 + by.0);
+        let options = &mut self.options;
+        options.warm_up = later(options.warm_up);
+        options.duration = options.duration.map(later);
+        options.reinitialize = options.reinitialize.map(later);
+        if options.capture_from > Nanos(0) {
+            options.capture_from = later(options.capture_from);
+        }
+        for fault in &mut options.faults {
+            fault.from = later(fault.from);
+            fault.until = fault.until.map(later);
+        }
+        for step in &mut options.clock_steps {
+            step.at = later(step.at);
+        }
+        for expected in self.must.iter_mut().chain(&mut self.may) {
+            expected.between = expected.between.map(|(from, until)| (later(from), later(until)));
+        }
     }
 
     /// Simulates it.
