@@ -53,7 +53,25 @@ pub(crate) struct ChainContext<'a> {
 /// No validator.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
+/// What of it changes while a run goes on, and speaks of all heights alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    rule: QuorumRule,
+    policy: Option<ProposerPolicy>,
+    members: Vec<Address>,
+    coverage: CoverageMap,
+}
+
 impl ChainContext<'_> {
+    pub(crate) fn basis(&self) -> Basis {
+        Basis {
+            rule: self.rule,
+            policy: self.policy,
+            members: self.members.clone(),
+            coverage: self.coverage.clone(),
+        }
+    }
+
     /// Least round trip time between two IP addresses, by their ranks, if it was measured.
     pub(crate) fn rtt_min(&self, a: u32, b: u32) -> Option<Nanos> {
         if self.rtt_min.is_empty() {
