@@ -62,11 +62,29 @@ pub(crate) struct ChainContext<'a> {
 /// No validator.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
+/// What of it changes while a run goes on, and speaks of all heights alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    rule: QuorumRule,
+    policy: Option<ProposerPolicy>,
+    members: Vec<Address>,
+    coverage: CoverageMap,
+}
+
 impl ChainContext<'_> {
     /// The place of a party, to sort by: numbers of parties depend on who was seen first.
     pub(crate) fn rank(&self, party: u32) -> (u32, Option<Address>) {
         let party = party as usize;
         (self.ips.of_party[party], self.who.parties[party].address)
+    }
+
+    pub(crate) fn basis(&self) -> Basis {
+        Basis {
+            rule: self.rule,
+            policy: self.policy,
+            members: self.members.clone(),
+            coverage: self.coverage.clone(),
+        }
     }
 
     /// Least round trip time between two IP addresses, by their ranks, if it was measured.

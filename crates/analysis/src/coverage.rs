@@ -133,7 +133,7 @@ fn overlap(spans: &[(CaptureTime, CaptureTime)], from: CaptureTime, to: CaptureT
 }
 
 /// What the captures show of each IP address.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CoverageMap {
     by_ip: BTreeMap<IpAddr, Coverage>,
 }

@@ -16,7 +16,7 @@ use bftap_model::CaptureTime;
 use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
-use crate::closing::{ChainContext, ChainState, close, span_of};
+use crate::closing::{Basis, ChainContext, ChainState, close, span_of};
 use crate::facts::{ChainName, EventFact, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
@@ -107,6 +107,10 @@ pub(crate) struct Provisional {
     shaken: BTreeSet<NamedHeight>,
     /// Heights of which more may be on its way, and when they were last seen: judged once more when enough time has passed.
     early: BTreeMap<NamedHeight, CaptureTime>,
+    /// What each chain was judged by last, and how often that changed before.
+    bases: BTreeMap<ChainName, (Basis, u32)>,
+    /// By which of them each height was judged.
+    judged_by: BTreeMap<NamedHeight, u32>,
     judged: JudgedHeights,
     tallies: Tallies,
     /// Heights in whose latest judgement rules found something.
@@ -227,6 +231,16 @@ impl Provisional {
                 .filter(|(slot, _)| self.former.contains_key(slot));
             due.extend(moved.map(|key| named(knowledge, key)));
         }
+        self.note_bases(knowledge, options);
+        if last {
+            // The first heights were judged when less was known.
+            let bases = &self.bases;
+            let outdated = self
+                .judged_by
+                .iter()
+                .filter(|((chain, _), by)| bases.get(chain).is_some_and(|(_, number)| number != *by));
+            due.extend(outdated.map(|(at, _)| at.clone()));
+        }
         self.add_former(&mut due, &slots, heights);
         let mut contexts: HashMap<ChainName, (ChainContext<'_>, ChainState)> = HashMap::new();
         let mut shaken = 0;
@@ -238,6 +252,7 @@ impl Provisional {
                     self.take_back(&at.0, &earlier);
                     self.eventful.remove(&at);
                     self.early.remove(&at);
+                    self.judged_by.remove(&at);
                     update.gone.push(at);
                 }
                 continue;
@@ -281,6 +296,8 @@ impl Provisional {
             } else {
                 self.eventful.insert(at.clone());
             }
+            let (_, number) = self.bases[&at.0];
+            self.judged_by.insert(at.clone(), number);
             let (_, last) = span_of(&facts.counts);
             if knowledge.settled(last) {
                 self.early.remove(&at);
@@ -369,6 +386,25 @@ impl Provisional {
     fn take_back(&mut self, chain: &ChainName, earlier: &Judged) {
         if let Some(tally) = self.tallies.get_mut(chain) {
             tally.take_back(&earlier.tally);
+        }
+    }
+
+    /// Notes whether chains are judged by something else now.
+    fn note_bases(&mut self, knowledge: &Knowledge, options: &AnalysisOptions) {
+        let names: BTreeSet<&ChainName> = knowledge.names.iter().collect();
+        for name in names {
+            let (context, _) = knowledge.chain(name, options, &options.known_payloads);
+            let basis = context.basis();
+            match self.bases.get_mut(name) {
+                Some((known, _)) if *known == basis => {}
+                Some((known, number)) => {
+                    *known = basis;
+                    *number += 1;
+                }
+                None => {
+                    self.bases.insert(name.clone(), (basis, 0));
+                }
+            }
         }
     }
 

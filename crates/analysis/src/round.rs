@@ -10,6 +10,7 @@ use crate::closing::{ChainContext, ChainState};
 use crate::facts::{CountFact, Coverage, Outcome, RoundCause, RoundFact};
 use crate::height::{Height, PayloadEntry};
 use crate::lived::{self, Lived, Lives};
+use crate::quorum::faulty;
 use crate::rows::{self, Row};
 use crate::tally::Tally;
 use crate::witnesses::Sight;
@@ -31,7 +32,7 @@ pub(crate) struct RoundNotes {
     pub(crate) expected: Option<Address>,
     /// Who did.
     pub(crate) proposed_by: Option<Address>,
-    /// Some node was in it: it is round 0, or a quorum asked for it, or something else of it was seen.
+    /// Some honest node was in it: it is round 0, or a quorum asked for it, or more than may be faulty sent something of it.
     pub(crate) entered: bool,
     /// Earliest round change asking for it.
     pub(crate) asked_for: Option<CaptureTime>,
@@ -134,9 +135,7 @@ pub(crate) fn judge(
             proposed_by: proposal.and_then(|(_, entry)| entry.signer),
             entered: round == 0
                 || quorum.is_some_and(|quorum| requests.askers(round) >= quorum as usize)
-                || counts
-                    .iter()
-                    .any(|count| count.round == round && count.kind != Kind::RoundChange),
+                || requests.voices(round) > faulty(members) as usize,
             asked_for: requests.first_for(round),
             prepared: nodes().any(|(_, lived)| lived.prepared.is_some()),
             last_committed: committed.filter_map(|(_, lived)| lived.committed).max(),
@@ -242,10 +241,12 @@ fn all_seen_since(
     !validators.is_empty() && validators.iter().all(seen)
 }
 
-/// Valid round changes of validators.
+/// Who asked for which round, and who else was in it: valid messages of validators.
 struct Requests {
     /// Round asked for, who asks, when that was first seen; sorted.
     all: Vec<(u64, Address, CaptureTime)>,
+    /// Round and validator of everything else, each once; sorted.
+    others: Vec<(u64, Address)>,
 }
 
 impl Requests {
@@ -259,7 +260,21 @@ impl Requests {
             .filter_map(|(entry, &seen)| Some((entry.round, entry.signer.filter(has_a_vote)?, seen)))
             .collect();
         all.sort_unstable();
-        Self { all }
+        let mut others: Vec<_> = height
+            .payloads
+            .iter()
+            .filter(|entry| entry.kind != Kind::RoundChange && !entry.invalid)
+            .filter_map(|entry| Some((entry.round, entry.signer.filter(has_a_vote)?)))
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        Self { all, others }
+    }
+
+    /// How many validators sent a proposal or a vote in this round.
+    fn voices(&self, round: u64) -> usize {
+        let from = self.others.partition_point(|voice| voice.0 < round);
+        self.others.partition_point(|voice| voice.0 <= round) - from
     }
 
     fn for_round(&self, round: u64) -> &[(u64, Address, CaptureTime)] {

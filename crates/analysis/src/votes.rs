@@ -29,7 +29,7 @@ pub(crate) struct Table<'a> {
 pub(crate) fn table(table: &Table<'_>) -> Vec<(Address, VoteFact)> {
     let mut judge = Judge::new(table);
     let mut lines = judge.seen_votes();
-    judge.known.sort_unstable();
+    judge.settle();
     for (fact, notes) in &table.judged.rounds {
         judge.unseen_votes(fact, notes, &mut lines);
     }
@@ -68,6 +68,8 @@ struct Judge<'t> {
     settled: bool,
     /// Votes seen: round, kind, signer, first sight; sorted once all are there.
     known: Vec<(u64, Kind, u32, CaptureTime)>,
+    /// By validator: rounds that it asked for, ascending, each with when it first asked for this or a higher one.
+    left: Vec<Vec<(u64, CaptureTime)>>,
 }
 
 impl<'t> Judge<'t> {
@@ -112,6 +114,25 @@ impl<'t> Judge<'t> {
             all_but_one: (poor.len() == 1).then(|| poor[0]),
             settled: chain.witnesses.settled(table.span.1),
             known: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// All votes seen are known.
+    fn settle(&mut self) {
+        self.known.sort_unstable();
+        self.left = vec![Vec::new(); self.members.len()];
+        for &(round, kind, signer, time) in &self.known {
+            if kind == Kind::RoundChange {
+                self.left[signer as usize].push((round, time));
+            }
+        }
+        for left in &mut self.left {
+            let mut earliest = CaptureTime::MAX;
+            for (_, time) in left.iter_mut().rev() {
+                earliest = earliest.min(*time);
+                *time = earliest;
+            }
         }
     }
 
@@ -351,11 +372,9 @@ impl<'t> Judge<'t> {
 
     /// When a validator was first seen to ask for a round higher than this.
     fn left(&self, round: u64, index: usize) -> Option<CaptureTime> {
-        let from = self.known.partition_point(|known| known.0 <= round);
-        let own = self.known[from..]
-            .iter()
-            .filter(|known| known.1 == Kind::RoundChange && known.2 == index as u32);
-        own.map(|known| known.3).min()
+        let left = &self.left[index];
+        left.get(left.partition_point(|(asked, _)| *asked <= round))
+            .map(|(_, time)| *time)
     }
 
     fn first_sight(&self, round: u64, kind: Kind, index: usize) -> Option<CaptureTime> {

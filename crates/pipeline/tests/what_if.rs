@@ -96,7 +96,7 @@ fn options(seed: u64, gossip: Gossip) -> SimulateOptions {
         seed,
         gossip,
         // Whose quorum is more than half: 3 of 4, 5 of 7.
-        nodes: if seed % 2 == 0 { 4 } else { 7 },
+        nodes: if seed.is_multiple_of(2) { 4 } else { 7 },
         sequences: Some(6),
         ..SimulateOptions::default()
     }
@@ -137,7 +137,7 @@ fn only_commits_that_nobody_needs_make_a_difference() {
         let of = |gossip| found(&quorum(seed, gossip));
         let (flood, direct) = (of(Gossip::Flood), of(Gossip::Direct));
         let none = flood.policy("none");
-        let others = if seed % 2 == 0 { 3 } else { 6 };
+        let others = if seed.is_multiple_of(2) { 3 } else { 6 };
         assert_eq!(
             none.messages,
             none.payloads * others,
@@ -182,7 +182,7 @@ fn klaytn_differs_in_votes_that_are_not_sent() {
             found(&options(seed, Gossip::Flood)),
             found(&options(seed, Gossip::Direct)),
         );
-        let others = if seed % 2 == 0 { 3 } else { 6 };
+        let others = if seed.is_multiple_of(2) { 3 } else { 6 };
         let (with, without) = (flood.by_vote(), direct.by_vote());
         let common = without.keys().filter(|vote| with.contains_key(*vote)).count() as u64;
         let none = flood.policy("none");

@@ -360,6 +360,22 @@ fn rounds_are_left_for_a_reason() {
 }
 
 #[test]
+fn proposals_for_rounds_where_nobody_is_make_no_lines_for_others() {
+    let mut script = Script::new();
+    for round in 1..50 {
+        script.say(Kind::Preprepare, 6, round, &[1], &[]);
+        script.say(Kind::RoundChange, 6, round, &[1], &[]);
+    }
+    let height = script.judge(6, &Tap::All);
+    assert_eq!(
+        height.votes.len(),
+        98,
+        "its own; and whose turn it was is not sure any more"
+    );
+    assert_eq!(height.rounds.len(), 50);
+}
+
+#[test]
 fn participation_adds_up() {
     let mut script = Script::new();
     // Node 2 proposes; 3 prepares late and never commits, 1 misses a prepare.
