@@ -1,7 +1,7 @@
 //! What one pass over a height's deliveries tells: payloads handed over again and again, frames of impossible size, and messages
 //! that came before their time. The rules of their names stand beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bftap_model::CaptureTime;
 
@@ -17,8 +17,8 @@ pub(super) struct Odd<'a> {
     pub(super) oversized: Vec<(&'a DeliveryKey, &'a Delivery)>,
     /// Messages that came before their time, by sender's place and minute.
     pub(super) early: BTreeMap<(u32, i64), u64>,
-    /// Who handed over anything in time.
-    pub(super) in_time: u64,
+    /// How many handed over anything, early or not.
+    pub(super) senders: usize,
 }
 
 impl<'a> Odd<'a> {
@@ -26,7 +26,7 @@ impl<'a> Odd<'a> {
     pub(super) fn new(view: &HeightView<'a>, early: Option<CaptureTime>) -> Self {
         let options = view.options();
         let mut odd = Self::default();
-        let mut timely = std::collections::BTreeSet::new();
+        let mut senders = BTreeSet::new();
         for (key, delivery) in &view.height.deliveries {
             if u64::from(delivery.copies) > options.repeated_copies {
                 odd.repeated.push((key, delivery));
@@ -36,15 +36,14 @@ impl<'a> Odd<'a> {
                 odd.oversized.push((key, delivery));
             }
             let Some(early) = early else { continue };
+            senders.insert(key.sender);
             let copies = future_flood::early_copies(delivery, early);
             if copies > 0 {
                 let minute = crate::minutes::minute_of(delivery.first_seen);
                 *odd.early.entry((key.sender, minute)).or_default() += copies;
-            } else {
-                timely.insert(key.sender);
             }
         }
-        odd.in_time = timely.len() as u64;
+        odd.senders = senders.len();
         let sort = |found: &mut Vec<(&DeliveryKey, &Delivery)>| {
             found.sort_unstable_by_key(|(key, _)| {
                 let hash = view.height.payloads[key.payload as usize].hash;

@@ -4,7 +4,8 @@
 //! the highest one that was decided when they came. A node works on a height once the one before is decided, and keeps messages of later ones to
 //! itself, so honest nodes send none. Two guards keep the blame from the honest:
 //! - where the chain is known to have reached the height later, only messages from before a height `future_heights` below it was
-//!   decided count, and only if at least half of the senders of that height were in time: a step of the capture's clock makes all early;
+//!   decided count, and only if at most half of the senders of that height were early: a step of the capture's clock makes all early, and so
+//!   does an earlier chain of the lab whose sessions were joined in the middle;
 //! - where it is not (or a gap hides how it got there), at most F validators may have signed for that height.
 //!
 //! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes.
@@ -65,7 +66,7 @@ pub(super) fn count(view: &HeightView<'_>, horizon: Horizon, odd: &Odd<'_>, tall
     }
     let blamed = if horizon.reached {
         let early: BTreeSet<u32> = odd.early.keys().map(|(sender, _)| *sender).collect();
-        odd.in_time >= early.len() as u64
+        early.len() * 2 <= odd.senders
     } else {
         let signers: BTreeSet<_> = view.votes().map(|(signer, ..)| signer).collect();
         signers.len() <= view.faulty()
