@@ -73,7 +73,7 @@ impl Sum {
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
-    BlockTime,
+    Block,
     ToPrepared,
     ToCommitted,
     PreprepareDelivery,
@@ -143,8 +143,8 @@ const fn time(name: &'static str, share: f64, time: Time) -> Measure {
 
 /// All measures, in the order in which they are shown.
 pub(super) const MEASURES: [Measure; 24] = [
-    time("block time, median", 0.5, Time::BlockTime),
-    time("block time, 95 %", 0.95, Time::BlockTime),
+    time("block time, median", 0.5, Time::Block),
+    time("block time, 95 %", 0.95, Time::Block),
     time("preprepare to prepared, median", 0.5, Time::ToPrepared),
     time("preprepare to prepared, 95 %", 0.95, Time::ToPrepared),
     time("prepared to committed, median", 0.5, Time::ToCommitted),
@@ -247,7 +247,7 @@ pub(crate) async fn measure(
                 .map(|(start, end)| end.saturating_sub(start))
                 .filter(|span| *span >= 0)
         };
-        height.time(Time::BlockTime, round.block_time_ns);
+        height.time(Time::Block, round.block_time_ns);
         height.time(Time::ToPrepared, between(round.preprepare_ns, round.prepared_ns));
         height.time(Time::ToCommitted, between(round.prepared_ns, round.committed_ns));
         Ok::<_, StoreError>(())

@@ -20,7 +20,7 @@ fn run(name: &str, seed: u64, heights: i64, prepares: i64, millis: i64) -> Measu
         height.add(Sum::Messages, messages);
         height.add(Sum::Useful, 6);
         height.add(Sum::Repeats, messages - 6);
-        height.times[Time::BlockTime as usize].push(millis * 1_000_000 + noise(100_000_000));
+        height.times[Time::Block as usize].push(millis * 1_000_000 + noise(100_000_000));
         ((0, sequence), height)
     };
     let heights: std::collections::BTreeMap<_, _> = (1..=heights).map(height).collect();

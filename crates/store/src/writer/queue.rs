@@ -19,7 +19,7 @@ const IN_MEMORY: usize = 2;
 #[derive(Debug)]
 pub(super) enum Order {
     /// Write these rows; with the lists as known now, if it says so.
-    Write(Batch, Option<Told>),
+    Write(Box<Batch>, Option<Told>),
     /// Complete the run.
     Finish(Box<RunFacts>),
     /// Give the run up.
@@ -185,7 +185,7 @@ impl Queue {
                 };
                 self.note(&state);
                 self.changed.notify_all();
-                return Ok((Order::Write(batch, told), lists));
+                return Ok((Order::Write(Box::new(batch), told), lists));
             }
             if let Some(end) = state.end.take() {
                 return Ok((end, None));
