@@ -123,6 +123,12 @@ fn outage(scenario: &mut Scenario, dice: &mut Prng) {
             .may
             .push(silent.between(ms(from - 3_500), ms(from + lasts + 9_000)));
     }
+    // Its connections come back one after the other.
+    if scenario.options.gossip == Gossip::Direct {
+        scenario
+            .may
+            .push(Expected::new("partial_sender", Some(node)).suspicious(false));
+    }
     // Who comes back is behind for a while.
     for rule in ["missing_proposer", "slow_proposer"] {
         scenario
