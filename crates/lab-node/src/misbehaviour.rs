@@ -251,7 +251,7 @@ impl Node {
             FloodOf::Future => (head.number + 2 + turn % 100, 1 + turn / 100),
             FloodOf::Stale => {
                 let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
-                (behind.max(1), 1 + turn / 20)
+                (behind.max(1), 1 + turn)
             }
             FloodOf::RoundChanges => {
                 let (height, round) = &mut self.asked_round;

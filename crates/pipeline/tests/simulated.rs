@@ -231,6 +231,48 @@ fn large_frames_at_the_cut() {
     check_all("large frames", &network, &cuts, 1..=1);
 }
 
+/// What the simulator says that lossy taps saw is what survives in the capture, and what is decoded from it.
+#[test]
+fn what_a_lossy_tap_missed_is_missing_in_the_truth() {
+    for (taps, seed) in [
+        (Taps::All, 1),
+        (Taps::Only(vec![0]), 2),
+        (Taps::Only(vec![1, 3]), 3),
+    ] {
+        let lossy = |node, share| Fault {
+            node,
+            kind: FaultKind::LossyTap(share),
+            from: Nanos::from_secs(3),
+            until: None,
+        };
+        let network = network(|options| {
+            options.taps = taps;
+            options.seed = seed;
+            options.loss = 2_000;
+            options.faults = vec![lossy(0, 10_000), lossy(1, 5_000)];
+        });
+        let (counts, _) = found(network.capture.clone(), &network, 2);
+        assert_eq!(counts, truth(&network.capture, &network), "seed {seed}");
+        let rows = network.truth["counts"].as_array().unwrap();
+        let told: Counts = rows
+            .iter()
+            .map(|row| {
+                let number = |key: &str| row[key].as_u64().unwrap();
+                let kind = ["preprepare", "prepare", "commit", "roundchange"]
+                    .into_iter()
+                    .find(|kind| row["kind"] == *kind)
+                    .unwrap();
+                let receiver = row["receiver"].as_str().unwrap().to_owned();
+                (
+                    (receiver, kind, number("sequence"), number("round")),
+                    number("messages"),
+                )
+            })
+            .collect();
+        assert_eq!(counts, told, "seed {seed}");
+    }
+}
+
 /// What only one direction of a capture shows is a lower bound, however well the sessions decode.
 #[test]
 fn one_direction_makes_lower_bounds() {

@@ -459,3 +459,23 @@ fn a_sink_that_fails_ends_the_simulation() {
         assert!(matches!(error, bftap_simnet::SimulateError::Write(_)), "{error}");
     }
 }
+
+#[test]
+fn nobody_needs_a_tap_to_be_connected() {
+    for client in Client::ALL {
+        for jitter in [80_000, 300_000] {
+            let (written, _) = check(&SimulateOptions {
+                nodes: 7,
+                clients: vec![client],
+                gossip: Gossip::Direct,
+                taps: Taps::Only(vec![0]),
+                latency: Nanos(900_000),
+                jitter: Nanos(jitter),
+                background: false,
+                ..small()
+            });
+            assert_eq!(written.summary.height, 4, "{client:?} {jitter}");
+            assert!(!written.summary.stalled, "{client:?}");
+        }
+    }
+}

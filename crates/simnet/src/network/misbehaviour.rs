@@ -223,7 +223,7 @@ impl Network<'_> {
             FloodOf::Stale => {
                 let turn = self.next_turn(fault);
                 let behind = head.number.saturating_sub(turn % head.number.clamp(1, 60));
-                (Kind::Prepare, view(behind.max(1), 1 + turn / 20))
+                (Kind::Prepare, view(behind.max(1), 1 + turn))
             }
             FloodOf::RoundChanges => {
                 let height = head.number + 1;

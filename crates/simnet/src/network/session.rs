@@ -370,7 +370,7 @@ impl Network<'_> {
                 }
             }
             Message::Consensus(message) | Message::Padded(message, _) => {
-                self.consensus_arrived(node, peer, message)
+                self.consensus_arrived(node, peer, message);
             }
             Message::NewBlock(block) => self.block_arrived(node, peer, block),
             Message::NewBlockHash(height) => self.peer_height(node, peer, height),

@@ -223,6 +223,10 @@ impl Network<'_> {
             self.queue.push(self.now + RETRANSMISSION_TIMEOUT, event);
             return;
         }
+        // The first bytes may overtake the acknowledgement that ends the handshake.
+        if side == 0 {
+            self.accept(index);
+        }
         let Some(conn) = self.conn_mut(index) else { return };
         let half = &mut conn.halves[side];
         half.received = half.received.max(end);

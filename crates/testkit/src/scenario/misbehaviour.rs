@@ -2,7 +2,7 @@
 
 use bftap_simnet::client::Client;
 use bftap_simnet::prng::Prng;
-use bftap_simnet::{Fault, FaultKind, FloodOf, Gossip, Role};
+use bftap_simnet::{Fault, FaultKind, FloodOf, Gossip, Role, Taps};
 
 use super::honest::{mild, some_taps};
 use super::{Expected, Scenario, from_to, ms, one_of};
@@ -70,10 +70,20 @@ impl Deed {
 pub(super) fn one(scenario: &mut Scenario, dice: &mut Prng) {
     let deed = one_of(dice, &Deed::ALL);
     let node = commit_to(scenario, dice, deed, None);
-    if !matches!(deed, Deed::Partial | Deed::ForbiddenCode) && dice.below(2) == 0 {
+    // What is usual among proposals, and who lacks a vote, only the others' ports tell.
+    let needs_all = matches!(deed, Deed::Partial | Deed::ForbiddenCode | Deed::SlowProposals);
+    if !needs_all && dice.below(2) == 0 {
         // The node's own port shows all that it does.
         if node < scenario.options.nodes {
             scenario.options.taps = some_taps(dice, scenario.options.nodes, Some(node));
+            if scenario.options.taps == Taps::Only(vec![node]) {
+                // What others send to those whom it floods is not seen: nothing to compare with.
+                let (unseen, must) = std::mem::take(&mut scenario.must)
+                    .into_iter()
+                    .partition(|expected| expected.rule == "volume");
+                scenario.must = must;
+                scenario.may.extend::<Vec<Expected>>(unseen);
+            }
         }
     } else if dice.below(4) == 0 {
         let taps = scenario.options.taps.clone();
@@ -219,10 +229,16 @@ fn equivocation(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
         .may
         .push(Expected::new("conflicting_lock", None).suspicious(false));
     scenario.may.push(Expected::new("conflicting_lock", Some(node)));
-    for rule in ["partial_sender", "missing_proposer", "silent_validator"] {
-        scenario
-            .may
-            .push(Expected::new(rule, Some(node)).suspicious(false));
+    scenario
+        .may
+        .push(Expected::new("partial_sender", Some(node)).suspicious(false));
+    // Who took the block that lost has to fetch the other one first.
+    for node in 0..count {
+        for rule in ["missing_proposer", "silent_validator", "slow_proposer"] {
+            scenario
+                .may
+                .push(Expected::new(rule, Some(node)).suspicious(false));
+        }
     }
 }
 
