@@ -17,7 +17,7 @@ pub(super) struct Odd<'a> {
     pub(super) oversized: Vec<(&'a DeliveryKey, &'a Delivery)>,
     /// Messages that came before their time, by sender's place and minute.
     pub(super) early: BTreeMap<(u32, i64), u64>,
-    /// How many handed over anything, early or not.
+    /// How many nodes handed over anything, early or not.
     pub(super) senders: usize,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Odd<'a> {
                 odd.oversized.push((key, delivery));
             }
             let Some(early) = early else { continue };
-            senders.insert(key.sender);
+            senders.insert(view.chain.rank(key.sender));
             let copies = future_flood::early_copies(delivery, early);
             if copies > 0 {
                 let minute = crate::minutes::minute_of(delivery.first_seen);

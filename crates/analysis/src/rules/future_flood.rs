@@ -65,8 +65,9 @@ pub(super) fn count(view: &HeightView<'_>, horizon: Horizon, odd: &Odd<'_>, tall
         return;
     }
     let blamed = if horizon.reached {
-        let early: BTreeSet<u32> = odd.early.keys().map(|(sender, _)| *sender).collect();
-        early.len() * 2 <= odd.senders
+        // Nodes, not parties: of one node, sessions without Hello are another party.
+        let nodes = odd.early.keys().map(|(sender, _)| view.chain.rank(*sender));
+        nodes.collect::<BTreeSet<_>>().len() * 2 <= odd.senders
     } else {
         let signers: BTreeSet<_> = view.votes().map(|(signer, ..)| signer).collect();
         signers.len() <= view.faulty()

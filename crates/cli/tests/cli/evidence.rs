@@ -429,8 +429,15 @@ fn what_cannot_be_made_is_told() {
     let capture = simulate_and_analyze(folder, "klaytn-1.4", "");
     let (sequence, round, signer, _) = two_proposals(folder, capture);
     let number = event(folder, "equivocation", (sequence, round, &signer));
-    // An honest view.
-    let honest = event(folder, "conflicting_lock", (1, 0, &signer));
+    // An honest node's view.
+    let nodes = fs::read_to_string(folder.join("net.nodes.json")).unwrap();
+    let nodes: serde_json::Value = serde_json::from_str(&nodes).unwrap();
+    let addresses = nodes.as_array().unwrap().iter();
+    let other = addresses
+        .map(|node| node["address"].as_str().unwrap().to_lowercase())
+        .find(|address| *address != signer.to_lowercase())
+        .unwrap();
+    let honest = event(folder, "conflicting_lock", (1, 0, &other));
     let volume = event(folder, "volume", (sequence, round, &signer));
     let listed = run(folder, "evidence --store sqlite://x.db").ok();
     let line = listed.lines().find(|line| line.contains("volume")).unwrap();
