@@ -34,7 +34,7 @@ impl Table {
 pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut Vec<EventFact>) {
     let validators = view.validators.len();
     // Tables grow with the square; no Istanbul network has more.
-    if !view.all_vote() || validators < 3 || validators > MOST_VALIDATORS {
+    if !view.all_vote() || !(3..=MOST_VALIDATORS).contains(&validators) {
         return;
     }
     let index_of = |address: Option<Address>| view.validators.binary_search(&address?).ok();

@@ -431,7 +431,7 @@ fn what_cannot_be_made_is_told() {
     let number = event(folder, "equivocation", (sequence, round, &signer));
     // An honest node's view.
     let nodes = fs::read_to_string(folder.join("net.nodes.json")).unwrap();
-    let nodes: serde_json::Value = serde_json::from_str(&nodes).unwrap();
+    let nodes: Value = serde_json::from_str(&nodes).unwrap();
     let addresses = nodes.as_array().unwrap().iter();
     let other = addresses
         .map(|node| node["address"].as_str().unwrap().to_lowercase())
