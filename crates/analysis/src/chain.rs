@@ -35,7 +35,7 @@ crate::kept! {
 }
 
 /// How many validators and signers are kept per chain: far more than any Istanbul network has.
-const KEPT_VALIDATORS: usize = 4096;
+pub(crate) const KEPT_VALIDATORS: usize = 4096;
 
 impl SlotBook {
     /// Learns from a payload that is new.

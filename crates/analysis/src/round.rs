@@ -6,6 +6,7 @@ use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime, Hash256};
 use hashbrown::HashMap;
 
+use crate::chain::KEPT_VALIDATORS;
 use crate::closing::{ChainContext, ChainState};
 use crate::facts::{CountFact, Coverage, Outcome, RoundCause, RoundFact};
 use crate::height::{Height, PayloadEntry};
@@ -323,7 +324,7 @@ fn validators_of(height: &Height, known: &[Address]) -> Option<Vec<Address>> {
         .iter()
         .filter(|entry| !entry.invalid && entry.signer.as_ref().is_some_and(has_a_vote))
         .filter_map(|entry| entry.proposal.as_ref())
-        .filter(|proposal| !proposal.validators.is_empty())
+        .filter(|proposal| (1..=KEPT_VALIDATORS).contains(&proposal.validators.len()))
         .max_by_key(|proposal| {
             (
                 votes.get(&proposal.hash).map_or(0, BTreeSet::len),

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read as _, Seek as _, Write};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -53,8 +53,14 @@ impl EventsOut {
             let file = File::open(path).with_context(failed)?;
             told = already_told(BufReader::new(file)).with_context(failed)?;
         }
+        let cut = is_file && path.exists() && ends_in_a_line(path).with_context(failed)?;
         let file = File::options().append(true).create(is_file).open(path);
-        let mut out = Self::new(Box::new(file.with_context(failed)?), place.clone());
+        let mut file = file.with_context(failed)?;
+        if cut {
+            // A kill left half a line; what follows must not be a part of it.
+            file.write_all(b"\n").with_context(failed)?;
+        }
+        let mut out = Self::new(Box::new(file), place.clone());
         out.told = told;
         Ok(out)
     }
@@ -137,11 +143,23 @@ fn identity(
     hasher.finish()
 }
 
+/// Whether a file ends before its last line does.
+fn ends_in_a_line(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.seek(io::SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(io::SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
 /// The events in lines that are there; lines that are something else are left alone.
 fn already_told(file: impl io::BufRead) -> io::Result<HashSet<u64>> {
     let mut told = HashSet::new();
-    for line in file.lines() {
-        let Ok(event) = serde_json::from_str::<Told>(&line?) else {
+    for line in file.split(b'\n') {
+        let Ok(event) = serde_json::from_slice::<Told>(&line?) else {
             continue;
         };
         told.insert(identity(
@@ -173,9 +191,9 @@ mod tests {
     }
 
     fn lines(path: &Path) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(path).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
+        let text = std::fs::read(path).unwrap();
+        text.split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
             .collect()
     }
 
@@ -193,7 +211,7 @@ mod tests {
             .append(true)
             .open(&path)
             .unwrap()
-            .write_all(b"{\"hello\": 1}\n")
+            .write_all(b"{\"hello\": 1}\n\xff\n{\"rule\":\"equi")
             .unwrap();
         let mut out = EventsOut::open(&path).unwrap();
         out.tell(&[event("equivocation", 2), event("volume", 2)]);

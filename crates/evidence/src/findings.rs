@@ -446,11 +446,16 @@ fn parent_of(material: &Material, accused: &[&Message]) -> Result<Hash256, Strin
 }
 
 /// Whether a block is `parent`, or builds on it at the claimed height.
+///
+/// That somebody is no validator only the parent itself can show: anybody can make a block that builds on it, list whom he likes in it, and
+/// seal it.
 pub(crate) fn is_of_chain(material: &Material, anchor: &Anchor, parent: Hash256) -> bool {
     let sequence = material.claim.sequence;
     let header = &material.headers[anchor.header].header;
     (header.hash == parent && header.number.checked_add(1) == Some(sequence))
-        || (header.parent == parent && header.number == sequence)
+        || (material.claim.what != ClaimKind::NotValidator
+            && header.parent == parent
+            && header.number == sequence)
 }
 
 fn shown<T: ToString>(value: Option<T>) -> String {

@@ -8,6 +8,8 @@
 //! node all the time, or less than `restart_ms` between the two, rules that out.
 //! **Severity**: critical; warning where a start may explain it. One event a signer and height.
 
+use std::collections::BTreeMap;
+
 use bftap_ibft_decode::Kind;
 use bftap_model::{Address, Hash256};
 
@@ -54,7 +56,13 @@ fn contradiction(view: &HeightView<'_>, group: &[(Address, u64, Kind, Hash256, u
     };
     let mut sighted: Vec<_> = group.iter().map(sighted).collect();
     sighted.sort_unstable();
-    // A flood of digests must not take a flood of comparisons: the first ones tell.
+    // A flood must not take a flood of comparisons: the first ones tell; and many messages for one block hide no other block.
+    let mut of_digest: BTreeMap<Hash256, usize> = BTreeMap::new();
+    sighted.retain(|(_, _, digest, _)| {
+        let known = of_digest.entry(*digest).or_default();
+        *known += 1;
+        *known <= MOST_OF_DIGEST
+    });
     sighted.truncate(MOST_COMPARED);
     for (later, b) in sighted.iter().enumerate() {
         for a in &sighted[..later] {
@@ -68,6 +76,8 @@ fn contradiction(view: &HeightView<'_>, group: &[(Address, u64, Kind, Hash256, u
 }
 
 const MOST_COMPARED: usize = 64;
+/// Messages of one signer for one block that are compared with others.
+const MOST_OF_DIGEST: usize = 4;
 
 fn event(view: &HeightView<'_>, group: &[(Address, Pair, u64)]) -> EventFact {
     let (signer, (a, b), _) = *group

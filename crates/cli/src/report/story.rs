@@ -1,8 +1,9 @@
 //! What the details come to: healthy or not and how sure that is, where the time went, what the gossip costs, who stands out.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bftap_analysis::RULES;
 use bftap_analysis::facts::{
     Coverage, EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause,
 };
@@ -51,6 +52,44 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
             format!(
                 "{} that no honest node shows: {}",
                 counted(suspicious.len() as u64, "event", "events"),
+                rules.join(", ")
+            ),
+        );
+    }
+    let notable: Vec<&EventFact> = report
+        .facts
+        .events
+        .iter()
+        .filter(|event| is_notable(event))
+        .collect();
+    if !notable.is_empty() {
+        let mut rules: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for event in &notable {
+            rules.entry(event.rule).or_default().insert(blamed(event));
+        }
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|(rule, nodes)| {
+                let named: Vec<&str> = nodes
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|node| *node != "-")
+                    .take(MOST)
+                    .collect();
+                if named.is_empty() {
+                    (*rule).to_owned()
+                } else {
+                    format!("{rule} ({})", named.join(", "))
+                }
+            })
+            .collect();
+        let worst = notable.iter().any(|event| event.severity == "critical");
+        say(
+            if worst { Ink::Bad } else { Ink::Warning },
+            "! ",
+            format!(
+                "{} of trouble that honest nodes may have, too: {}",
+                counted(notable.len() as u64, "event", "events"),
                 rules.join(", ")
             ),
         );
@@ -177,7 +216,15 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
             counted(unknown_votes, "commit was", "commits were")
         ));
     }
-    let sure = share.is_whole() && unread == 0 && unknown_rounds == 0 && unknown_votes == 0 && full == nodes;
+    if report.asked.no_signatures {
+        parts.push("signatures were not checked, so rules about them say nothing".to_owned());
+    }
+    let sure = !report.asked.no_signatures
+        && share.is_whole()
+        && unread == 0
+        && unknown_rounds == 0
+        && unknown_votes == 0
+        && full == nodes;
     let ink = if sure { Ink::Good } else { Ink::Warning };
     page.paragraph(
         ink,
@@ -384,6 +431,12 @@ fn suspicious<'r>(report: &Report<'r>) -> impl Iterator<Item = &'r EventFact> {
     report.facts.events.iter().filter(|event| event.suspicious)
 }
 
+/// What rules found that is no misbehaviour: who was silent or late, a chain that stood still, who talks to whom against a policy. What only
+/// says that something could not be read is told elsewhere.
+fn is_notable(event: &EventFact) -> bool {
+    !event.suspicious && (RULES.contains(&event.rule) || event.rule.starts_with("exposure_"))
+}
+
 /// Who is to blame for an event, in text.
 fn blamed(event: &EventFact) -> String {
     let label = event.signer.as_deref().or(event.sender.as_deref()).map(short);
@@ -469,12 +522,17 @@ fn of_validators(report: &Report<'_>) -> Shown {
         .numbers("delay");
     // The delay is that of its commit behind the first one of the round, the median of all rounds.
     let of = |part: u64, all: u64| format!("{} of {}", count(part), count(all));
+    // Without a known policy nobody can say whose turn it was.
+    let proposed = |validator: &ParticipationFact| match validator.proposals_due {
+        0 if validator.proposals > 0 => format!("{} of ?", count(validator.proposals)),
+        due => of(validator.proposals, due),
+    };
     let bad = |number: u64| Cell::from(number).ink_if(number > 0, Ink::Warning);
     for validator in found.iter().take(MOST) {
         let gone = validator.proposals < validator.proposals_due;
         table.row([
             short(&validator.validator).into(),
-            Cell::from(of(validator.proposals, validator.proposals_due)).ink_if(gone, Ink::Warning),
+            Cell::from(proposed(validator)).ink_if(gone, Ink::Warning),
             of(validator.commits, validator.rounds).into(),
             bad(validator.missing),
             bad(validator.partial),

@@ -268,12 +268,13 @@ const OUTCOMES: [Outcome; 4] = [
     Outcome::Unknown,
 ];
 
-const STATES: [VoteState; 5] = [
+const STATES: [VoteState; 6] = [
     VoteState::Complete,
     VoteState::Late,
     VoteState::Partial,
     VoteState::Missing,
     VoteState::Unknown,
+    VoteState::NotNeeded,
 ];
 
 const CAUSES: [RoundCause; 5] = [
