@@ -25,6 +25,11 @@ fn the_printed_report_is_that_of_the_sample() {
     )
     .ok();
     assert_printed(shown, &report, "README.md");
+    let (_, first) = readme
+        .split_once("```text\nIN SHORT\n")
+        .expect("README.md shows how the report begins");
+    let (first, _) = first.split_once("```").unwrap();
+    assert_printed(first, &report, "README.md");
 }
 
 #[test]
