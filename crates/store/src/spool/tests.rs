@@ -312,7 +312,7 @@ fn merging_is_writing_one_after_the_other() {
 fn every_state_and_outcome_comes_back() {
     for version in 0..12 {
         let batch = batch(3, version);
-        let back = super::record::read(&super::record::write(&batch)).unwrap();
+        let back = record::read(&record::write(&batch)).unwrap();
         assert_eq!(text(&back), text(&batch), "{version}");
     }
 }
