@@ -29,7 +29,7 @@ use crate::provisional::{Now, Provisional, Update};
 use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
-use crate::tally::Tallies;
+use crate::tally::{Evicted, Tallies};
 use crate::who::{KnownNode, Who};
 
 /// What the reading side counted.
@@ -137,8 +137,8 @@ impl Aggregator {
             Observation::End(key, end) => {
                 self.live.remove(&key);
                 self.recent = None;
+                let session = self.session(&end.info);
                 if self.ended.len() < self.options.listed_sessions {
-                    let session = self.session(&end.info);
                     self.ended.push((*end, session));
                 } else {
                     // Not listed, but what it may hide is known all the same.
@@ -203,6 +203,11 @@ impl Aggregator {
 
     fn session(&mut self, info: &SessionInfo) -> SessionParties {
         let parties = [0, 1].map(|end| self.who.party(info.ends[end].ip, info.node_ids[end]));
+        for at in [0, 1] {
+            if info.accepted[at] {
+                self.who.accept(parties[at]);
+            }
+        }
         SessionParties {
             parties,
             slot: self.slots.of(info.chain, info.ends.map(|end| end.ip)),
@@ -257,8 +262,8 @@ impl Aggregator {
         let mut losses = self.losses.clone();
         let mut sessions = self.ended.clone();
         for end in now.open {
+            let parties = self.session(&end.info);
             if sessions.len() < self.options.listed_sessions {
-                let parties = self.session(&end.info);
                 sessions.push((end, parties));
             } else {
                 losses.note(&end);
@@ -274,6 +279,7 @@ impl Aggregator {
             losses,
             &now.read,
         );
+        note_unproven(&mut limits, &knowledge);
         let mut update = provisional.judge(
             &knowledge,
             &self.options,
@@ -282,6 +288,7 @@ impl Aggregator {
             now.last,
         )?;
         update.number = self.updates;
+        provisional.evicted().tell(&mut limits);
         let nodes = knowledge.nodes(&self.who, &sessions);
         let states = provisional.last_states()?;
         let mut run_events = Vec::new();
@@ -387,12 +394,15 @@ impl Aggregator {
         let candidates = drop_candidates(&mut sessions, &self.options);
         let losses = std::mem::take(&mut self.losses);
         let knowledge = Knowledge::new(&self.options, &self.who, &self.slots, &sessions, losses, &read);
+        note_unproven(&mut self.limits, &knowledge);
 
         let known = Arc::clone(&self.options.known_payloads);
         let mut tallies = Tallies::new();
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
         let mut states: BTreeMap<ChainName, ChainState> = BTreeMap::new();
         let mut found = EventList::new(&self.options);
+        let oldest = knowledge.oldest_stretch(&self.options.score);
+        let mut evicted = Evicted::default();
         for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
             for part in parts {
@@ -410,14 +420,9 @@ impl Aggregator {
                 judged = Some(knowledge.chain(&name, &self.options, &known));
             }
             let (context, state) = judged.as_mut().expect("set above");
-            let facts = close(
-                &height,
-                sequence,
-                context,
-                state,
-                tallies.entry(name).or_default(),
-                keep.as_deref_mut(),
-            );
+            let tally = tallies.entry(name).or_default();
+            let facts = close(&height, sequence, context, state, tally, keep.as_deref_mut());
+            evicted.add(tally.keep_within(oldest));
             found.add(facts.events.iter().cloned());
             if let Some(keep) = &mut keep {
                 keep.keep_near_limits();
@@ -428,6 +433,7 @@ impl Aggregator {
         if let Some((context, state)) = judged.take() {
             states.insert(context.name, state);
         }
+        evicted.tell(&mut self.limits);
         let mut minutes = MinuteBook::default();
         while let Some((start, minute)) = self.minutes.pop_first()? {
             minutes.note(start, &minute, &knowledge, &self.options.rules);
@@ -471,7 +477,10 @@ impl Aggregator {
                 && event.sender.is_none()
                 && let Some(ip) = event.ip
             {
-                let address = event.address.or_else(|| knowledge.resolved.address_at(ip));
+                let party = event.node_id.and_then(|id| self.who.find(ip, id));
+                let party = party.map(|party| &knowledge.resolved.parties[party as usize]);
+                let address = party.map_or_else(|| knowledge.resolved.address_at(ip), |party| party.address);
+                event.node_id = party.and_then(|party| party.id);
                 event.sender = Some(knowledge.resolved.names.label(ip, address));
                 event.address = address;
             }
@@ -480,6 +489,13 @@ impl Aggregator {
         let mut list = EventList::new(&self.options);
         list.add(events);
         (list.events, list.more)
+    }
+}
+
+/// Tells how often a key was shown that nobody accepted.
+fn note_unproven(limits: &mut BTreeMap<String, u64>, knowledge: &Knowledge) {
+    if knowledge.unproven_keys > 0 {
+        limits.insert("unproven_keys".to_owned(), knowledge.unproven_keys);
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) deliveries: bool,
     /// What came before this run.
     pub(crate) known: &'a KnownPayloads,
+    /// The validators before the first height.
+    pub(crate) first_validators: Vec<Address>,
     /// Everybody with a vote as far as the whole run tells, sorted.
     pub(crate) members: Vec<Address>,
     /// Index of each party among them; [`NOBODY`] of others.
@@ -67,6 +69,7 @@ pub(crate) const NOBODY: u32 = u32::MAX;
 pub(crate) struct Basis {
     rule: QuorumRule,
     policy: Option<ProposerPolicy>,
+    first_validators: Vec<Address>,
     members: Vec<Address>,
     coverage: CoverageMap,
 }
@@ -82,6 +85,7 @@ impl ChainContext<'_> {
         Basis {
             rule: self.rule,
             policy: self.policy,
+            first_validators: self.first_validators.clone(),
             members: self.members.clone(),
             coverage: self.coverage.clone(),
         }
@@ -107,6 +111,15 @@ pub(crate) struct ChainState {
     pub(crate) last_commit: Option<(u64, CaptureTime)>,
     /// What rules remember.
     pub(crate) rules: RuleState,
+}
+
+impl ChainState {
+    /// About how many numbers it holds.
+    pub(crate) fn len(&self) -> usize {
+        let rules = &self.rules;
+        let small = self.validators.len() + rules.former.len() + rules.decided.len() + rules.paces.len();
+        small + 2 * rules.lives.len() + 3 * rules.troubles.len()
+    }
 }
 
 crate::kept! {

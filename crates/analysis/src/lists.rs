@@ -17,6 +17,7 @@ pub(crate) fn complete(
     let mut all = Tally::default();
     for (chain, tally) in tallies {
         all.skipped_rounds.add(&tally.skipped_rounds);
+        all.claimed_rounds.add(&tally.claimed_rounds);
         all.copies.add(&tally.copies);
         facts.waste.extend(waste::rows(chain, &tally.waste, knowledge));
         let degree = knowledge.what_if_degree;
@@ -25,12 +26,13 @@ pub(crate) fn complete(
         let validators = participation::rows(chain, &tally.participation, knowledge);
         facts.participation.extend(validators);
     }
-    if all.skipped_rounds > 0 {
-        *facts
-            .totals
-            .limits_reached
-            .entry("empty_rounds".to_owned())
-            .or_default() += all.skipped_rounds;
+    for (limit, rounds) in [
+        ("empty_rounds", all.skipped_rounds),
+        ("claimed_rounds", all.claimed_rounds),
+    ] {
+        if rounds > 0 {
+            *facts.totals.limits_reached.entry(limit.to_owned()).or_default() += rounds;
+        }
     }
     facts.nodes = nodes;
     let row = |(&(receiver_ip, copies), &payloads)| CopiesFact {

@@ -134,6 +134,11 @@ impl Minutes {
         Ok(Cow::Owned(minute))
     }
 
+    /// Links in memory, and minutes of which only a place in the temporary file is.
+    pub(crate) fn residents(&self) -> (usize, usize) {
+        (self.entries, self.closed.len())
+    }
+
     /// Takes the earliest minute out, with all its parts.
     pub(crate) fn pop_first(&mut self) -> io::Result<Option<(CaptureTime, Minute)>> {
         let start = match (self.open.first_key_value(), self.closed.first_key_value()) {

@@ -254,7 +254,7 @@ impl<'t> Judge<'t> {
 
     /// Lines for votes of a round that were due and not seen.
     fn unseen_votes(&self, fact: &RoundFact, notes: &RoundNotes, lines: &mut Vec<(Address, VoteFact)>) {
-        if self.table.judged.validators.is_empty() || !notes.entered {
+        if self.table.judged.validators.is_empty() || !fact.standing.is_there() {
             return;
         }
         let mut add = |index: usize, kind: Kind, state: VoteState| {

@@ -6,6 +6,8 @@ mod fuzzing;
 mod known;
 #[path = "aggregator/ledger.rs"]
 mod ledger;
+#[path = "aggregator/memory.rs"]
+mod memory;
 mod network;
 #[path = "aggregator/peers.rs"]
 mod peers;
@@ -15,6 +17,8 @@ mod restart;
 mod rules;
 #[path = "aggregator/story.rs"]
 mod story;
+#[path = "aggregator/strangers.rs"]
+mod strangers;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

@@ -106,6 +106,7 @@ mod tests {
                 port: 30_300 + u16::from(last),
             }),
             node_ids: [Some(NodeId([7; 64])), None],
+            accepted: [true, false],
             clients: [None, Some("Klaytn/v1.4.2".to_owned())],
             chain: Some(ChainId {
                 network_id: 1000,

@@ -158,6 +158,7 @@ pub(crate) fn round_row(run: RunId, names: &Names, fact: &RoundFact) -> RoundRow
         outcome: fact.outcome.as_str().to_owned(),
         cause: fact.cause.map(|cause| cause.as_str().to_owned()),
         block_time_ns: fact.block_time_ns,
+        standing: Some(fact.standing.as_str().to_owned()),
     }
 }
 

@@ -400,6 +400,8 @@ table_row! {
         cause: Option<String>,
         /// From the commit of the height before to this one's.
         block_time_ns: Option<i64>,
+        /// `claimed`, `entered` or `left`; null in rows of schema 4 and before.
+        standing: Option<String>,
     }
 }
 

@@ -158,6 +158,7 @@ fn early(run: &RunView<'_>, events: &mut Vec<EventFact>) {
         for ((address, ip), minutes) in senders {
             let party = ResolvedParty {
                 ip,
+                id: None,
                 address,
                 label: run.knowledge.resolved.names.label(ip, address),
             };

@@ -12,7 +12,7 @@ use crate::network::{Network, Tap, ip, judge};
 const SECOND: i64 = 1_000_000_000;
 
 /// Sessions last from a second before the first message to a second behind the last one.
-fn observations(network: &Network) -> Vec<Observation> {
+pub(crate) fn observations(network: &Network) -> Vec<Observation> {
     let mut observations = network.observations();
     let times = observations.iter().filter_map(|observation| match observation {
         Observation::Message(message) => Some(message.seen.nanos()),
@@ -35,7 +35,7 @@ fn observations(network: &Network) -> Vec<Observation> {
     observations
 }
 
-fn options(network: &Network) -> AnalysisOptions {
+pub(crate) fn options(network: &Network) -> AnalysisOptions {
     AnalysisOptions {
         nodes: network.names(),
         policy: Some(ProposerPolicy::RoundRobin),
@@ -43,7 +43,11 @@ fn options(network: &Network) -> AnalysisOptions {
     }
 }
 
-fn found_by(observations: Vec<Observation>, options: &AnalysisOptions, tap: &Tap) -> Vec<EventFact> {
+pub(crate) fn found_by(
+    observations: Vec<Observation>,
+    options: &AnalysisOptions,
+    tap: &Tap,
+) -> Vec<EventFact> {
     let mut reversed = observations.clone();
     let (_, facts) = judge(observations, options, tap);
     // Messages may come in any other order, as long as sessions open before and end behind them.
@@ -65,7 +69,7 @@ fn found(network: &Network) -> Vec<EventFact> {
     found_by(observations(network), &options(network), &Tap::All)
 }
 
-fn rules(events: &[EventFact]) -> Vec<&'static str> {
+pub(crate) fn rules(events: &[EventFact]) -> Vec<&'static str> {
     events.iter().map(|event| event.rule).collect()
 }
 
@@ -81,13 +85,13 @@ fn nothing(network: &Network) {
 }
 
 /// To everybody, the first copies by `sender`.
-fn spread(network: &mut Network, payload: &Arc<Payload>, sender: u8, time: i64) {
+pub(crate) fn spread(network: &mut Network, payload: &Arc<Payload>, sender: u8, time: i64) {
     for receiver in (0..4).filter(|receiver| *receiver != sender) {
         network.deliver(payload, sender, receiver, time + i64::from(receiver));
     }
 }
 
-fn healthy(heights: u64) -> Network {
+pub(crate) fn healthy(heights: u64) -> Network {
     let mut network = Network::new(4);
     for sequence in 1..=heights {
         network.height(sequence, &[0]);
@@ -649,7 +653,7 @@ fn connections_without_an_end_are_churn() {
 }
 
 /// Node 3 signs nothing in these heights.
-fn silent_in(heights: u64, silent: std::ops::RangeInclusive<u64>) -> Network {
+pub(crate) fn silent_in(heights: u64, silent: std::ops::RangeInclusive<u64>) -> Network {
     let mut network = healthy(heights);
     let quiet = network.addresses()[3];
     network.retain(|message| {

@@ -190,8 +190,8 @@ impl<W: Write> Printer<W> {
     fn take(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Session(key, info) => {
-                for (end, id) in info.ends.iter().zip(info.node_ids) {
-                    if let Some(id) = id {
+                for (at, end) in info.ends.iter().enumerate() {
+                    if let Some(id) = info.node_ids[at].filter(|_| info.accepted[at]) {
                         self.names.saw(end.ip, id.address());
                     }
                 }
@@ -221,6 +221,7 @@ impl<W: Write> Printer<W> {
         let node = |end: usize| {
             let ip = info.ends[end].ip;
             let address = info.node_ids[end]
+                .filter(|_| info.accepted[end])
                 .map(|id| id.address())
                 .or_else(|| self.names.address_at(ip));
             Node {

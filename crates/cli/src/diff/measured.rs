@@ -1,6 +1,6 @@
 //! What of a stored run is compared, height by height.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bftap_store::rows::{CountRow, NodeRoundRow, RoundRow, RunRow, VoteRow};
 use bftap_store::{RunId, Store, StoreError, each_row};
@@ -229,7 +229,13 @@ pub(crate) async fn measure(
     let mut heights = Heights::default();
     let mut sizes: HashMap<i64, u64> = HashMap::new();
     let mut proposed: HashMap<(i64, i64, i64), i64> = HashMap::new();
+    // Rounds that only a liar names, and with them heights, say nothing about the network.
+    let mut claimed: HashSet<(i64, i64, i64)> = HashSet::new();
     each_row(store, id, |round: RoundRow| {
+        if round.standing.as_deref() == Some("claimed") {
+            claimed.insert((round.chain_id, round.sequence, round.round));
+            return Ok(());
+        }
         let Some(height) = heights.at(round.chain_id, round.sequence) else {
             return Ok(());
         };
@@ -271,7 +277,7 @@ pub(crate) async fn measure(
     drop(proposed);
     let mut receivers = BTreeSet::new();
     each_row(store, id, |count: CountRow| {
-        if count.lower_bound {
+        if count.lower_bound || claimed.contains(&(count.chain_id, count.sequence, count.round)) {
             return Ok(());
         }
         if let Some(height) = heights.at(count.chain_id, count.sequence) {
@@ -284,7 +290,9 @@ pub(crate) async fn measure(
     })
     .await?;
     each_row(store, id, |vote: VoteRow| {
-        if let Some(height) = heights.at(vote.chain_id, vote.sequence) {
+        if !claimed.contains(&(vote.chain_id, vote.sequence, vote.round))
+            && let Some(height) = heights.at(vote.chain_id, vote.sequence)
+        {
             height.add_vote(&vote);
         }
         Ok::<_, StoreError>(())

@@ -414,6 +414,21 @@ fn limits(report: &Report<'_>, advice: &mut Advices) {
         if limit == ATTACH_BUDGET {
             continue;
         }
+        if limit == UNPROVEN_KEYS {
+            advice.note(format!(
+                "{} a key in Hello that the other end did not accept: it is shown by its IP address, and whose key it is was not \
+                 believed (docs/network.md).",
+                counted(*times, "end of a session showed", "ends of sessions showed")
+            ));
+            continue;
+        }
+        if limit == CLAIMED_ROUNDS {
+            advice.note(format!(
+                "{} named by no more validators than may be faulty: without a row, and counted nowhere (docs/rounds.md).",
+                counted(*times, "round is", "rounds are")
+            ));
+            continue;
+        }
         advice.warning(format!(
             "The limit {limit} was reached {}; what did not fit is counted as lost. It can be raised in the \
              configuration (docs/config.md).",
@@ -453,5 +468,11 @@ fn packets(report: &Report<'_>, advice: &mut Advices) {
 
 /// The name under which a used up `--attach-budget` is counted.
 pub(crate) const ATTACH_BUDGET: &str = "attach_budget";
+
+/// Ends of sessions whose key in Hello nobody accepted.
+const UNPROVEN_KEYS: &str = "unproven_keys";
+
+/// Rounds without a row that only a liar names.
+const CLAIMED_ROUNDS: &str = "claimed_rounds";
 
 const MOST_REASONS: usize = 8;

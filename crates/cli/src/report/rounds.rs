@@ -10,7 +10,7 @@ use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     let summary = report.summary;
-    if summary.rounds() == 0 {
+    if summary.rounds() + summary.claimed_rounds() == 0 {
         return;
     }
     outcomes(report, page);
@@ -39,6 +39,17 @@ fn outcomes(report: &Report<'_>, page: &mut Page) {
         }
     }
     page.table(&table);
+    let claimed = summary.claimed_rounds();
+    if claimed > 0 {
+        page.paragraph(
+            Ink::Faint,
+            "",
+            &format!(
+                "{} named by no more validators than may be faulty, and counted nowhere here (docs/rounds.md)",
+                counted(claimed, "round is", "rounds are")
+            ),
+        );
+    }
 }
 
 const fn meaning(outcome: Outcome) -> &'static str {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use bftap_analysis::facts::{
     CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DialFact, EventFact, HeightFacts,
     NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundCause, RoundFact,
-    RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState, WasteCause,
-    WasteFact, WhatIfFact,
+    RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState,
+    WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
@@ -79,6 +79,7 @@ pub(crate) fn height(sequence: u64, repeats: u64) -> HeightFacts {
         committed_ns: Some(at(sequence as i64 * 1000 + 20 + sequence as i64)),
         messages,
         outcome: Outcome::Decided,
+        standing: RoundStanding::Entered,
         cause: None,
         block_time_ns: None,
     }];
@@ -136,6 +137,7 @@ pub(crate) fn heights() -> Vec<HeightFacts> {
         prepared_ns: None,
         committed_ns: None,
         outcome: Outcome::Changed,
+        standing: RoundStanding::Left,
         cause: Some(RoundCause::VotesMissing),
         ..first.rounds[0].clone()
     };

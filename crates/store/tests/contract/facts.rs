@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bftap_analysis::facts::{
     CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, DialFact, EventFact,
-    HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact,
+    HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundStanding,
     RoundCause, RoundFact, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact,
     VoteState, WasteCause, WasteFact, WhatIfFact,
 };
@@ -95,6 +95,7 @@ pub(crate) fn round(sequence: u64) -> RoundFact {
         committed_ns: None,
         messages: 52,
         outcome: Outcome::Decided,
+        standing: RoundStanding::Entered,
         cause: (!sequence.is_multiple_of(2)).then_some(RoundCause::LatePreprepare),
         block_time_ns: Some(1_000_000_000 + sequence as i64),
     }

@@ -198,7 +198,7 @@ async fn another_schema_is_named() {
                 error,
                 StoreError::OlderSchema {
                     found: 0,
-                    known: 4,
+                    known: 5,
                     ..
                 }
             ),

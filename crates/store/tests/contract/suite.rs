@@ -302,7 +302,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         ),
         (
             "SELECT chain_id, sequence, round, proposer, validators, quorum, preprepare_ns, prepared_ns, committed_ns, \
-             messages, outcome, cause, block_time_ns FROM round",
+             messages, outcome, cause, block_time_ns, standing FROM round",
             &[&[
                 "0",
                 "5",
@@ -317,6 +317,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
                 "decided",
                 "late_preprepare",
                 "1000000005",
+                "entered",
             ]],
         ),
         (
