@@ -11,7 +11,9 @@ use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
 use bftap_model::Nanos;
 use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
-use bftap_simnet::{CaptureFormat, CaptureLayout, Fault, FaultKind, Role, SimulateOptions, Sinks, simulate};
+use bftap_simnet::{
+    CaptureFormat, CaptureLayout, Fault, FaultKind, Role, SimulateOptions, Sinks, Taps, simulate,
+};
 
 struct Nowhere;
 
@@ -264,6 +266,7 @@ fn a_stranger_with_a_validators_key_is_a_stranger() {
         seed: 5,
         nodes: 4,
         observers: vec![Role::Endpoint],
+        taps: Taps::Only((0..4).collect()),
         sequences: Some(24),
         faults: vec![
             fault(stranger, 0, None, FaultKind::FalseKey(victim)),

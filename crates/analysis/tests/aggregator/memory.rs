@@ -9,7 +9,7 @@ use bftap_analysis::{
 use crate::network::Collect;
 use crate::network::hundred::Hundred;
 
-const HEIGHTS: u64 = 1_000;
+const HEIGHTS: u64 = 400;
 
 #[test]
 fn memory_is_bounded_with_a_hundred_validators() {

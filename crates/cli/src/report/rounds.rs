@@ -3,7 +3,7 @@
 use bftap_analysis::facts::Outcome;
 
 use super::capture::{chain_name, clock};
-use super::page::{Cell, Page, Table, bar, count, duration};
+use super::page::{Cell, Page, Table, bar, count, counted, duration};
 use super::traffic::OUTCOMES;
 use super::{Report, left_out, short};
 use crate::term::Ink;
