@@ -46,7 +46,7 @@ impl StoredEvent {
             kind: row.kind.as_deref().and_then(|kind| kind.parse().ok()),
             accused: row.signer.as_deref().and_then(|label| {
                 let blamed = row.address.as_deref().and_then(|address| address.parse().ok());
-                blamed.or_else(|| address_of(label, details))
+                signer_of(label, blamed, details)
             }),
             payloads: row.payloads.as_deref().map(payloads_of).unwrap_or_default(),
         }
@@ -103,11 +103,18 @@ fn payloads_of(list: &str) -> Vec<Hash256> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// The address of a node in text: its label is its name, else its address.
-fn address_of(label: &str, details: &RunDetails) -> Option<Address> {
-    let node = details.nodes.iter().find(|node| node.label == label);
-    let address = node.and_then(|node| node.address.as_deref());
-    address.unwrap_or(label).parse().ok()
+/// The address of a signer in text: its label is its name, else its address. The event's own address is that of whom it blames, which may be
+/// whoever handed the messages over; it tells which is meant where two nodes have one name, or none is known by it.
+fn signer_of(label: &str, blamed: Option<Address>, details: &RunDetails) -> Option<Address> {
+    let named = details.nodes.iter().filter(|node| node.label == label);
+    let named: Vec<Address> = named
+        .filter_map(|node| node.address.as_deref()?.parse().ok())
+        .collect();
+    blamed
+        .filter(|blamed| named.contains(blamed))
+        .or_else(|| named.first().copied())
+        .or_else(|| label.parse().ok())
+        .or(blamed)
 }
 
 /// Names of nodes: those that the user gives, else those of the run.
