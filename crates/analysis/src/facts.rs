@@ -170,7 +170,8 @@ pub struct RoundFact {
     pub outcome: Outcome,
     /// Why it was left, where it was.
     pub cause: Option<RoundCause>,
-    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round.
+    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round. `None`
+    /// where the clock was set back in between.
     pub block_time_ns: Option<i64>,
 }
 
