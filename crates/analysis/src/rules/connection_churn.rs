@@ -3,8 +3,8 @@
 //! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one IP address to another,
 //! one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
 //! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down.
-//! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst, at its first connection: `connections`, `handshakes`,
-//! `span_ns`. What came before it at a slower pace is no part of it.
+//! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst, at the first connection of its pace: the few
+//! before it at an honest pace count, and do not date it. `connections`, `handshakes`, `span_ns`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -58,26 +58,27 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
             while last + 1 < dials.len() && whole(last + 1) {
                 last += 1;
             }
-            let first = begin(&dials[at..=last], least, |dial| dial.0);
-            events.push(burst(run, to, &dials[at + first..=last]));
+            events.push(burst(run, to, &dials[at..=last]));
             at = last + 1;
         }
     }
 }
 
-/// Where a burst begins: dials before it, with pauses behind them that are more than twice as long as is usual in it, have no part in it, as
-/// long as enough are left without them.
-fn begin<T>(dials: &[T], least: usize, time: impl Fn(&T) -> CaptureTime) -> usize {
+/// Where a burst begins: the first few dials are an honest node's if a pause behind them is more than twice as long as is usual in the burst.
+fn begin<T>(dials: &[T], time: impl Fn(&T) -> CaptureTime) -> usize {
     let pause = |pair: &[T]| time(&pair[1]).since(time(&pair[0])).0;
     let pauses: Vec<i64> = dials.windows(2).map(pause).collect();
     let mut sorted = pauses.clone();
     sorted.sort_unstable();
     let usual = sorted.get(sorted.len() / 2).copied().unwrap_or(0).max(SHORTEST);
-    let most = dials.len().saturating_sub(least);
-    let apart = |pause: &&i64| **pause > usual.saturating_mul(2);
-    pauses.iter().take(most).take_while(apart).count()
+    let last = pauses[..HONEST.min(pauses.len())]
+        .iter()
+        .rposition(|pause| *pause > usual.saturating_mul(2));
+    last.map_or(0, |at| at + 1)
 }
 
+/// So often an honest node dials another one within a minute.
+const HONEST: usize = 4;
 /// Pauses shorter than this are all alike.
 const SHORTEST: i64 = 100_000_000;
 
@@ -96,7 +97,8 @@ fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
         dials.len()
     );
     let chain = run.knowledge.names[dials[0].3 as usize].clone();
-    let mut event = run.event(RULE, &chain, first, detail);
+    let begin = dials[begin(dials, |dial| dial.0)].0;
+    let mut event = run.event(RULE, &chain, begin, detail);
     event.suspicious = true;
     run.places().blame_sender(&mut event, party);
     event.numbers.insert("connections", number(dials.len() as u64));
@@ -113,12 +115,16 @@ mod tests {
     #[test]
     fn an_honest_dial_before_a_burst_is_no_part_of_it() {
         let at = |millis: i64| CaptureTime::from_nanos(millis * 1_000_000);
-        let mut dials = vec![at(0), at(9_000)];
+        // Two at once, and one more.
+        let mut dials = vec![at(0), at(50), at(9_000)];
         dials.extend((0..20).map(|step| at(40_000 + 500 * step)));
-        assert_eq!(begin(&dials, 20, |dial| *dial), 2);
-        assert_eq!(begin(&dials[..21], 20, |dial| *dial), 1, "twenty are needed");
-        assert_eq!(begin(&dials[1..21], 20, |dial| *dial), 0);
+        assert_eq!(begin(&dials, |dial| *dial), 3);
+        assert_eq!(begin(&dials[3..], |dial| *dial), 0);
+        // A burst that pauses began before its pause.
+        let mut dials: Vec<_> = (0..10).map(|step| at(500 * step)).collect();
+        dials.extend((0..20).map(|step| at(20_000 + 500 * step)));
+        assert_eq!(begin(&dials, |dial| *dial), 0);
         let steady: Vec<_> = (0..60).map(|step| at(2_900 * step)).collect();
-        assert_eq!(begin(&steady, 20, |dial| *dial), 0);
+        assert_eq!(begin(&steady, |dial| *dial), 0);
     }
 }
