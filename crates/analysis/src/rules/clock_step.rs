@@ -2,7 +2,8 @@
 //!
 //! **Condition**: the median node had its quorum for a height earlier than for the height before. No network does that: the clock was
 //! set back, or captures whose clocks differ were joined. It says of the times around it that they cannot be compared: `block_time_ns` of
-//! this height is not known, and durations over it count nowhere. A clock that is set forward cannot be told from a network that waits.
+//! this height is not known, and durations over it count nowhere. All sessions must have told their chain: where one did not, heights of
+//! another chain with the same keys may be among these. A clock that is set forward cannot be told from a network that waits.
 //! **Blame**: nobody, and never suspicious. **Severity**: warning. One event a height: `back_ns`, at least so much.
 
 use crate::facts::EventFact;
@@ -16,7 +17,7 @@ pub(super) fn judge(view: &HeightView<'_>, state: &RuleState, events: &mut Vec<E
     let (Some((now, round)), Some(before)) = (view.decided(), state.decided_before(view.sequence)) else {
         return;
     };
-    if now >= before {
+    if now >= before || !view.chain.told {
         return;
     }
     let back = before.since(now).0;
