@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bftap_model::CaptureTime;
 use hashbrown::HashMap;
 
 use crate::chain::Slots;
@@ -82,7 +83,7 @@ pub struct Aggregator {
     /// How many of `events` each rule has.
     pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
-    pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
+    pub(crate) undecodable: BTreeMap<(u32, i64), (u64, CaptureTime)>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -177,7 +178,9 @@ impl Aggregator {
         {
             let key = (self.who.party(ip, event.node_id), minute_of(event.time_ns));
             if self.undecodable.len() < MOST_UNDECODABLE || self.undecodable.contains_key(&key) {
-                *self.undecodable.entry(key).or_default() += 1;
+                let sum = self.undecodable.entry(key).or_insert((0, event.time_ns));
+                sum.0 += 1;
+                sum.1 = sum.1.min(event.time_ns);
             } else {
                 self.limit("undecodable_minutes");
             }
@@ -239,8 +242,11 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        self.minutes
-            .add(occurrence.seen, link, LinkSum::one(bytes, occurrence.stale))
+        self.minutes.add(
+            occurrence.seen,
+            link,
+            LinkSum::one(bytes, occurrence.stale, occurrence.seen),
+        )
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -303,6 +309,7 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        note_left_out(&mut limits, run.minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let found = provisional.events(&self.options)?;
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
@@ -378,7 +385,7 @@ impl Aggregator {
             return 0;
         };
         let most = self.options.listed_events;
-        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, most);
+        let (found, more) = exposure::events(policy, sessions, knowledge, most);
         events.extend(found);
         more
     }
@@ -436,7 +443,12 @@ impl Aggregator {
         evicted.tell(&mut self.limits);
         let mut minutes = MinuteBook::default();
         while let Some((start, minute)) = self.minutes.pop_first()? {
-            minutes.note(start, &minute, &knowledge, &self.options.rules);
+            minutes.note(
+                start,
+                &minute,
+                &|party| knowledge.rank_of(party),
+                &self.options.rules,
+            );
             let rows = knowledge.link_rows(start, &minute);
             sink.minute(&rows).map_err(FinishError::Sink)?;
         }
@@ -454,6 +466,7 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        note_left_out(&mut self.limits, &minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
         let more = found.more + over + hidden;
@@ -496,6 +509,14 @@ impl Aggregator {
 fn note_unproven(limits: &mut BTreeMap<String, u64>, knowledge: &Knowledge) {
     if knowledge.unproven_keys > 0 {
         limits.insert("unproven_keys".to_owned(), knowledge.unproven_keys);
+    }
+}
+
+/// Notes findings of rules over minutes that there was no room for.
+fn note_left_out(limits: &mut BTreeMap<String, u64>, minutes: &MinuteBook) {
+    let left_out = minutes.left_out();
+    if left_out > 0 {
+        *limits.entry("minute_findings".to_owned()).or_default() += left_out;
     }
 }
 

@@ -63,7 +63,7 @@ struct Rest {
     /// Those that changed, each with its sum.
     refused: RefusedSums,
     limits: BTreeMap<String, u64>,
-    undecodable: BTreeMap<(u32, i64), u64>,
+    undecodable: BTreeMap<(u32, i64), (u64, CaptureTime)>,
     renamed: bool,
     former: Vec<(u32, BTreeSet<ChainName>)>,
     pending: Vec<u8>,
@@ -104,7 +104,7 @@ impl Aggregator {
             minutes::add(
                 minute,
                 link,
-                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale),
+                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale, occurrence.seen),
             );
             // What it tells of the chain is the same now as when it is observed.
             self.slots.books[session.slot as usize].learn(&occurrence.payload);

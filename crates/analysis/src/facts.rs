@@ -218,7 +218,8 @@ pub struct RoundFact {
     pub standing: RoundStanding,
     /// Why it was left, where a higher one was seen or asked for.
     pub cause: Option<RoundCause>,
-    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round.
+    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round. `None`
+    /// where the clock was set back in between.
     pub block_time_ns: Option<i64>,
 }
 

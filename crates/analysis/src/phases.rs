@@ -33,7 +33,8 @@ pub(crate) fn add(phases: &mut Phases, judged: &Rounds) {
             between(notes.asked_for, fact.preprepare_ns),
         ];
         for (phase, duration) in (0..).zip(durations) {
-            if let Some(duration) = duration {
+            // Where the clock was set back nobody knows how long it took.
+            if let Some(duration) = duration.filter(|duration| *duration >= 0) {
                 phases.entry(phase).or_default().note(duration);
             }
         }

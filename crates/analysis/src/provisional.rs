@@ -331,14 +331,16 @@ impl Provisional {
         for start in std::mem::take(&mut self.stored_minutes) {
             if !self.links.contains_key(&start) {
                 let minute = minutes.read(start)?;
+                let time = CaptureTime::from_nanos(start);
                 self.minutes
-                    .note(CaptureTime::from_nanos(start), &minute, knowledge, &options.rules);
+                    .note(time, &minute, &|party| knowledge.rank_of(party), &options.rules);
             }
         }
         for (start, changed) in std::mem::take(&mut self.links) {
             let minute = minutes.read(start)?;
             let time = CaptureTime::from_nanos(start);
-            self.minutes.note(time, &minute, knowledge, &options.rules);
+            self.minutes
+                .note(time, &minute, &|party| knowledge.rank_of(party), &options.rules);
             let mut rows = if self.renamed {
                 knowledge.link_rows(time, &*minute)
             } else {

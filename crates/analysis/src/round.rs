@@ -189,7 +189,9 @@ pub(crate) fn judge(
             block_time_ns: committed_ns
                 .filter(|_| outcome == Outcome::Decided)
                 .zip(last_commit)
-                .map(|(now, before)| now.since(before).0),
+                .map(|(now, before)| now.since(before).0)
+                // Where the clock was set back nobody knows how long it took; the event `clock_step` tells.
+                .filter(|took| *took >= 0),
         };
         judged.push((fact, notes));
     }

@@ -95,7 +95,8 @@ pub(crate) struct Tally {
     pub(crate) participation: Participation,
     pub(crate) phases: Phases,
     pub(crate) what_if: WhatIf,
-    /// Messages that came long before their height's turn, by sender (address, IP address) and start of the minute.
+    /// Messages that came long before their height's turn, by sender (address, IP address) and second: minima
+    /// cannot be taken back, and a rule has to say when it began.
     pub(crate) early: BTreeMap<(Option<Address>, IpAddr, i64), u64>,
     /// What nodes handed over, for their scores.
     pub(crate) peers: BTreeMap<PeerKey, PeerSums>,

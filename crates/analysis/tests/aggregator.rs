@@ -1,5 +1,7 @@
 //! Facts from hand-made observations: what counts as what, and that no order of arrival changes it.
 
+#[path = "aggregator/blame.rs"]
+mod blame;
 #[path = "aggregator/fuzzing.rs"]
 mod fuzzing;
 #[path = "aggregator/known.rs"]
