@@ -37,7 +37,13 @@ pub(crate) struct Judge<'l> {
 
 impl<'l> Judge<'l> {
     pub(crate) fn new(folder: &Path, logs: &'l Logs) -> Self {
-        let text = |node: &Value, key: &str| node[key].as_str().unwrap().trim_start_matches("0x").to_lowercase();
+        let text = |node: &Value, key: &str| {
+            node[key]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("0x")
+                .to_lowercase()
+        };
         let nodes = read_json(&folder.join("keys.nodes.json"));
         let nodes = nodes.as_array().unwrap().iter().map(|node| {
             let keys = ["address", "ip", "node_id"].map(|key| text(node, key));
@@ -94,11 +100,18 @@ impl<'l> Judge<'l> {
         for expected in self.expected.iter().filter(|expected| expected.must) {
             if !events.iter().any(|event| self.fits(expected, event)) {
                 let heights = expected.sequences.as_ref();
-                let _ = writeln!(wrong, "not found: {} of {} {heights:?}", expected.rule, expected.blamed);
+                let _ = writeln!(
+                    wrong,
+                    "not found: {} of {} {heights:?}",
+                    expected.rule, expected.blamed
+                );
             }
         }
         let told = fs::read_to_string(self.folder.join(lines)).unwrap();
-        let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<Value> = told
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         for line in told.iter().filter(|line| line["suspicious"] == true) {
             if let Err(why) = self.is_expected(line) {
                 let _ = writeln!(wrong, "told on the way, {why}: {line}");
@@ -119,7 +132,10 @@ impl<'l> Judge<'l> {
     fn told_of_deeds(&self) -> String {
         let lines = self.expected.iter().map(|expected| {
             let word = if expected.must { "must" } else { "may" };
-            format!("{word}: {} of {} {:?}\n", expected.rule, expected.blamed, expected.sequences)
+            format!(
+                "{word}: {} of {} {:?}\n",
+                expected.rule, expected.blamed, expected.sequences
+            )
         });
         lines.collect()
     }
@@ -157,10 +173,18 @@ impl<'l> Judge<'l> {
             && self.blamed(event).unwrap_or_default() == expected.blamed
             && event["suspicious"] == expected.suspicious
             && expected.sequences.as_ref().is_none_or(|sequences| {
-                event["sequence"].as_u64().is_some_and(|sequence| sequences.contains(&sequence))
+                event["sequence"]
+                    .as_u64()
+                    .is_some_and(|sequence| sequences.contains(&sequence))
             })
-            && expected.payloads.as_ref().is_none_or(|payloads| !shown.is_empty() && shown.is_subset(payloads))
-            && expected.sender.as_ref().is_none_or(|sender| event["sender"] == **sender)
+            && expected
+                .payloads
+                .as_ref()
+                .is_none_or(|payloads| !shown.is_empty() && shown.is_subset(payloads))
+            && expected
+                .sender
+                .as_ref()
+                .is_none_or(|sender| event["sender"] == **sender)
     }
 
     /// The node that an event blames or names: by its key, or else by its IP address.
@@ -172,7 +196,9 @@ impl<'l> Judge<'l> {
         };
         match event["address"].as_str() {
             Some(_) => Some(named(0, "address").unwrap_or_else(|| plain(event, "address"))),
-            None => event["ip"].as_str().map(|_| named(1, "ip").unwrap_or_else(|| plain(event, "ip"))),
+            None => event["ip"]
+                .as_str()
+                .map(|_| named(1, "ip").unwrap_or_else(|| plain(event, "ip"))),
         }
     }
 }
@@ -281,7 +307,8 @@ fn of_fault(fault: &str, name: &str, log: &NodeLog, logs: &Logs) -> Vec<Expected
         });
         heights.collect::<Vec<_>>()
     };
-    let common = |heights: BTreeSet<u64>| -> BTreeSet<u64> { heights.intersection(&sequences).copied().collect() };
+    let common =
+        |heights: BTreeSet<u64>| -> BTreeSet<u64> { heights.intersection(&sequences).copied().collect() };
     let preprepares = || -> BTreeSet<u64> {
         let held = deeds.iter().filter(|deed| deed.is("preprepare"));
         held.filter_map(Deed::sequence).collect()
@@ -310,18 +337,23 @@ fn of_fault(fault: &str, name: &str, log: &NodeLog, logs: &Logs) -> Vec<Expected
                 // Where it was prepared in two rounds, each has two blocks of it.
                 expected.must &= rounds.len() == 1;
             }
-            all.extend(each("equivocation", &common(log.two_faced()), &own).into_iter().map(|expected| {
-                Expected {
-                    must: false,
-                    ..expected
-                }
-            }));
+            all.extend(
+                each("equivocation", &common(log.two_faced()), &own)
+                    .into_iter()
+                    .map(|expected| Expected {
+                        must: false,
+                        ..expected
+                    }),
+            );
             all
         }
         "wrong-signatures" => each("bad_signature", &sequences, &payloads),
         "wrong-addresses" => each("wrong_signer", &sequences, &payloads),
         "strange-votes" => {
-            let stranger = deeds.first().map(|deed| plain(deed.entry, "signer")).unwrap_or_default();
+            let stranger = deeds
+                .first()
+                .map(|deed| plain(deed.entry, "signer"))
+                .unwrap_or_default();
             let mut all = each("not_validator", &sequences, &payloads);
             for expected in &mut all {
                 expected.blamed.clone_from(&stranger);
@@ -337,7 +369,9 @@ fn of_fault(fault: &str, name: &str, log: &NodeLog, logs: &Logs) -> Vec<Expected
                 .filter(|deed| deed.entry["peers"][0] == deeds[0].entry["peers"][0])
                 .map(|deed| deed.time_ns)
                 .collect();
-            let often = times.windows(22).any(|times| times[21] - times[0] < 55_000_000_000);
+            let often = times
+                .windows(22)
+                .any(|times| times[21] - times[0] < 55_000_000_000);
             vec![by("connection_churn", often)]
         }
         "flood" if kind.ends_with(":same") => {

@@ -66,11 +66,19 @@ impl NodeLog {
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(self.offset)).unwrap();
         file.read_to_end(&mut text).unwrap();
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         self.offset += whole as u64;
         for line in text[..whole].split(|byte| *byte == b'\n') {
             // What came from others is told by those.
-            if line.is_empty() || line.windows(18).take(80).any(|part| part == b"\"what\":\"received\"") {
+            if line.is_empty()
+                || line
+                    .windows(18)
+                    .take(80)
+                    .any(|part| part == b"\"what\":\"received\"")
+            {
                 continue;
             }
             let entry: Value = serde_json::from_slice(line).unwrap();
@@ -204,7 +212,11 @@ impl Logs {
         }
         let of = |node: &NodeLog| {
             let deeds = node.deeds("").len();
-            format!("{:?}: height {}, {deeds} deeds", node.path.file_name(), node.height())
+            format!(
+                "{:?}: height {}, {deeds} deeds",
+                node.path.file_name(),
+                node.height()
+            )
         };
         let told: Vec<_> = self.nodes.iter().map(of).collect();
         panic!("not within six minutes: {what}; {told:#?}");
@@ -239,15 +251,26 @@ impl Logs {
             _ if event["suspicious"] == true => false,
             Some("missing_proposer") => {
                 let asked = |entry: &&Value| {
-                    entry["sequence"] == sequence && entry["round"].as_u64().is_some_and(|asked| asked > round)
+                    entry["sequence"] == sequence
+                        && entry["round"].as_u64().is_some_and(|asked| asked > round)
                 };
-                let changes = self.nodes.iter().flat_map(|node| node.of("round_change")).filter(asked);
+                let changes = self
+                    .nodes
+                    .iter()
+                    .flat_map(|node| node.of("round_change"))
+                    .filter(asked);
                 let left = changes.filter_map(|entry| entry["time_ns"].as_u64()).min();
-                left.is_some_and(|left| log.proposed(sequence, round).is_none_or(|proposed| proposed > left))
+                left.is_some_and(|left| {
+                    log.proposed(sequence, round)
+                        .is_none_or(|proposed| proposed > left)
+                })
             }
             Some("slow_proposer") => {
                 let since = sequence.checked_sub(1).and_then(|before| log.decided(before));
-                let took = log.proposed(sequence, 0).zip(since).map(|(at, since)| at.saturating_sub(since));
+                let took = log
+                    .proposed(sequence, 0)
+                    .zip(since)
+                    .map(|(at, since)| at.saturating_sub(since));
                 took.is_some_and(|took| took >= SECOND)
             }
             Some("silent_validator") => {
@@ -263,7 +286,10 @@ impl Logs {
     }
 
     pub(crate) fn round_changes(&self) -> usize {
-        self.nodes.iter().map(|node| node.of("round_change").count()).sum()
+        self.nodes
+            .iter()
+            .map(|node| node.of("round_change").count())
+            .sum()
     }
 
     pub(crate) fn deeds(&self, node: usize, fault: &str) -> usize {
@@ -301,8 +327,7 @@ impl Logs {
             counts.max().copied().unwrap_or(0)
         };
         log.sent.iter().any(|((peer, minute), &count)| {
-            let stands_out =
-                |count: u64, minute: u64| count >= 2500 && count >= 10 * rival(peer, minute);
+            let stands_out = |count: u64, minute: u64| count >= 2500 && count >= 10 * rival(peer, minute);
             let before = (1..=10).filter_map(|ago| {
                 let minute = minute.checked_sub(ago)?;
                 Some((log.sent.get(&(peer.clone(), minute)).copied()?, minute))
@@ -323,7 +348,9 @@ impl Logs {
     pub(crate) fn stormy_heights(&self, node: usize) -> usize {
         let decided = self.all_decided();
         let rounds = rounds_of(&self.node(node).deeds("flood"));
-        let stormy = rounds.iter().filter(|(sequence, rounds)| **sequence <= decided && rounds.len() > 18);
+        let stormy = rounds
+            .iter()
+            .filter(|(sequence, rounds)| **sequence <= decided && rounds.len() > 18);
         stormy.count()
     }
 
@@ -347,9 +374,15 @@ impl Logs {
     /// Seconds from the last block to the last line.
     pub(crate) fn stands_still(&self) -> u64 {
         let time = |entry: &Value| entry["time_ns"].as_u64().unwrap();
-        let last = self.nodes.iter().flat_map(|node| node.of("decided")).map(time).max();
+        let last = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.of("decided"))
+            .map(time)
+            .max();
         let now = self.nodes.iter().flat_map(|node| &node.entries).map(time).max();
-        now.zip(last).map_or(0, |(now, last)| (now - last) / 1_000_000_000)
+        now.zip(last)
+            .map_or(0, |(now, last)| (now - last) / 1_000_000_000)
     }
 
     /// Decided heights in which the fault did something in round 0.
