@@ -100,9 +100,7 @@ impl Outgoing {
     fn bytes(&self) -> usize {
         match self {
             Self::Consensus(message) => message.wire.len() + message.compressed.len(),
-            Self::Padded(message, content) => {
-                message.wire.len() + message.compressed.len() + content.len()
-            }
+            Self::Padded(message, content) => message.wire.len() + message.compressed.len() + content.len(),
             Self::Junk(payload) | Self::Chain(_, payload) => payload.len(),
             Self::Base(_, payload) => payload.len(),
             Self::Disconnect(_) | Self::Close => 0,
@@ -331,7 +329,12 @@ async fn visit(shared: &Arc<Shared>, peer: PeerIndex) -> Result<(), End> {
     secured.sink.send(HELLO, &our_hello(shared)).await?;
     // Whatever the answer is: most likely that they are connected already.
     let _ = secured.reader.next(MAX_HELLO).await;
-    refuse(&mut secured.sink, shared.options.client, DisconnectReason::Requested).await;
+    refuse(
+        &mut secured.sink,
+        shared.options.client,
+        DisconnectReason::Requested,
+    )
+    .await;
     Ok(())
 }
 

@@ -230,7 +230,12 @@ pub async fn start(options: NodeOptions) -> Result<LabNode, StartError> {
     for peer in (0..shared.options.network.validators.len()).filter(|&peer| peer != ours) {
         tasks.spawn(dial(Arc::clone(&shared), peer));
     }
-    if shared.options.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Churn(_))) {
+    if shared
+        .options
+        .faults
+        .iter()
+        .any(|fault| matches!(fault.kind, FaultKind::Churn(_)))
+    {
         tasks.spawn(connection::churn(shared));
     }
     let task = tokio::spawn(async move {
