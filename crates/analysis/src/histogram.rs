@@ -2,13 +2,39 @@
 //!
 //! Numbers below 256 have a step each; above, each power of two has 128 steps. A quantile is told as the end of its step, so it is
 //! never below the exact one and less than 1 % above it. Steps are only counted, so histograms are added and taken back like any sum.
+//!
+//! Of each step the largest number is kept, too: a quantile is told as that, and the largest of all is exact. What is taken back again can
+//! leave it too large, still within its step; at the end of a run nothing is.
 
 use std::collections::BTreeMap;
+
+use crate::tally::Summed;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Histogram {
-    steps: BTreeMap<u16, u64>,
+    steps: BTreeMap<u16, Step>,
+}
+
+/// Numbers that are nearly the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Step {
+    count: u64,
+    largest: u64,
+}
+
+impl Summed for Step {
+    fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.largest = self.largest.max(other.largest);
+    }
+
+    fn take_back(&mut self, other: &Self) {
+        self.count = self.count.saturating_sub(other.count);
+        if self.count == 0 {
+            *self = Self::default();
+        }
+    }
 }
 
 crate::tally::summed! {
@@ -17,25 +43,28 @@ crate::tally::summed! {
 
 crate::kept! {
     Histogram { steps }
+    Step { count, largest }
 }
 
 impl Histogram {
     /// Adds a number; what is negative counts as 0.
     pub(crate) fn note(&mut self, value: i64) {
-        *self
-            .steps
-            .entry(step_of(value.max(0).cast_unsigned()))
-            .or_default() += 1;
+        let value = value.max(0).cast_unsigned();
+        let one = Step {
+            count: 1,
+            largest: value,
+        };
+        self.steps.entry(step_of(value)).or_default().add(&one);
     }
 
     /// How many numbers there are.
     pub(crate) fn count(&self) -> u64 {
         self.steps
             .values()
-            .fold(0, |sum, &count| sum.saturating_add(count))
+            .fold(0, |sum, step| sum.saturating_add(step.count))
     }
 
-    /// The smallest number that `percent` % of all do not exceed, by less than 1 % too large; `None` if there are none.
+    /// The smallest number that `percent` % of all do not exceed, by less than 1 % too large; `None` if there are none. Of 100 % it is exact.
     pub(crate) fn quantile(&self, percent: u64) -> Option<i64> {
         let rank = (u128::from(self.count()) * u128::from(percent))
             .div_ceil(100)
@@ -43,11 +72,11 @@ impl Histogram {
         let mut passed = 0;
         self.steps
             .iter()
-            .find(|(_, count)| {
-                passed += u128::from(**count);
+            .find(|(_, step)| {
+                passed += u128::from(step.count);
                 passed >= rank
             })
-            .map(|(&step, _)| i64::try_from(end_of(step)).unwrap_or(i64::MAX))
+            .map(|(_, step)| i64::try_from(step.largest).unwrap_or(i64::MAX))
     }
 }
 
@@ -57,7 +86,8 @@ fn step_of(value: u64) -> u16 {
     ((halvings << STEP_BITS) as u64 + (value >> halvings)) as u16
 }
 
-/// The largest number of a step.
+/// The largest number that belongs to a step.
+#[cfg(test)]
 fn end_of(step: u16) -> u64 {
     let halvings = u32::from(step >> STEP_BITS).saturating_sub(1);
     let mantissa = u128::from(step) - (u128::from(halvings) << STEP_BITS);
@@ -70,7 +100,6 @@ const STEP_BITS: u32 = 7;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::Summed as _;
 
     #[test]
     fn steps_follow_each_other_and_are_less_than_a_hundredth_wide() {
@@ -109,6 +138,7 @@ mod tests {
             );
         }
         assert_eq!(histogram.count(), 2000);
+        assert_eq!(histogram.quantile(100), values.last().copied(), "the longest is exact");
     }
 
     #[test]
@@ -121,7 +151,7 @@ mod tests {
         let mut sum = of(&[1, 5, 5, 100_000]);
         let alone = sum.clone();
         sum.add(&of(&[5, 7, 1 << 40]));
-        assert_eq!(sum.quantile(100), Some(end_of(step_of(1 << 40)) as i64));
+        assert_eq!(sum.quantile(100), Some(1 << 40));
         sum.take_back(&of(&[5, 7, 1 << 40]));
         assert_eq!(sum, alone);
         sum.take_back(&alone);

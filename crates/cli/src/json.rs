@@ -82,6 +82,7 @@ impl<W: Write> JsonReport<W> {
         list(&mut self.out, "waste", &facts.waste)?;
         list(&mut self.out, "what_if", &facts.what_if)?;
         list(&mut self.out, "phases", &facts.phases)?;
+        list(&mut self.out, "delays", &facts.delays)?;
         list(&mut self.out, "participation", &facts.participation)?;
         list(&mut self.out, "links", &facts.links)?;
         list(&mut self.out, "peers", &facts.peers)?;

@@ -58,7 +58,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 29] = [
+pub(crate) const TABLES: [&str; 30] = [
     "counter",
     "capture",
     "chain",
@@ -82,6 +82,7 @@ pub(crate) const TABLES: [&str; 29] = [
     "what_if",
     "phase",
     "participation",
+    "delivery_delay",
     "tcp_link",
     "peer",
     "peer_disconnect",
@@ -379,6 +380,10 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         (
             "SELECT chain_id, phase, rounds, p50_ns, p95_ns, p99_ns, max_ns FROM phase",
             &[&["2", "block_time", "88", "89", "90", "91", "92"]],
+        ),
+        (
+            "SELECT chain_id, node_ip, node, payloads, exact, p50_ns, p95_ns, p99_ns, max_ns FROM delivery_delay",
+            &[&["0", "10.0.0.2", "cn2", "201", "202", "203", "204", "-", "205"]],
         ),
         (
             "SELECT chain_id, validator, address, rounds, proposals_due, proposals, prepares, commits, roundchanges, late, \
