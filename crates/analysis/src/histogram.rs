@@ -3,8 +3,7 @@
 //! Numbers below 256 have a step each; above, each power of two has 128 steps. A quantile is told as the end of its step, so it is
 //! never below the exact one and less than 1 % above it. Steps are only counted, so histograms are added and taken back like any sum.
 //!
-//! Of each step the largest number is kept, too: a quantile is told as that, and the largest of all is exact. What is taken back again can
-//! leave it too large, still within its step; at the end of a run nothing is.
+//! The largest numbers are kept besides, so that the largest of all is told exactly.
 
 use std::collections::BTreeMap;
 
@@ -13,55 +12,62 @@ use crate::tally::Summed;
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Histogram {
-    steps: BTreeMap<u16, Step>,
+    steps: BTreeMap<u16, u64>,
+    largest: Largest,
 }
 
-/// Numbers that are nearly the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Step {
-    count: u64,
-    largest: u64,
+/// The largest numbers and how often each is there. When many of them are taken back, the largest that are left may not be among them any
+/// more: then its step is all that is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Largest {
+    numbers: BTreeMap<u64, u64>,
 }
 
-impl Summed for Step {
+impl Summed for Largest {
     fn add(&mut self, other: &Self) {
-        self.count = self.count.saturating_add(other.count);
-        self.largest = self.largest.max(other.largest);
+        self.numbers.add(&other.numbers);
+        while self.numbers.len() > LARGEST {
+            self.numbers.pop_first();
+        }
     }
 
     fn take_back(&mut self, other: &Self) {
-        self.count = self.count.saturating_sub(other.count);
-        if self.count == 0 {
-            *self = Self::default();
-        }
+        self.numbers.take_back(&other.numbers);
     }
 }
 
 crate::tally::summed! {
-    Histogram { steps }
+    Histogram { steps, largest }
 }
 
 crate::kept! {
-    Histogram { steps }
-    Step { count, largest }
+    Histogram { steps, largest }
+    Largest { numbers }
 }
 
 impl Histogram {
     /// Adds a number; what is negative counts as 0.
     pub(crate) fn note(&mut self, value: i64) {
         let value = value.max(0).cast_unsigned();
-        let one = Step {
-            count: 1,
-            largest: value,
-        };
-        self.steps.entry(step_of(value)).or_default().add(&one);
+        *self.steps.entry(step_of(value)).or_default() += 1;
+        let numbers = &mut self.largest.numbers;
+        if numbers.len() < LARGEST
+            || numbers
+                .first_key_value()
+                .is_some_and(|(least, _)| *least <= value)
+        {
+            *numbers.entry(value).or_default() += 1;
+            if numbers.len() > LARGEST {
+                numbers.pop_first();
+            }
+        }
     }
 
     /// How many numbers there are.
     pub(crate) fn count(&self) -> u64 {
         self.steps
             .values()
-            .fold(0, |sum, step| sum.saturating_add(step.count))
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// The smallest number that `percent` % of all do not exceed, by less than 1 % too large; `None` if there are none. Of 100 % it is exact.
@@ -70,13 +76,21 @@ impl Histogram {
             .div_ceil(100)
             .max(1);
         let mut passed = 0;
-        self.steps
-            .iter()
-            .find(|(_, step)| {
-                passed += u128::from(step.count);
-                passed >= rank
-            })
-            .map(|(_, step)| i64::try_from(step.largest).unwrap_or(i64::MAX))
+        let (&step, _) = self.steps.iter().find(|(_, count)| {
+            passed += u128::from(**count);
+            passed >= rank
+        })?;
+        let told = end_of(step).min(self.largest()?);
+        Some(i64::try_from(told).unwrap_or(i64::MAX))
+    }
+
+    fn largest(&self) -> Option<u64> {
+        let (&step, _) = self.steps.last_key_value()?;
+        let known = self.largest.numbers.last_key_value();
+        let known = known
+            .map(|(largest, _)| *largest)
+            .filter(|largest| step_of(*largest) == step);
+        Some(known.unwrap_or_else(|| end_of(step)))
     }
 }
 
@@ -86,13 +100,15 @@ fn step_of(value: u64) -> u16 {
     ((halvings << STEP_BITS) as u64 + (value >> halvings)) as u16
 }
 
-/// The largest number that belongs to a step.
-#[cfg(test)]
+/// The largest number of a step.
 fn end_of(step: u16) -> u64 {
     let halvings = u32::from(step >> STEP_BITS).saturating_sub(1);
     let mantissa = u128::from(step) - (u128::from(halvings) << STEP_BITS);
     u64::try_from(((mantissa + 1) << halvings) - 1).unwrap_or(u64::MAX)
 }
+
+/// Largest numbers that are kept.
+const LARGEST: usize = 8;
 
 /// Steps of a power of two, as bits.
 const STEP_BITS: u32 = 7;
@@ -138,7 +154,11 @@ mod tests {
             );
         }
         assert_eq!(histogram.count(), 2000);
-        assert_eq!(histogram.quantile(100), values.last().copied(), "the longest is exact");
+        assert_eq!(
+            histogram.quantile(100),
+            values.last().copied(),
+            "the longest is exact"
+        );
     }
 
     #[test]
@@ -157,5 +177,37 @@ mod tests {
         sum.take_back(&alone);
         assert_eq!(sum, Histogram::default());
         assert_eq!(of(&[-5]), of(&[0]), "a clock that steps back makes no huge delay");
+    }
+
+    #[test]
+    fn the_largest_is_exact_and_never_off_by_more_than_its_step() {
+        let of = |values: &mut dyn Iterator<Item = i64>| {
+            let mut histogram = Histogram::default();
+            values.for_each(|value| histogram.note(value));
+            histogram
+        };
+        // All of them nearly the same; one comes and goes.
+        let all = of(&mut (0..5000).map(|number| 1_000_003 + number % 60));
+        assert_eq!(all.quantile(100), Some(1_000_062));
+        assert_eq!(
+            all.quantile(99),
+            Some(1_000_062),
+            "no quantile is above the largest"
+        );
+        let mut sum = all.clone();
+        for value in [1_000_100, 9_000_000, 3] {
+            let one = of(&mut std::iter::once(value));
+            sum.add(&one);
+            assert_eq!(sum.quantile(100), Some(value.max(1_000_062)));
+            sum.take_back(&one);
+            assert_eq!(sum.quantile(100), Some(1_000_062));
+        }
+        let most = of(&mut (0..5000)
+            .map(|number| 1_000_003 + number % 60)
+            .filter(|value| *value > 1_000_010));
+        sum.take_back(&most);
+        let told = sum.quantile(100).unwrap();
+        assert!((1_000_010..1_010_010).contains(&told), "{told}");
+        assert_eq!(sum.count(), all.count() - most.count());
     }
 }
