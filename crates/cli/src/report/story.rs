@@ -243,6 +243,7 @@ fn times(report: &Report<'_>, page: &mut Page) {
     }
     page.heading("WHERE THE TIME WENT", "at the median node that was seen in full");
     let longest = phases.iter().map(|phase| phase.p50_ns).max().unwrap_or(0);
+    let columns = bar_columns(page);
     by_chain(
         page,
         phases,
@@ -261,7 +262,7 @@ fn times(report: &Report<'_>, page: &mut Page) {
                     phase.phase.replace('_', " ").into(),
                     phase.rounds.into(),
                     duration(phase.p50_ns).into(),
-                    Cell::from(bar(phase.p50_ns as f64, longest as f64, 16)).ink(Ink::Bar),
+                    Cell::from(bar(phase.p50_ns as f64, longest as f64, columns)).ink(Ink::Bar),
                     duration(phase.p95_ns).into(),
                     duration(phase.p99_ns).into(),
                     duration(phase.max_ns).into(),
@@ -291,6 +292,7 @@ fn deliveries(report: &Report<'_>, page: &mut Page) {
         "from the first sight of a validator's payload to its first arrival at a node, where both ends were seen whole:",
     );
     let longest = found.iter().filter_map(|delay| delay.p50_ns).max().unwrap_or(0);
+    let columns = bar_columns(page);
     by_chain(
         page,
         &found,
@@ -310,7 +312,7 @@ fn deliveries(report: &Report<'_>, page: &mut Page) {
                     short(&delay.node).into(),
                     delay.exact.into(),
                     time(delay.p50_ns),
-                    Cell::from(bar(delay.p50_ns.unwrap_or(0) as f64, longest as f64, 16)).ink(Ink::Bar),
+                    Cell::from(bar(delay.p50_ns.unwrap_or(0) as f64, longest as f64, columns)).ink(Ink::Bar),
                     time(delay.p95_ns),
                     time(delay.p99_ns),
                     time(delay.max_ns),
@@ -320,6 +322,11 @@ fn deliveries(report: &Report<'_>, page: &mut Page) {
             left_out(page, delays.len(), MOST, "nodes");
         },
     );
+}
+
+/// Columns of the bars in tables of times: names come first, and are not cut for them.
+fn bar_columns(page: &Page) -> usize {
+    page.style().width.saturating_sub(74).clamp(4, 16)
 }
 
 /// Rows that are sorted by chain, each chain's below its name where there are several.
@@ -433,7 +440,7 @@ fn what_if(report: &Report<'_>, page: &mut Page) {
                 .words("what if")
                 .numbers("messages")
                 .numbers("")
-                .numbers("not delivered")
+                .numbers("undelivered")
                 .numbers("delay, median")
                 .numbers("95 %");
             let seen = policies.iter().find(|policy| &*policy.policy == "as_seen");

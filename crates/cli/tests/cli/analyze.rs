@@ -223,11 +223,7 @@ fn selections_reach_the_counts() {
 fn a_part_without_a_message_says_what_there_is() {
     let folder = scratch();
     let analyze = |options: &str| {
-        let line = format!(
-            "analyze {} {} --store none {options}",
-            network_capture(),
-            network_options()
-        );
+        let line = format!("analyze {} {} {options}", network_capture(), network_options());
         run(folder.path(), &line)
     };
     for (options, part) in [
@@ -257,7 +253,7 @@ fn a_part_without_a_message_says_what_there_is() {
 fn deliveries_are_told_by_payload_and_by_node() {
     let folder = scratch();
     let line = format!(
-        "analyze {} {} --json - --all-votes --store none",
+        "analyze {} {} --json - --all-votes",
         network_capture(),
         network_options()
     );

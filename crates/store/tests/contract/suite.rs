@@ -153,7 +153,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
     let digest = format!("0x{}", "22".repeat(32));
     let (three, four) = ("33".repeat(32), "44".repeat(32));
     let payloads = format!("[\"0x{three}\",\"0x{four}\"]");
-    let expect: [(&str, &[&[&str]]); 29] = [
+    let expect: [(&str, &[&[&str]]); 30] = [
         (
             "SELECT name, state, problem, source, program_version, started_ns, finished_ns, batches, first_seen_ns, \
              last_seen_ns, packets, bytes, tcp_packets, sessions, refused, other_flows, frames, consensus_messages, \
