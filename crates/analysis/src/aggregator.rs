@@ -186,7 +186,13 @@ impl Aggregator {
             }
         }
         let of_rule = self.events_of.entry(event.rule).or_default();
-        let share = self.options.rules.listed.max(1);
+        // Whoever sends garbage makes as many of these as it likes.
+        let share = self
+            .options
+            .rules
+            .listed
+            .min(self.options.listed_events / 10)
+            .max(1);
         if self.events.len() < self.options.listed_events && *of_rule < share {
             *of_rule += 1;
             self.events.push(event);

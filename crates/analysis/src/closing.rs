@@ -18,7 +18,7 @@ use crate::tally::Tally;
 use crate::votes::{self, Table};
 use crate::who::{Resolved, ResolvedParty};
 use crate::witnesses::Witnesses;
-use crate::{ledger, lived, participation, phases, round, rows, rules, what_if};
+use crate::{delays, ledger, lived, participation, phases, round, rows, rules, what_if};
 
 /// What a height is judged by; the same for all heights of a chain.
 #[derive(Debug)]
@@ -207,6 +207,7 @@ pub(crate) fn close(
     });
     participation::add(&mut tally.participation, &judged, &table, height, &rows, chain);
     phases::add(&mut tally.phases, &judged);
+    delays::add(&mut tally.delays, &table);
     what_if::add(&mut tally.what_if, &judged, height, &rows, span, chain);
     let deliveries = if chain.deliveries {
         deliveries(height, sequence, chain)

@@ -16,8 +16,8 @@ use serde::{Serialize, Serializer};
 
 pub use network::{CensusFact, DialFact, PeerFact, ScoreFact, TcpLinkFact};
 pub use story::{
-    NodeRoundFact, ParticipationFact, PhaseFact, RoundCause, VoteFact, VoteState, WasteCause, WasteFact,
-    WhatIfFact,
+    DelayBound, DelayFact, NodeRoundFact, ParticipationFact, PhaseFact, ReceivedFact, RoundCause, VoteFact,
+    VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 
 /// How a node is shown in text: its name, else its address, else its IP address.
@@ -567,6 +567,8 @@ pub struct RunFacts {
     pub what_if: Vec<WhatIfFact>,
     /// Phases of rounds, by chain and phase.
     pub phases: Vec<PhaseFact>,
+    /// How long payloads took to reach nodes, by chain and IP address.
+    pub delays: Vec<DelayFact>,
     /// Validators, by chain and label.
     pub participation: Vec<ParticipationFact>,
     /// TCP between IP addresses, by sender and receiver IP.

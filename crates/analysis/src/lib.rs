@@ -8,6 +8,7 @@ mod chain;
 mod changes;
 mod closing;
 mod coverage;
+mod delays;
 mod exposure;
 pub mod facts;
 pub mod fuzzing;

@@ -3,7 +3,7 @@
 use crate::facts::{CopiesFact, NodeFact, RunFacts};
 use crate::knowledge::Knowledge;
 use crate::tally::{Summed as _, Tallies, Tally};
-use crate::{participation, phases, waste, what_if};
+use crate::{delays, participation, phases, waste, what_if};
 
 /// Adds to the lists what heights and nodes tell; nodes get their names here.
 pub(crate) fn complete(
@@ -23,6 +23,7 @@ pub(crate) fn complete(
         let degree = knowledge.what_if_degree;
         facts.what_if.extend(what_if::rows(chain, &tally.what_if, degree));
         facts.phases.extend(phases::rows(chain, &tally.phases));
+        facts.delays.extend(delays::rows(chain, &tally.delays, knowledge));
         let validators = participation::rows(chain, &tally.participation, knowledge);
         facts.participation.extend(validators);
     }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use bftap_ibft_decode::Kind;
 use bftap_model::Address;
 
+use crate::delays::Delays;
 use crate::facts::ChainName;
 use crate::participation::Participation;
 use crate::phases::Phases;
@@ -94,6 +95,8 @@ pub(crate) struct Tally {
     pub(crate) waste: Waste,
     pub(crate) participation: Participation,
     pub(crate) phases: Phases,
+    /// First deliveries, by receiver's IP address.
+    pub(crate) delays: Delays,
     pub(crate) what_if: WhatIf,
     /// Messages that came long before their height's turn, by sender (address, IP address) and second: minima
     /// cannot be taken back, and a rule has to say when it began.
@@ -103,19 +106,20 @@ pub(crate) struct Tally {
 }
 
 summed! {
-    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, what_if, early, peers }
+    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, delays, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 crate::kept! {
-    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, what_if, early, peers }
+    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, delays, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 impl Tally {
     /// About how many numbers it holds.
     pub(crate) fn len(&self) -> usize {
-        let steps = 16 * (self.participation.len() + self.phases.len() + self.what_if.len());
+        let steps =
+            16 * (self.participation.len() + self.phases.len() + self.delays.len() + self.what_if.len());
         let minutes = 2 * self.early.len() + 3 * self.peers.len();
         self.copies.len() + self.messages.len() + self.waste.len() + steps + minutes
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bftap_store::rows::{CountRow, NodeRoundRow, RoundRow, RunRow, VoteRow};
+use bftap_store::rows::{CountRow, DelayRow, NodeRoundRow, RoundRow, RunRow, VoteRow};
 use bftap_store::{RunId, Store, StoreError, each_row};
 
 use super::About;
@@ -16,12 +16,44 @@ pub(crate) struct Measured {
     pub(crate) about: About,
     /// By chain and sequence.
     pub(super) heights: BTreeMap<(i64, i64), Height>,
+    /// How long payloads took to reach nodes, by the node in text.
+    pub(super) delays: BTreeMap<String, Delays>,
     /// It is of a part of its captures.
     pub(super) selection: bool,
     /// Detail was removed from it.
     pub(super) thinned: bool,
     /// It has more heights than are compared.
     pub(super) cut: bool,
+}
+
+/// Delays of payloads that reached a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delays {
+    /// How many.
+    pub(super) payloads: i64,
+    /// Median, 95 % and 99 %, in nanoseconds.
+    pub(super) quantiles: [i64; 3],
+}
+
+/// Of a node that is in several chains, those of the chain with most.
+fn delays_of(rows: &[DelayRow]) -> BTreeMap<String, Delays> {
+    let mut delays: BTreeMap<String, Delays> = BTreeMap::new();
+    for row in rows {
+        let (Some(p50), Some(p95), Some(p99)) = (row.p50_ns, row.p95_ns, row.p99_ns) else {
+            continue;
+        };
+        if delays
+            .get(&row.node)
+            .is_none_or(|known| known.payloads < row.exact)
+        {
+            let of_node = Delays {
+                payloads: row.exact,
+                quantiles: [p50, p95, p99],
+            };
+            delays.insert(row.node.clone(), of_node);
+        }
+    }
+    delays
 }
 
 /// One height of a chain.
@@ -323,6 +355,7 @@ pub(crate) async fn measure(
             lost_bytes: run.lost_bytes,
         },
         heights: heights.of,
+        delays: delays_of(&details.delays),
         selection: run.selection.is_some(),
         thinned: run.thinned_before_ns.is_some(),
         cut: heights.cut,

@@ -150,6 +150,7 @@ fn add_story(height: &mut HeightFacts, sequence: u64, at: &impl Fn(i64) -> Captu
                 of: 6,
                 not_reached: Vec::new(),
                 state: VoteState::Complete,
+                received: Vec::new(),
             }));
     }
 }

@@ -235,6 +235,8 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
                 state: *STATES
                     .get(usize::from(from.byte()?))
                     .ok_or(io::ErrorKind::InvalidData)?,
+                // No table has it.
+                received: Vec::new(),
             })
         })?;
         Ok(HeightVotes {

@@ -108,6 +108,7 @@ fn batch(sequence: u64, version: u64) -> Batch {
         of: u32::MAX,
         not_reached: vec!["cn5".into(); number as usize],
         state: states[version as usize % states.len()],
+        received: Vec::new(),
     });
     batch.votes.push(HeightVotes {
         chain: chain.clone(),

@@ -30,7 +30,7 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         5,
         "standing",
-        include_str!("../../migrations/sqlite/0005_standing.sql"),
+        include_str!("../../migrations/sqlite/0005_standing_delays.sql"),
     ),
 ];
 

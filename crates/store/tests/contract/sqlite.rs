@@ -115,7 +115,7 @@ async fn an_empty_file_becomes_a_store() {
             error,
             StoreError::OlderSchema {
                 found: 0,
-                known: 4,
+                known: 5,
                 ..
             }
         ),

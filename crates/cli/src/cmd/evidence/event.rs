@@ -9,6 +9,8 @@ use bftap_model::{Address, CaptureTime, Endpoint, Hash256};
 use bftap_store::RunDetails;
 use bftap_store::rows::EventRow;
 
+use crate::report::short;
+
 /// The one place that knows how the store writes events.
 #[derive(Clone, Debug)]
 pub(super) struct StoredEvent {
@@ -19,7 +21,10 @@ pub(super) struct StoredEvent {
     pub(super) chain: String,
     pub(super) sequence: Option<u64>,
     pub(super) round: Option<u64>,
+    pub(super) suspicious: bool,
     sender: Option<String>,
+    address: Option<String>,
+    ip: Option<String>,
     time: CaptureTime,
     detail: String,
     kind: Option<Kind>,
@@ -40,7 +45,10 @@ impl StoredEvent {
             chain: chain.map_or_else(|| "unknown".to_owned(), |chain| chain.chain.clone()),
             sequence: positive(row.sequence),
             round: positive(row.round),
+            suspicious: row.suspicious,
             sender: row.sender.clone(),
+            address: row.address.clone(),
+            ip: row.ip.clone(),
             time: CaptureTime::from_nanos(row.time_ns),
             detail: row.detail.clone(),
             kind: row.kind.as_deref().and_then(|kind| kind.parse().ok()),
@@ -78,6 +86,15 @@ impl StoredEvent {
             accused: self.accused,
             payloads: self.payloads.clone(),
         })
+    }
+
+    /// Who signed, else who handed it over, else the node that it is about, in text.
+    pub(super) fn blamed(&self) -> Option<String> {
+        let label = self.signer.as_deref().or(self.sender.as_deref());
+        label
+            .or(self.address.as_deref())
+            .or(self.ip.as_deref())
+            .map(short)
     }
 
     /// Seconds are enough for a person.
