@@ -155,6 +155,8 @@ def check_panel(where, panel, columns, rows, kinds, problems):
         else:
             problems.add(where, f"a transformation that these checks do not know: {step['id']}")
     matched = {column for target in panel["targets"] for column in re.findall(r"\bAS (\w+)\b", target["rawSql"])} | set(shown)
+    if "metric" in columns:
+        matched |= {row[columns.index("metric")] for row in rows}
     for setting in panel["fieldConfig"]["overrides"]:
         if setting["matcher"]["options"] not in matched:
             problems.add(where, f"settings for {setting['matcher']['options']}, there is {shown}")
@@ -217,7 +219,9 @@ def main():
     problems, report = Problems(), []
     # The run's own time, and so long a range that sums over minutes are read.
     for before_s in (0, 3 * 3600):
-        check_dashboard("consensus", connections, arguments.run, {}, problems, report, before_s)
+        for name in NAMES:
+            if name != "one-sequence":
+                check_dashboard(name, connections, arguments.run, {}, problems, report, before_s)
     for sequence in arguments.sequence:
         check_dashboard("one-sequence", connections, arguments.run, {"sequence": sequence}, problems, report)
     if arguments.durations:

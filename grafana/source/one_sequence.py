@@ -1,12 +1,12 @@
 """The dashboard *One sequence*: every round and message of one height, by milliseconds from its first message."""
 
-from .consensus import OUTCOMES, RUN_VARIABLE, UID as CONSENSUS_UID
+from .navigation import RUN_VARIABLE, SEQUENCE, others
 from .panels import (
     BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid,
     legend, lines, link, matrix, override, query_variable, stat, table, text_variable,
 )
-
-UID = "bftap-sequence"
+from .sql import KIND_OF_ID
+from .words import OUTCOMES
 
 # The height, its chain and run: `delivery_row` is read by its key. Not through the view `delivery`: MySQL would first
 # look up the texts of every row there is.
@@ -29,7 +29,7 @@ def label(column):
 DELIVERIES = f"""(
   SELECT r.round, r.kind, names.receiver, r.receiver_ip, r.sender, r.signer, r.copies, r.first_seen_ns, r.last_seen_ns
   FROM (
-    SELECT d.round, CASE d.kind_id WHEN 0 THEN 'preprepare' WHEN 1 THEN 'prepare' WHEN 2 THEN 'commit' ELSE 'roundchange' END AS kind,
+    SELECT d.round, {KIND_OF_ID} AS kind,
       {label("receiver_id")} AS receiver_ip,
       {label("sender_id")} AS sender,
       {label("signer_id")} AS signer,
@@ -85,7 +85,7 @@ VARIABLES = [
 
 
 def to_height(title, variable, tooltip):
-    return link(title, f"/d/{UID}?var-datasource=${{datasource}}&var-run=${{run}}&var-chain=${{chain}}&var-sequence=${{{variable}}}",
+    return link(title, f"/d/{SEQUENCE}?var-datasource=${{datasource}}&var-run=${{run}}&var-chain=${{chain}}&var-sequence=${{{variable}}}",
                 tooltip)
 
 
@@ -278,7 +278,7 @@ DETAIL = [
 ]
 
 DASHBOARD = Dashboard(
-    UID, "bftap: One sequence",
+    SEQUENCE, "bftap: One sequence",
     """Every round and message of one height of a run. Times are milliseconds from the first message of the height that was seen
     anywhere; the dashboard's time range plays no part.""",
     rows=[
@@ -289,8 +289,7 @@ DASHBOARD = Dashboard(
     ],
     variables=VARIABLES,
     links=[
-        link("Consensus", f"/d/{CONSENSUS_UID}?var-datasource=${{datasource}}&var-run=${{run}}",
-             "All heights of this run", keep_time=True),
+        *others(SEQUENCE),
         to_height("Previous", "previous", "The height before this one"),
         to_height("Next", "next", "The height after this one"),
     ],
