@@ -183,7 +183,8 @@ class Provisioning(unittest.TestCase):
             self.assertTrue(group["name"] and group["folder"])
             self.assertRegex(group["interval"], r"^\d+s$")
             rules = alert_rules(database)
-            self.assertEqual({rule["title"] for rule, _ in rules}, {"Stalled chain", "Round-change storm", "Loss", "Monitor silent"})
+            self.assertEqual({rule["title"] for rule, _ in rules}, {
+                "Stalled chain", "Round-change storm", "Silent validator", "Critical events", "Loss", "Monitor silent"})
             for rule, query in rules:
                 with self.subTest(f"{database}, {rule['title']}"):
                     self.assertRegex(rule["uid"], r"^[a-z-]{1,40}$")
@@ -194,7 +195,8 @@ class Provisioning(unittest.TestCase):
                     self.assertEqual((rule["noDataState"], rule["execErrState"]), ("OK", "Error"))
                     self.assertRegex(rule["for"], r"^\d+s$")
                     self.assertIn(rule["labels"]["severity"], ("warning", "critical"))
-                    linked = {panel["id"]: panel["title"] for panel in panels(load(database, "consensus"))}
+                    (dashboard,) = (d for d in map(lambda name: load(database, name), NAMES) if d["uid"] == rule["dashboardUid"])
+                    linked = {panel["id"] for panel in panels(dashboard)}
                     self.assertIn(rule["panelId"], linked)
                     self.assertEqual(rule["dashboardUid"], rule["annotations"]["__dashboardUid__"])
                     self.assertEqual(str(rule["panelId"]), rule["annotations"]["__panelId__"])

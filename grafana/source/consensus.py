@@ -275,30 +275,32 @@ ROUND_COLUMNS = [
     column("round", "Round", 70, custom_cellOptions=colored_background(), thresholds={"mode": "absolute", "steps": [
         {"color": "transparent", "value": None}, {"color": ORANGE, "value": 1}, {"color": RED, "value": 3}]}),
     column("proposer", "Proposer"),
-    column("outcome", "Outcome", 90, mappings=[OUTCOMES], custom_cellOptions=colored_text()), column("cause", "Left because", 130),
+    column("outcome", "Outcome", 90, mappings=[OUTCOMES], custom_cellOptions=colored_text()),
     column("prepared_ms", "Prepared after", 115, "ms", 1), column("committed_ms", "Committed after", 125, "ms", 1),
     column("messages", "Messages", 90),
 ]
-ROUND_FIELDS = """r.preprepare_s AS time, r.sequence, r.round, r.proposer, r.outcome, r.cause,
+ROUND_FIELDS = """r.preprepare_s AS time, r.sequence, r.round, r.proposer, r.outcome,
           ROUND((r.prepared_ns - r.preprepare_ns) / 1000000.0, 3) AS prepared_ms,
           ROUND((r.committed_ns - r.preprepare_ns) / 1000000.0, 3) AS committed_ms, r.messages"""
+
+LEFT_BECAUSE, BEFORE_LEFT = column("cause", "Left because", 130), column("cause_before", "Round before left because", 190)
 
 ROUND_TABLES = [
     grid(
         "Newest rounds", """Every round of the newest 50 heights up to the end of the range, also those of which nothing was seen. The
         sequence leads to the height, message by message.""",
         table(f"""
-        SELECT {ROUND_FIELDS}
+        SELECT {ROUND_FIELDS}, {ROUND_CAUSES.sql("r.cause")} AS cause
         FROM {heights(50)}
         JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", 50)}
         ORDER BY r.sequence DESC, r.round DESC, r.chain_id
-        """), 12, 9, columns=ROUND_COLUMNS, links=[RUN_TO_SEQUENCE],
+        """), 12, 9, columns=[*ROUND_COLUMNS, LEFT_BECAUSE], links=[RUN_TO_SEQUENCE],
     ),
     grid(
         "Heights that took more than one round", f"""Rounds above 0 that got a proposal, among the newest {SEARCHED_ROUNDS:,} rounds of the
-        range; the newest 50 of them. Empty in a network without trouble.""",
+        range; the newest 50 of them, and why the round before was left. Empty in a network without trouble.""",
         table(f"""
-        SELECT {ROUND_FIELDS}
+        SELECT {ROUND_FIELDS}, {ROUND_CAUSES.sql("b.cause")} AS cause_before
         FROM (
           SELECT sequence, round, chain_id
           FROM (
@@ -313,8 +315,9 @@ ROUND_TABLES = [
           LIMIT 50
         ) AS h
         JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.round = h.round AND r.chain_id = h.chain_id
+        LEFT JOIN round AS b ON b.run_id = $run AND b.sequence = h.sequence AND b.round = h.round - 1 AND b.chain_id = h.chain_id
         ORDER BY r.preprepare_s DESC, r.sequence DESC, r.round DESC
-        """), 12, 9, columns=ROUND_COLUMNS,
+        """), 12, 9, columns=[*ROUND_COLUMNS, BEFORE_LEFT],
     ),
 ]
 

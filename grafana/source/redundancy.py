@@ -171,34 +171,40 @@ FIRST_OF_HEIGHTS = f"""(
   WHERE total <= {FIRST_MESSAGES} OR place = 1
 ) AS chosen"""
 
-# Deliveries at the chosen nodes (f), added up by receiver and sender: with how many payloads the sender was first, how many copies it
-# handed over later, and how many of them the receiver had signed. `delivery_row` is read by its key, texts are put in afterwards; the
-# limit makes databases work out the few receivers once, and not for each delivery.
-FIRSTS = f"""(
-  SELECT ranked.receiver_number, ranked.sender_id, SUM(CASE WHEN ranked.own = 0 AND ranked.place = 1 THEN 1 ELSE 0 END) AS firsts,
-    SUM(CASE WHEN ranked.own = 1 THEN 0 WHEN ranked.place = 1 THEN ranked.copies - 1 ELSE ranked.copies END) AS later,
-    SUM(CASE ranked.own WHEN 1 THEN ranked.copies ELSE 0 END) AS returned
-  FROM (
-    SELECT n.receiver_number, d.sender_id, d.copies, CASE WHEN d.signer_id = n.own_id THEN 1 ELSE 0 END AS own,
-      ROW_NUMBER() OVER (PARTITION BY n.receiver_number, d.receiver_id, d.sequence, d.round, d.chain_id, d.kind_id, d.signer_id
-        ORDER BY d.first_seen_ns, d.sender_id) AS place
-    FROM {FIRST_OF_HEIGHTS}
-    JOIN delivery_row AS d ON d.run_id = $run AND d.sequence = chosen.sequence AND {newest("d.sequence", FIRST_HEIGHTS)}
-    JOIN (
-      SELECT l.label_id AS receiver_id, n.node_number AS receiver_number, own.label_id AS own_id
+# The ids by which `delivery_row` names the chosen receivers.
+RECEIVER_IDS = f"""SELECT l.label_id
       FROM node AS n
       JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
       JOIN label AS l ON l.run_id = $run AND l.label = i.ip
-      LEFT JOIN label AS own ON own.run_id = $run AND own.label = n.label
-      WHERE n.run_id = $run AND n.label IN {NODES}
-      LIMIT 10000
-    ) AS n ON n.receiver_id = d.receiver_id
-    WHERE {KIND_OF_ID} IN {KINDS}
+      WHERE n.run_id = $run AND n.label IN {NODES}"""
+
+# Deliveries at the chosen nodes (f), added up by receiver, sender and signer: with how many payloads the sender was first, and how many copies
+# it handed over besides. `delivery_row` is read by its key, and texts are put in where few rows are left. A condition in a CASE is no
+# join: databases work out the few receivers once, and not for each delivery.
+FIRSTS = f"""(
+  SELECT ranked.receiver_id, ranked.sender_id, ranked.signer_id, SUM(CASE ranked.place WHEN 1 THEN 1 ELSE 0 END) AS firsts,
+    SUM(ranked.copies) AS copies
+  FROM (
+    SELECT d.receiver_id, d.sender_id, d.signer_id, d.copies,
+      ROW_NUMBER() OVER (PARTITION BY d.sequence, d.round, d.chain_id, d.receiver_id, d.kind_id, d.signer_id
+        ORDER BY d.first_seen_ns, d.sender_id) AS place
+    FROM {FIRST_OF_HEIGHTS}
+    JOIN delivery_row AS d ON d.run_id = $run AND d.sequence = chosen.sequence AND {newest("d.sequence", FIRST_HEIGHTS)}
+    WHERE {KIND_OF_ID} IN {KINDS} AND CASE WHEN d.receiver_id IN (
+      {RECEIVER_IDS}
+    ) THEN 1 ELSE 0 END = 1
   ) AS ranked
-  GROUP BY ranked.receiver_number, ranked.sender_id
+  GROUP BY ranked.receiver_id, ranked.sender_id, ranked.signer_id
 ) AS f
 JOIN label AS s ON s.run_id = $run AND s.label_id = f.sender_id
-JOIN node AS r ON r.run_id = $run AND r.node_number = f.receiver_number"""
+JOIN label AS g ON g.run_id = $run AND g.label_id = f.signer_id
+JOIN label AS l ON l.run_id = $run AND l.label_id = f.receiver_id
+JOIN node_ip AS i ON i.run_id = $run AND i.ip = l.label
+JOIN node AS r ON r.run_id = $run AND r.node_number = i.node_number"""
+# Of a group: what the receiver did not sign itself, and what it did.
+FIRST_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.firsts END)"
+LATER_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.copies - f.firsts END)"
+OWN_COPIES = "SUM(CASE WHEN g.label = r.label THEN f.copies ELSE 0 END)"
 
 FIRST_DESCRIPTION = f"""Of the newest heights up to the end of the range: {FIRST_HEIGHTS}, or as many as have {FIRST_MESSAGES:,} messages at the chosen
         nodes."""
@@ -209,10 +215,11 @@ FIRST = [
         handed over that came later; and how many of what the receiver had signed itself. {FIRST_DESCRIPTION} A sender that is rarely
         first and hands over much costs the others bandwidth and gives little.""",
         table(f"""
-        SELECT s.label AS sender, SUM(f.firsts) AS firsts, SUM(f.later) AS later, SUM(f.returned) AS returned
+        SELECT s.label AS sender, {FIRST_COPIES} AS firsts, {LATER_COPIES} AS later, {OWN_COPIES} AS returned
         FROM {FIRSTS}
+        WHERE r.label IN {NODES}
         GROUP BY s.label
-        ORDER BY SUM(f.firsts) DESC, s.label
+        ORDER BY 2 DESC, s.label
         LIMIT 100
         """), 12, 10, axis="copies", decimals=0,
         overrides=[colored("firsts", GREEN, "first"), colored("later", ORANGE, "later copies"),
@@ -221,8 +228,10 @@ FIRST = [
     grid(
         "First deliveries by receiver and sender", f"""With how many payloads each sender (columns) was the first at each receiver (rows). {FIRST_DESCRIPTION}""",
         table(f"""
-        SELECT r.label AS receiver, s.label AS sender, f.firsts
+        SELECT r.label AS receiver, s.label AS sender, {FIRST_COPIES} AS firsts
         FROM {FIRSTS}
+        WHERE r.label IN {NODES}
+        GROUP BY r.label, s.label
         ORDER BY r.label, s.label
         LIMIT 10000
         """), 12, 10, columns=[override("receiver\\sender", displayName="Receiver", custom_width=110, custom_cellOptions={"type": "auto"})],

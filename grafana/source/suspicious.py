@@ -56,7 +56,7 @@ def number_of(title, description, condition, steps, width=3):
 AT_A_GLANCE = [
     number_of("Suspicious events", "Events in the range that an honest node does not cause, of the chosen rules and severities.",
               "e.suspicious = 1", (GREEN, (1, RED))),
-    stat("Nodes under suspicion", "Nodes that these events blame.",
+    stat("Nodes under suspicion", "Nodes that the suspicious events of the range blame.",
          table(f"SELECT COUNT(DISTINCT {NAMED}) AS nodes {EVENTS} AND e.suspicious = 1"), 3, steps=(GREEN, (1, RED)), decimals=0),
     number_of("Critical", "Critical events in the range, suspicious or not: what endangers the chain, or proves that a key was misused.",
               "e.severity = 'critical'", (GREEN, (1, RED))),
