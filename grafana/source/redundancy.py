@@ -157,30 +157,27 @@ EXPECTED = [
     GOT_OF_NEEDED.sized(24, 8),
 ]
 
-# The newest heights with no more messages of the chosen receivers and kinds than can be looked at one by one; the newest one in any case.
-FIRST_OF_HEIGHTS = f"""(
-  SELECT sequence
+# Receivers in the newest rounds, as many as have no more messages than can be looked at one by one; the newest one in any case. A few
+# receivers of a hundred validators fill a panel, and what it costs stays the same. Only those of which most was seen: at others, who
+# was captured would seem to be first.
+CHOSEN = f"""(
+  SELECT summed.sequence, summed.round, summed.chain_id,
+    (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver_ip) AS receiver_id
   FROM (
-    SELECT c.sequence, SUM(SUM(c.messages)) OVER (ORDER BY c.sequence DESC) AS total,
-      ROW_NUMBER() OVER (ORDER BY c.sequence DESC) AS place
+    SELECT c.sequence, c.round, c.chain_id, c.receiver_ip,
+      SUM(SUM(c.messages)) OVER (ORDER BY c.sequence DESC, c.round DESC, c.chain_id, c.receiver_ip) AS total,
+      ROW_NUMBER() OVER (ORDER BY c.sequence DESC, c.round DESC, c.chain_id, c.receiver_ip) AS place
     FROM {heights(FIRST_HEIGHTS)}
     JOIN message_count AS c ON c.run_id = $run AND c.sequence = h.sequence AND {newest("c.sequence", FIRST_HEIGHTS)}
-    WHERE c.receiver IN {NODES} AND c.kind IN {KINDS}
-    GROUP BY c.sequence
+    JOIN node AS n ON n.run_id = $run AND n.label = c.receiver AND n.validator = 1
+    WHERE c.receiver IN {NODES} AND c.kind IN {KINDS} AND n.coverage = {BEST_COVERAGE}
+    GROUP BY c.sequence, c.round, c.chain_id, c.receiver_ip
   ) AS summed
-  WHERE total <= {FIRST_MESSAGES} OR place = 1
+  WHERE summed.total <= {FIRST_MESSAGES} OR summed.place = 1
 ) AS chosen"""
 
-# The ids by which `delivery_row` names the chosen receivers.
-RECEIVER_IDS = f"""SELECT l.label_id
-      FROM node AS n
-      JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
-      JOIN label AS l ON l.run_id = $run AND l.label = i.ip
-      WHERE n.run_id = $run AND n.label IN {NODES}"""
-
-# Deliveries at the chosen nodes (f), added up by receiver, sender and signer: with how many payloads the sender was first, and how many copies
-# it handed over besides. `delivery_row` is read by its key, and texts are put in where few rows are left. A condition in a CASE is no
-# join: databases work out the few receivers once, and not for each delivery.
+# Deliveries at the chosen nodes (f), added up by receiver, sender and signer: with how many payloads the sender was first, and how many
+# copies it handed over. `delivery_row` is read by its key, and texts are put in where few rows are left.
 FIRSTS = f"""(
   SELECT ranked.receiver_id, ranked.sender_id, ranked.signer_id, SUM(CASE ranked.place WHEN 1 THEN 1 ELSE 0 END) AS firsts,
     SUM(ranked.copies) AS copies
@@ -188,11 +185,10 @@ FIRSTS = f"""(
     SELECT d.receiver_id, d.sender_id, d.signer_id, d.copies,
       ROW_NUMBER() OVER (PARTITION BY d.sequence, d.round, d.chain_id, d.receiver_id, d.kind_id, d.signer_id
         ORDER BY d.first_seen_ns, d.sender_id) AS place
-    FROM {FIRST_OF_HEIGHTS}
+    FROM {CHOSEN}
     JOIN delivery_row AS d ON d.run_id = $run AND d.sequence = chosen.sequence AND {newest("d.sequence", FIRST_HEIGHTS)}
-    WHERE {KIND_OF_ID} IN {KINDS} AND CASE WHEN d.receiver_id IN (
-      {RECEIVER_IDS}
-    ) THEN 1 ELSE 0 END = 1
+      AND d.round = chosen.round AND d.chain_id = chosen.chain_id AND d.receiver_id = chosen.receiver_id
+    WHERE {KIND_OF_ID} IN {KINDS}
   ) AS ranked
   GROUP BY ranked.receiver_id, ranked.sender_id, ranked.signer_id
 ) AS f
@@ -206,8 +202,9 @@ FIRST_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.firsts END)"
 LATER_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.copies - f.firsts END)"
 OWN_COPIES = "SUM(CASE WHEN g.label = r.label THEN f.copies ELSE 0 END)"
 
-FIRST_DESCRIPTION = f"""Of the newest heights up to the end of the range: {FIRST_HEIGHTS}, or as many as have {FIRST_MESSAGES:,} messages at the chosen
-        nodes."""
+FIRST_DESCRIPTION = f"""Of the newest {FIRST_HEIGHTS} heights up to the end of the range, or as many of them, and of their receivers, as have
+        {FIRST_MESSAGES:,} messages: choose a few nodes where there are many. At those of the chosen validators of which most traffic was
+        seen."""
 
 FIRST = [
     bars(
