@@ -257,7 +257,8 @@ def main():
     databases.add_arguments(parser)
     parser.add_argument("--run", metavar="NAME", required=True, nargs="+", help="runs that both databases hold")
     parser.add_argument("--sequence", default=["0"], nargs="*", help="heights to open in One sequence (0: the newest)")
-    parser.add_argument("--filled", action="store_true", help="runs with every kind of trouble: each column of each panel must tell something in one of them")
+    parser.add_argument("--filled", action="store_true",
+                        help="runs with every kind of trouble: each column of each panel must tell something in one of them")
     parser.add_argument("--live", action="store_true", help="wait until the runs have come far enough; the databases need not agree")
     parser.add_argument("--durations", action="store_true", help="print how long each query took")
     arguments = parser.parse_args()
@@ -287,7 +288,8 @@ def main():
     if problems:
         sys.exit(f"{len(problems)} of {len(report)} queries and what belongs to them are not right")
     total = sum(seconds for _, _, seconds in report)
-    print(f"{len(report)} queries of {len(NAMES)} dashboards over {len(arguments.run)} runs on {len(connections)} databases: all right, {total * 1000:.0f} ms")
+    print(f"{len(report)} queries of {len(NAMES)} dashboards over {len(arguments.run)} runs on {len(connections)} databases: all right, "
+          f"{total * 1000:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -23,14 +23,15 @@ class Panels:
         self.range = Range(*run_range(database, run))
         self._dashboards = {}
 
-    def rows(self, dashboard, title):
-        """The rows of a panel, each by the names of its columns."""
+    def rows(self, dashboard, title, **chosen):
+        """The rows of a panel, each by the names of its columns; with what is chosen in variables, else everything."""
         if dashboard not in self._dashboards:
             json = load(self.database.name, dashboard)
             self._dashboards[dashboard] = json, Variables(self.database, json, self.range, {"run": self.run, "datasource": "x"})
         json, variables = self._dashboards[dashboard]
         (panel,) = (panel for panel in panels(json) if panel["title"] == title)
-        sql = expand(panel["targets"][0]["rawSql"], self.database.name, variables.values, self.range, panel_interval(panel, self.range))
+        values = {**variables.values, **chosen}
+        sql = expand(panel["targets"][0]["rawSql"], self.database.name, values, self.range, panel_interval(panel, self.range))
         columns, rows = self.database.rows(sql)
         return [dict(zip(columns, row)) for row in rows]
 
@@ -100,6 +101,11 @@ def suspicious(show):
     listed = [row for row in show.rows("suspicious", "Events") if row["time"]]
     yield "events listed", len(listed), min(events, 200)
     yield ("suspicious ones", show.one("suspicious", "Suspicious events") + show.one("suspicious", "Worth knowing"), events)
+    for event in listed[:20]:
+        chosen = {"rule": [event["rule"]], "node": [event["named"]], "severity": [event["severity"]]}
+        alike = sum(all(other[key] == event[key] for key in ("rule", "named", "severity")) for other in listed)
+        if len(listed) < 200:
+            yield f"events of {chosen}", len(show.rows("suspicious", "Events", **chosen)), alike
     bundles = sum(row["evidence"].startswith("bftap evidence ") for row in listed)
     yield "commands for evidence", bundles, sum(row["payloads"] is not None for row in listed)
 

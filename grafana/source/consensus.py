@@ -5,12 +5,12 @@ from .navigation import (
     node_variable,
 )
 from .panels import (
-    BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend, lines,
+    BLUE, GREEN, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend, lines,
     matrix, null_text, override, series, stat, table, value_texts, NO_LEGEND,
 )
 from .shared_panels import (
-    CAUSES_BY_SEQUENCE, EVENTS, EXPECTED_BY_SEQUENCE, EXPECTED_HEIGHTS, GOT_OF_NEEDED, HEIGHTS, HISTOGRAM_OF_COPIES, OF_BEST_COVERAGE, SESSIONS,
-    SESSIONS_BY_STATE,
+    CAUSES_BY_SEQUENCE, EVENTS, EXPECTED_BY_SEQUENCE, EXPECTED_HEIGHTS, GOT_OF_NEEDED, HEIGHTS, HISTOGRAM_OF_COPIES, OF_BEST_COVERAGE,
+    SESSIONS, SESSIONS_BY_STATE,
 )
 from .sql import BEST_COVERAGE, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, newest, rounds, with_zeros
 from .words import OUTCOMES, ROUND_CAUSES
@@ -51,9 +51,9 @@ AT_A_GLANCE = [
         """), 3, steps=(GREEN, (2, YELLOW), (5, ORANGE)), decimals=2,
     ),
     stat(
-        "Useful of expected", f"""Of the messages that the decided rounds of the newest {EXPECTED_HEIGHTS} heights should bring (see *Expected
-        against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below 100 %
-        votes were not sent, came too late for the capture, or were lost.""",
+        "Useful of expected", f"""Of the messages that the decided rounds of the newest {EXPECTED_HEIGHTS} heights should bring (see
+        *Expected against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below
+        100 % votes were not sent, came too late for the capture, or were lost.""",
         table(f"""
         SELECT ROUND(1.0 * SUM(useful) / NULLIF(SUM(expected), 0), 4) AS share
         FROM {expected_and_received(EXPECTED_HEIGHTS, "n.label", "useful", where=OF_BEST_COVERAGE)}
@@ -144,8 +144,8 @@ REDUNDANCY = [
 
 ROUNDS_ROW = [
     lines(
-        "Height over time", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes are shown
-        by the minute.""",
+        "Height over time", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes
+        are shown by the minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, MAX(highest_sequence) AS height
         FROM {rounds()}
@@ -154,9 +154,9 @@ ROUNDS_ROW = [
         """), 8, 8, minimum=None, decimals=0, axis="height", legend_options=NO_LEGEND, points=300, span_nulls=True,
     ),
     lines(
-        "From proposal to decision", """From the first sight of the preprepare until the median node had the quorum of commits: the median, the
-        mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the median: of
-        minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
+        "From proposal to decision", """From the first sight of the preprepare until the median node had the quorum of commits: the
+        median, the mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the
+        median: of minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
         series(f"""
         SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median, ROUND(1.0 * SUM(ms_sum) / SUM(committed), 3) AS mean,
           MAX(ms_max) AS slowest
@@ -173,8 +173,8 @@ ROUNDS_ROW = [
         """), 8, 8, unit="ms", axis="after the preprepare", points=120,
     ),
     lines(
-        "Round changes", """Rounds above 0 that got a proposal, by the time of that proposal, and RoundChange messages at the chosen nodes. A
-        few at the start of a network are usual. Long ranges are shown by the minute.""",
+        "Round changes", """Rounds above 0 that got a proposal, by the time of that proposal, and RoundChange messages at the chosen
+        nodes. A few at the start of a network are usual. Long ranges are shown by the minute.""",
         [
             series(f"""
             SELECT $__unixEpochGroup(second, $__interval) AS time, SUM(higher_rounds) AS rounds
@@ -241,14 +241,16 @@ PHASES = [
         WHERE phases = 0
         ORDER BY 2, 1
         """), 8, 9, columns=[
-            column("phase_name", "Phase"), column("place", "Order", 60), column("rounds", "Rounds", 75), column("p50_ms", "Median", 90, "ms"),
+            column("phase_name", "Phase"), column("place", "Order", 60), column("rounds", "Rounds", 75),
+            column("p50_ms", "Median", 90, "ms"),
             column("p95_ms", "95 %", 90, "ms"), column("p99_ms", "99 %", 90, "ms"), column("max_ms", "Longest", 90, "ms"),
         ],
     ),
     bars(
-        "Why rounds were left for a higher one", f"""Rounds of the newest {SEARCHED_HEIGHTS:,} heights up to the end of the range that were left for a
-        higher one, by cause: no proposal was seen; it came after the first round change; it was there and nobody got a quorum of
-        votes; a node had its quorum and others left all the same; unknown, because loss or missing coverage may hide it.""",
+        "Why rounds were left for a higher one", f"""Rounds of the newest {SEARCHED_HEIGHTS:,} heights up to the end of the range
+        that were left for a higher one, by cause: no proposal was seen; it came after the first round change; it was there and
+        nobody got a quorum of votes; a node had its quorum and others left all the same; unknown, because loss or missing coverage
+        may hide it.""",
         table(with_zeros(f"""
         SELECT {ROUND_CAUSES.sql("r.cause")} AS cause, COUNT(*) AS rounds
         FROM round AS r
@@ -257,8 +259,9 @@ PHASES = [
         """, "cause", "rounds", ROUND_CAUSES.names)), 7, 9, stacked=False, axis="rounds", decimals=0, legend_options=NO_LEGEND,
     ),
     lines(
-        "Block time by sequence", f"""From the commit of the height before to that of this one, both at the median node of which all traffic was
-        seen, at the newest {HEIGHTS} heights up to the end of the range. Heights next to one that was not seen have none.""",
+        "Block time by sequence", f"""From the commit of the height before to that of this one, both at the median node of which all
+        traffic was seen, at the newest {HEIGHTS} heights up to the end of the range. Heights next to one that was not seen have
+        none.""",
         table(f"""
         SELECT r.sequence, ROUND(MAX(r.block_time_ns) / 1000000000.0, 6) AS block_s
         FROM {heights(HEIGHTS)}
@@ -405,7 +408,8 @@ RUNS = [
                        "&from=${__data.fields.first_ms.numeric}&to=${__data.fields.until_ms.numeric}",
             }]),
             column("state", "State", 110), column("first_ms", "First packet", 190, "dateTimeAsIso"),
-            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("until_ms", "Shown until", 190, "dateTimeAsIso"), column("seconds", "Length", 90, "s"),
+            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("until_ms", "Shown until", 190, "dateTimeAsIso"),
+            column("seconds", "Length", 90, "s"),
             column("sessions", "Sessions", 85), column("messages", "Messages", 95), column("gaps", "Gaps", 65),
             column("lost_bytes", "Lost", 85, "bytes"), column("undecodable", "Undecodable", 110),
         ],

@@ -2,11 +2,11 @@
 
 from .navigation import NODES as UID, RANGE_VARIABLES, RUN_VARIABLE, SEQUENCE_LINK, links, node_variable
 from .panels import (
-    BLUE, GREEN, GREY, NO_LEGEND, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend, lines,
-    matrix, override, stat, table, thresholds,
+    BLUE, GREEN, GREY, NO_LEGEND, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend,
+    lines, matrix, override, stat, table, thresholds,
 )
 from .shared_panels import EVENTS, HEIGHTS, SESSIONS, SESSIONS_BY_STATE
-from .sql import NODES, heights, newest, with_zeros
+from .sql import NODES, heights, newest
 from .words import COVERAGE, colored
 
 # How many rows a list shows at most.
@@ -28,8 +28,8 @@ def total(title, description, sql, width=3, **settings):
 AT_A_GLANCE = [
     total("Validators", "Nodes that signed messages of the run, or stand in the validator list of a proposed header.",
           "SELECT COUNT(*) AS validators FROM node WHERE run_id = $run AND validator = 1", steps=(BLUE,)),
-    total("Nodes not seen in full", """Nodes whose own port was not captured, or with gaps or unread sessions: of these less is told, and nothing
-          is held against them that a loss may hide.""",
+    total("Nodes not seen in full", """Nodes whose own port was not captured, or with gaps or unread sessions: of these less is
+          told, and nothing is held against them that a loss may hide.""",
           "SELECT COUNT(*) AS nodes FROM node WHERE run_id = $run AND coverage <> 'full'", steps=(GREEN, (1, YELLOW))),
     total("Client versions", "Different client versions that the nodes told in their Hellos.",
           "SELECT COUNT(*) AS versions FROM census WHERE run_id = $run AND list = 'version'", steps=(BLUE,)),
@@ -40,10 +40,11 @@ AT_A_GLANCE = [
          FROM participation
          WHERE run_id = $run AND validator IN {NODES}
          """), 3, unit="percentunit", steps=(RED, (0.8, YELLOW), (0.95, GREEN)), decimals=1, no_value="no decided round"),
-    stat("Proposals made", """Of the rounds that the chosen validators should have proposed in the run, the share that they proposed; as far as
-         it is known whose turn it was.""",
+    stat("Proposals made", """Of the rounds that the chosen validators should have proposed in the run, the share that they
+         proposed; as far as it is known whose turn it was.""",
          table(f"""
-         SELECT ROUND(1.0 * SUM(CASE WHEN proposals < proposals_due THEN proposals ELSE proposals_due END) / NULLIF(SUM(proposals_due), 0), 4) AS share
+         SELECT ROUND(1.0 * SUM(CASE WHEN proposals < proposals_due THEN proposals ELSE proposals_due END)
+           / NULLIF(SUM(proposals_due), 0), 4) AS share
          FROM participation
          WHERE run_id = $run AND validator IN {NODES}
          """), 3, unit="percentunit", steps=(RED, (0.8, YELLOW), (0.95, GREEN)), decimals=1, no_value="turns not known"),
@@ -52,8 +53,8 @@ AT_A_GLANCE = [
     stat("Sent again by TCP", "Of the TCP segments with payload between all nodes of the run, the share that was sent again.",
          table("SELECT ROUND(1.0 * SUM(retransmissions) / NULLIF(SUM(segments), 0), 6) AS share FROM tcp_link WHERE run_id = $run"),
          3, unit="percentunit", steps=(GREEN, (0.001, YELLOW), (0.01, RED)), decimals=3, no_value="no segment"),
-    stat("Lowest score", """The lowest score of a chosen node: advice whom to look at first, and proof of nothing. Below 0 it has done something; see
-         *Scores*.""",
+    stat("Lowest score", """The lowest score of a chosen node: advice whom to look at first, and proof of nothing. Below 0 it has
+         done something; see *Scores*.""",
          table(f"SELECT ROUND(MIN(score_milli) / 1000.0, 1) AS score FROM score WHERE run_id = $run AND node IN {NODES}"),
          3, steps=(RED, (0, GREEN)), decimals=1, no_value="no score"),
 ]
@@ -63,11 +64,11 @@ PARTICIPATION = f"FROM participation AS p WHERE p.run_id = $run AND p.validator 
 
 PARTICIPATION_ROW = [
     grid(
-        "Participation", """What each validator took part in, over the whole run. Rounds: decided ones in which it was a validator. Due: rounds that it
-        should have proposed, as far as the policy is known. Late: votes after all nodes had their quorum. Partial: votes that reached some
-        nodes and not others, where no loss can hide that. Missing: commits that were not sent, where no loss can hide that; unknown:
-        where one may. Commits behind: after the first commit of the round. Nothing of this is blame: a node that was stopped looks
-        the same.""",
+        "Participation", """What each validator took part in, over the whole run. Rounds: decided ones in which it was a validator.
+        Due: rounds that it should have proposed, as far as the policy is known. Late: votes after all nodes had their quorum.
+        Partial: votes that reached some nodes and not others, where no loss can hide that. Missing: commits that were not sent,
+        where no loss can hide that; unknown: where one may. Commits behind: after the first commit of the round. Nothing of this is
+        blame: a node that was stopped looks the same.""",
         table(f"""
         SELECT p.validator, SUM(p.rounds) AS rounds, SUM(p.proposals_due) AS proposals_due, SUM(p.proposals) AS proposals,
           SUM(p.prepares) AS prepares, SUM(p.commits) AS commits,
@@ -94,8 +95,8 @@ PARTICIPATION_ROW = [
         ],
     ),
     bars(
-        "Proposals due and made", """Rounds that each validator should have proposed, as far as the policy of the chain is known and somebody was in
-        the round, and rounds that it proposed; over the whole run.""",
+        "Proposals due and made", """Rounds that each validator should have proposed, as far as the policy of the chain is known and
+        somebody was in the round, and rounds that it proposed; over the whole run.""",
         table(f"""
         SELECT p.validator, SUM(p.proposals_due) AS proposals_due, SUM(p.proposals) AS proposals
         {PARTICIPATION}
@@ -108,11 +109,11 @@ PARTICIPATION_ROW = [
         overrides=[colored("proposals_due", GREY, "due"), colored("proposals", GREEN, "made")],
     ),
     bars(
-        "What became of the commits", """Decided rounds of the run by what is known of the validator's commit: it was sent; it was not needed any more when the node
-        came to it; it was not sent, and no loss can hide that; or nothing can be said.""",
+        "What became of the commits", """Decided rounds of the run by what is known of the validator's commit: it was sent; it was
+        not needed any more when the node came to it; it was not sent, and no loss can hide that; or nothing can be said.""",
         table(f"""
-        SELECT p.validator, SUM(p.commits) AS sent, SUM(p.rounds - p.commits - p.missing - p.unknown) AS not_needed, SUM(p.missing) AS missing,
-          SUM(p.unknown) AS not_known
+        SELECT p.validator, SUM(p.commits) AS sent, SUM(p.rounds - p.commits - p.missing - p.unknown) AS not_needed,
+          SUM(p.missing) AS missing, SUM(p.unknown) AS not_known
         {PARTICIPATION}
         GROUP BY p.validator
         UNION ALL
@@ -120,12 +121,13 @@ PARTICIPATION_ROW = [
         ORDER BY 1
         LIMIT {LISTED}
         """), 8, 9, axis="rounds", decimals=0, overrides=[
-            colored("sent", GREEN), colored("not_needed", BLUE, "not needed"), colored("missing", RED), colored("not_known", GREY, "not known"),
+            colored("sent", GREEN), colored("not_needed", BLUE, "not needed"), colored("missing", RED),
+            colored("not_known", GREY, "not known"),
         ],
     ),
     bars(
-        "Commits behind the first", """How long after the first commit of the same round each validator's commit was first seen: the median and 95 % of the
-        run. With one captured port these are times at that node.""",
+        "Commits behind the first", """How long after the first commit of the same round each validator's commit was first seen: the
+        median and 95 % of the run. With one captured port these are times at that node.""",
         table(f"""
         SELECT p.validator, ROUND(MAX(p.commit_delay_p50_ns) / 1000000.0, 3) AS p50_ms,
           ROUND(MAX(p.commit_delay_p95_ns) / 1000000.0, 3) AS p95_ms
@@ -154,8 +156,8 @@ VOTE_SUMS = f"""{votes_in("late")} AS late, {votes_in("partial")} AS partial_vot
           {votes_in("unknown")} AS not_known"""
 VOTE_COLORS = [colored("late", YELLOW), colored("partial_votes", ORANGE, "partial"), colored("missing", RED),
                colored("not_known", GREY, "not known")]
-STATES = """Late: a vote that was first seen after all nodes had their quorum. Partial: it reached some nodes and not others. Missing: it was due and not
-    sent. Not known: loss or missing coverage may hide it."""
+STATES = """Late: a vote that was first seen after all nodes had their quorum. Partial: it reached some nodes and not others.
+    Missing: it was due and not sent. Not known: loss or missing coverage may hide it."""
 
 # Delays of the decided rounds of the newest heights at the chosen nodes: from the first sight of the proposal anywhere.
 DELAYS = f"""FROM {heights(HEIGHTS)}
@@ -172,8 +174,8 @@ def quantile(column_, share_):
 
 TIMES = [
     lines(
-        "Votes that were late, partial or missing by sequence", f"""Votes of the chosen validators at the newest {HEIGHTS} heights up to the end of the range, of all
-        rounds and kinds. {STATES}""",
+        "Votes that were late, partial or missing by sequence", f"""Votes of the chosen validators at the newest {HEIGHTS} heights
+        up to the end of the range, of all rounds and kinds. {STATES}""",
         table(f"""
         SELECT v.sequence, {VOTE_SUMS}
         {VOTES}
@@ -192,8 +194,9 @@ TIMES = [
         """), 8, 9, axis="votes", decimals=0, overrides=VOTE_COLORS,
     ),
     lines(
-        "Delay to quorum by sequence", f"""From the first sight of the proposal anywhere until each chosen node had the quorum of commits, at each decided round of
-        the newest {HEIGHTS} heights. Of nodes of which only some sessions were seen it is later than it was, or absent.""",
+        "Delay to quorum by sequence", f"""From the first sight of the proposal anywhere until each chosen node had the quorum of
+        commits, at each decided round of the newest {HEIGHTS} heights. Of nodes of which only some sessions were seen it is later
+        than it was, or absent.""",
         table(f"""
         SELECT r.sequence, q.node, ROUND(MAX(q.committed_ns - r.preprepare_ns) / 1000000.0, 3) AS ms
         {DELAYS}
@@ -207,8 +210,9 @@ TIMES = [
                      "url": SEQUENCE_LINK["url"].replace("${__data.fields.sequence.numeric}", "${__data.fields[0].numeric}")}],
     ),
     grid(
-        "Delay to quorum by node", f"""The same in numbers, over the decided rounds of the newest {HEIGHTS} heights: when the proposal reached the node, when it was
-        prepared, and when it was committed. A node far behind the others is slow, or its links are.""",
+        "Delay to quorum by node", f"""The same in numbers, over the decided rounds of the newest {HEIGHTS} heights: when the
+        proposal reached the node, when it was prepared, and when it was committed. A node far behind the others is slow, or its
+        links are.""",
         table(f"""
         SELECT node, COUNT(*) AS rounds, {quantile("proposal", 0.5)} AS proposal_p50, {quantile("prepared", 0.5)} AS prepared_p50,
           {quantile("committed", 0.5)} AS committed_p50, {quantile("committed", 0.95)} AS committed_p95, MAX(committed_ms) AS committed_max
@@ -258,13 +262,15 @@ CLIENTS = [
         """), 8, 8, horizontal=True, stacked=False, axis="nodes", decimals=0, legend_options=NO_LEGEND,
     ),
     grid(
-        "Census", "How many nodes have each software, version, capability and role, and how many Disconnects were sent for each reason, over the whole run.",
+        "Census", """How many nodes have each software, version, capability and role, and how many Disconnects were sent for each
+        reason, over the whole run.""",
         table("""
         SELECT list AS what, value, total
         FROM census
         WHERE run_id = $run
         UNION ALL
-        SELECT 'nothing', 'no Hello, Status or Disconnect was read', 0 FROM (SELECT COUNT(*) AS found FROM census WHERE run_id = $run) AS stored
+        SELECT 'nothing', 'no Hello, Status or Disconnect was read', 0
+        FROM (SELECT COUNT(*) AS found FROM census WHERE run_id = $run) AS stored
         WHERE found = 0
         ORDER BY 1, 3 DESC, 2
         LIMIT 500
@@ -283,10 +289,10 @@ CLIENTS = [
         """), 8, 8, horizontal=True, stacked=False, axis="Disconnects", decimals=0, legend_options=NO_LEGEND,
     ),
     grid(
-        "Peers", f"""The nodes as a crawler would list them, from what passed by in the whole run; at most {LISTED}. Behind: how far its head was behind the
-        highest of its chain in a Status, in total difficulty, which is about the height in Klaytn and Kaia. Useless: sessions that
-        carried nothing but Hello, Disconnect, Ping and Pong. Reconnects: from the end of a session to the next one with the same
-        peer.""",
+        "Peers", f"""The nodes as a crawler would list them, from what passed by in the whole run; at most {LISTED}. Behind: how far
+        its head was behind the highest of its chain in a Status, in total difficulty, which is about the height in Klaytn and Kaia.
+        Useless: sessions that carried nothing but Hello, Disconnect, Ping and Pong. Reconnects: from the end of a session to the
+        next one with the same peer.""",
         table(f"""
         SELECT p.node, n.coverage, p.client, p.version, p.role, p.offers, p.ips, p.network_id, p.behind, p.dials_out, p.dials_in,
           p.refused_out, p.refused_in, p.sessions, p.useless, ROUND(p.session_p50_ns / 1000000000.0, 3) AS session_s, p.reconnects,
@@ -310,26 +316,29 @@ CLIENTS = [
 
 CONNECTIONS = [
     grid(
-        "Disconnects by node", f"""Disconnects of the whole run by node, direction and reason, the most frequent {LISTED}. Each stands with both of its
-        ends.""",
+        "Disconnects by node", f"""Disconnects of the whole run by node, direction and reason, the most frequent {LISTED}. Each
+        stands with both of its ends.""",
         table(f"""
         SELECT node, direction, reason, disconnects
         FROM peer_disconnect
         WHERE run_id = $run AND node IN {NODES}
         UNION ALL
-        SELECT 'no Disconnect was read', '', '', 0 FROM (SELECT COUNT(*) AS found FROM peer_disconnect WHERE run_id = $run AND node IN {NODES}) AS stored
+        SELECT 'no Disconnect was read', '', '', 0
+        FROM (SELECT COUNT(*) AS found FROM peer_disconnect WHERE run_id = $run AND node IN {NODES}) AS stored
         WHERE found = 0
         ORDER BY 4 DESC, 1, 2, 3
         LIMIT {LISTED}
         """), 9, 10, columns=[
-            column("node", "Node"), column("direction", "Direction", 95), column("reason", "Reason", 180), column("disconnects", "How many", 95),
+            column("node", "Node"), column("direction", "Direction", 95), column("reason", "Reason", 180),
+            column("disconnects", "How many", 95),
         ],
     ),
     grid(
-        "Dials", f"""Who dialled whom in the whole run, the {LISTED} busiest pairs: connections, those that were refused or carried nothing, those that carried
-        nothing but Hello, Disconnect, Ping and Pong, and when.""",
+        "Dials", f"""Who dialled whom in the whole run, the {LISTED} busiest pairs: connections, those that were refused or carried
+        nothing, those that carried nothing but Hello, Disconnect, Ping and Pong, and when.""",
         table(f"""
-        SELECT initiator, recipient, dials, refused, useless, FLOOR(first_seen_ns / 1000000) AS first_ms, FLOOR(last_seen_ns / 1000000) AS last_ms
+        SELECT initiator, recipient, dials, refused, useless, FLOOR(first_seen_ns / 1000000) AS first_ms,
+          FLOOR(last_seen_ns / 1000000) AS last_ms
         FROM dial
         WHERE run_id = $run AND (initiator IN {NODES} OR recipient IN {NODES})
         ORDER BY dials DESC, initiator, recipient, initiator_ip, recipient_ip
@@ -346,9 +355,9 @@ CONNECTIONS = [
 
 LINKS = [
     grid(
-        "Round trip from sender to receiver and back", """The shortest round trip that TCP showed for what each node (columns) sent to each other one (rows), over the
-        whole run. It is measured from the tap: at the sender's port it is all of the way, at the receiver's only what its TCP takes to
-        answer.""",
+        "Round trip from sender to receiver and back", """The shortest round trip that TCP showed for what each node (columns) sent
+        to each other one (rows), over the whole run. It is measured from the tap: at the sender's port it is all of the way, at the
+        receiver's only what its TCP takes to answer.""",
         table(f"""
         SELECT receiver, sender, ROUND(MIN(rtt_min_ns) / 1000000.0, 3) AS ms
         FROM tcp_link
@@ -362,9 +371,9 @@ LINKS = [
         transformations=[matrix("receiver", "sender", "ms")],
     ),
     grid(
-        "Links", f"""One direction between two nodes as TCP tells it, over the whole run: the {LISTED} that sent most again. Round trips are measured from the tap to
-        the receiver and back: the shortest is the path, the mean has delayed acknowledgements in it. One way: between two taps, the skew
-        of their clocks taken off.""",
+        "Links", f"""One direction between two nodes as TCP tells it, over the whole run: the {LISTED} that sent most again. Round
+        trips are measured from the tap to the receiver and back: the shortest is the path, the mean has delayed acknowledgements in
+        it. One way: between two taps, the skew of their clocks taken off.""",
         table(f"""
         SELECT sender, receiver, segments, bytes, retransmissions, ROUND(1.0 * retransmissions / NULLIF(segments, 0), 6) AS again,
           rtt_samples, ROUND(rtt_min_ns / 1000000.0, 3) AS rtt_min, ROUND(rtt_mean_ns / 1000000.0, 3) AS rtt_mean,
@@ -376,8 +385,9 @@ LINKS = [
         ORDER BY retransmissions DESC, sender, receiver, sender_ip, receiver_ip
         LIMIT {LISTED}
         """), 15, 11, columns=[
-            column("sender", "Sender"), column("receiver", "Receiver"), column("segments", "Segments", 90), column("bytes", "Size", 85, "bytes"),
-            column("retransmissions", "Sent again", 95, **IS_ORANGE), column("again", "Share", 80, "percentunit", 3),
+            column("sender", "Sender"), column("receiver", "Receiver"), column("segments", "Segments", 90),
+            column("bytes", "Size", 85, "bytes"), column("retransmissions", "Sent again", 95, **IS_ORANGE),
+            column("again", "Share", 80, "percentunit", 3),
             column("rtt_samples", "Samples", 85), column("rtt_min", "Shortest", 85, "ms"), column("rtt_mean", "Mean", 80, "ms"),
             column("rtt_max", "Longest", 85, "ms"), column("rtt_smoothed", "At the end", 90, "ms"),
             column("one_way_min", "One way", 85, "ms"), column("one_way_mean", "Mean one way", 110, "ms"),
@@ -385,7 +395,8 @@ LINKS = [
         ],
     ),
     bars(
-        "Segments sent again by sender", "TCP segments with payload that each chosen node sent again, over the whole run: its own losses, or those of the ways from it.",
+        "Segments sent again by sender", """TCP segments with payload that each chosen node sent again, over the whole run: its own losses, or
+        those of the ways from it.""",
         table(f"""
         SELECT sender, SUM(retransmissions) AS segments
         FROM tcp_link
@@ -400,10 +411,10 @@ LINKS = [
 BELOW_ZERO = {"thresholds": thresholds(RED, (0, "text")), "custom_cellOptions": colored_text()}
 SCORES = [
     grid(
-        "Scores", f"""Advice on each node in the manner of GossipSub's peer score, the lowest {LISTED} first. Nothing acts on it, and it proves nothing: look at the
-        parts, and at the events behind them (*Suspicious*). For it: the time of its sessions, and payloads that it was the first to hand
-        over. Against it: handing over less than is due, invalid messages, sharing an IP address, and what rules blamed on it. What is
-        long past counts less.""",
+        "Scores", f"""Advice on each node in the manner of GossipSub's peer score, the lowest {LISTED} first. Nothing acts on it,
+        and it proves nothing: look at the parts, and at the events behind them (*Suspicious*). For it: the time of its sessions,
+        and payloads that it was the first to hand over. Against it: handing over less than is due, invalid messages, sharing an IP
+        address, and what rules blamed on it. What is long past counts less.""",
         table(f"""
         SELECT node, address, ip, ROUND(score_milli / 1000.0, 3) AS score, ROUND(time_in_mesh_milli / 1000.0, 3) AS time_in_mesh,
           ROUND(first_deliveries_milli / 1000.0, 3) AS first_deliveries, ROUND(delivery_deficit_milli / 1000.0, 3) AS delivery_deficit,

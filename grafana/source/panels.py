@@ -402,5 +402,6 @@ class Text:
     def json(self, _database, number, x, y):
         return {
             "id": number, "type": "text", "title": self.title, "gridPos": {"h": self.height, "w": self.width, "x": x, "y": y},
-            "options": {"mode": "markdown", "content": self.content}, "pluginVersion": PLUGIN_VERSION, "fieldConfig": {"defaults": {}, "overrides": []},
+            "options": {"mode": "markdown", "content": self.content}, "fieldConfig": {"defaults": {}, "overrides": []},
+            "pluginVersion": PLUGIN_VERSION,
         }

@@ -2,8 +2,8 @@
 
 from .navigation import KIND_VARIABLE, RANGE_VARIABLES, REDUNDANCY, RUN_VARIABLE, SEQUENCE_LINK, links, node_variable
 from .panels import (
-    BLUE, GREEN, GREY, NO_LEGEND, ORANGE, PURPLE, RED, YELLOW, Dashboard, bars, colored_background, colored_text, column, grid, legend, lines,
-    matrix, override, series, stat, table, text, thresholds,
+    BLUE, GREEN, NO_LEGEND, ORANGE, PURPLE, RED, YELLOW, Dashboard, bars, colored_background, colored_text, column, grid, legend,
+    lines, matrix, override, series, stat, table, text, thresholds,
 )
 from .shared_panels import (
     CAUSES_BY_SEQUENCE, EVENTS, EXPECTED_BY_SEQUENCE, EXPECTED_HEIGHTS, GOT_OF_NEEDED, HISTOGRAM_OF_COPIES, OF_BEST_COVERAGE,
@@ -67,9 +67,9 @@ AT_A_GLANCE = [
         """), 3, steps=(GREEN, (2, YELLOW), (5, ORANGE)), decimals=2,
     ),
     stat(
-        "Most copies of a payload", """The most copies in which one payload arrived at one node, over the whole run. Nodes that pass on what they
-        accept once to each neighbour cannot exceed n - 1, n being the validators: more was sent again, or came over a second
-        connection.""",
+        "Most copies of a payload", """The most copies in which one payload arrived at one node, over the whole run. Nodes that pass
+        on what they accept once to each neighbour cannot exceed n - 1, n being the validators: more was sent again, or came over a
+        second connection.""",
         table(f"""
         SELECT MAX(c.copies) AS copies
         FROM copies AS c
@@ -85,14 +85,15 @@ AT_A_GLANCE = [
         no_value="validators not known",
     ),
     stat(
-        "Most possible: n(n - 1)", """What a node gets at most of Prepare, and of Commit, in one round where everybody passes on everything once to
-        each neighbour: every vote from every neighbour, its own included. Without its own votes coming back (n - 1)².""",
+        "Most possible: n(n - 1)", """What a node gets at most of Prepare, and of Commit, in one round where everybody passes on
+        everything once to each neighbour: every vote from every neighbour, its own included. Without its own votes coming back (n -
+        1)².""",
         table(f"SELECT validators * (validators - 1) AS votes FROM ({NEWEST_VALIDATORS}) AS v"), 3, steps=(ORANGE,), decimals=0,
         no_value="validators not known",
     ),
     stat(
-        "Saved if nothing were handed on", """Bytes that would not have been sent if each message had gone from its author to all and nobody had
-        handed it on: an estimate over the whole run, for all nodes and kinds. See *What other policies would cost*.""",
+        "Saved if nothing were handed on", """Bytes that would not have been sent if each message had gone from its author to all
+        and nobody had handed it on: an estimate over the whole run, for all nodes and kinds. See *What other policies would cost*.""",
         table("""
         SELECT ROUND(1.0 - 1.0 * SUM(CASE policy WHEN 'none' THEN bytes ELSE 0 END)
           / NULLIF(SUM(CASE policy WHEN 'as_seen' THEN bytes ELSE 0 END), 0), 4) AS share
@@ -105,9 +106,10 @@ AT_A_GLANCE = [
 EXPECTED = [
     EXPECTED_BY_SEQUENCE.sized(12, 9),
     lines(
-        "Votes at a node against their bounds", f"""Prepare and Commit that a validator got in a decided round, on average, at the newest {EXPECTED_HEIGHTS}
-        heights. Bounds for n validators that are all connected: n - 1 where nobody hands on; (n - 1)² where everybody hands on once to each
-        neighbour; n(n - 1) with a node's own votes coming back. Of those of the chosen nodes of which most traffic was seen.""",
+        "Votes at a node against their bounds", f"""Prepare and Commit that a validator got in a decided round, on average, at the
+        newest {EXPECTED_HEIGHTS} heights. Bounds for n validators that are all connected: n - 1 where nobody hands on; (n - 1)²
+        where everybody hands on once to each neighbour; n(n - 1) with a node's own votes coming back. Of those of the chosen nodes
+        of which most traffic was seen.""",
         table(f"""
         SELECT r.sequence,
           ROUND(1.0 * SUM(CASE c.kind WHEN 'prepare' THEN c.messages ELSE 0 END) / COUNT(DISTINCT c.receiver_ip), 2) AS prepares,
@@ -130,8 +132,9 @@ EXPECTED = [
         ],
     ),
     lines(
-        "Useful, repeated and returned over time", """Messages a second at all chosen nodes together: the first copies of what they did not sign
-        themselves, further copies, and their own messages coming back. Ranges above five minutes are shown by the minute.""",
+        "Useful, repeated and returned over time", """Messages a second at all chosen nodes together: the first copies of what they
+        did not sign themselves, further copies, and their own messages coming back. Ranges above five minutes are shown by the
+        minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, ROUND(1.0 * SUM(useful) / {SECONDS_OF_A_POINT}, 3) AS useful,
           ROUND(1.0 * SUM(repeats) / {SECONDS_OF_A_POINT}, 3) AS repeats, ROUND(1.0 * SUM(echoes) / {SECONDS_OF_A_POINT}, 3) AS echoes
@@ -202,15 +205,15 @@ FIRST_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.firsts END)"
 LATER_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.copies - f.firsts END)"
 OWN_COPIES = "SUM(CASE WHEN g.label = r.label THEN f.copies ELSE 0 END)"
 
-FIRST_DESCRIPTION = f"""Of the newest {FIRST_HEIGHTS} heights up to the end of the range, or as many of them, and of their receivers, as have
-        {FIRST_MESSAGES:,} messages: choose a few nodes where there are many. At those of the chosen validators of which most traffic was
-        seen."""
+FIRST_DESCRIPTION = f"""Of the newest {FIRST_HEIGHTS} heights up to the end of the range, or as many of them, and of their
+        receivers, as have {FIRST_MESSAGES:,} messages: choose a few nodes where there are many. At those of the chosen validators
+        of which most traffic was seen."""
 
 FIRST = [
     bars(
-        "Who delivers first", f"""With how many payloads each sender was the first at a receiver, by the first sight of each copy; how many copies it
-        handed over that came later; and how many of what the receiver had signed itself. {FIRST_DESCRIPTION} A sender that is rarely
-        first and hands over much costs the others bandwidth and gives little.""",
+        "Who delivers first", f"""With how many payloads each sender was the first at a receiver, by the first sight of each copy;
+        how many copies it handed over that came later; and how many of what the receiver had signed itself. {FIRST_DESCRIPTION} A
+        sender that is rarely first and hands over much costs the others bandwidth and gives little.""",
         table(f"""
         SELECT s.label AS sender, {FIRST_COPIES} AS firsts, {LATER_COPIES} AS later, {OWN_COPIES} AS returned
         FROM {FIRSTS}
@@ -223,7 +226,8 @@ FIRST = [
                    colored("returned", PURPLE, "returned to the signer")],
     ),
     grid(
-        "First deliveries by receiver and sender", f"""With how many payloads each sender (columns) was the first at each receiver (rows). {FIRST_DESCRIPTION}""",
+        "First deliveries by receiver and sender", f"""With how many payloads each sender (columns) was the first at each receiver
+        (rows). {FIRST_DESCRIPTION}""",
         table(f"""
         SELECT r.label AS receiver, s.label AS sender, {FIRST_COPIES} AS firsts
         FROM {FIRSTS}
@@ -237,8 +241,8 @@ FIRST = [
         transformations=[matrix("receiver", "sender", "firsts")],
     ),
     lines(
-        "Messages handed over, by sender", """Messages a minute that each sender handed to the chosen nodes, of the chosen kinds: the last hour of the
-        range in which there were any. What it was of use is told above and by cause below.""",
+        "Messages handed over, by sender", """Messages a minute that each sender handed to the chosen nodes, of the chosen kinds:
+        the last hour of the range in which there were any. What it was of use is told above and by cause below.""",
         series(f"""
         SELECT l.minute_s AS time, l.sender AS metric, SUM(l.messages) AS messages
         FROM link_count AS l
@@ -247,7 +251,8 @@ FIRST = [
           AND l.receiver IN {NODES} AND l.kind IN {KINDS}
         GROUP BY l.minute_s, l.sender
         ORDER BY l.minute_s, l.sender
-        """), 24, 8, unit="cpm", axis="messages a minute", decimals=0, show_points="always", legend_options=legend(("mean", "max"), "right"),
+        """), 24, 8, unit="cpm", axis="messages a minute", decimals=0, show_points="always",
+        legend_options=legend(("mean", "max"), "right"),
     ),
 ]
 
@@ -256,9 +261,9 @@ CAUSE_SUMS = ", ".join(f"SUM(CASE w.cause WHEN '{cause}' THEN w.copies ELSE 0 EN
 
 CAUSE_ROW = [
     bars(
-        "Copies of no use by kind and cause", """Over the whole run, for the chosen receivers. Each copy has one cause, the first of these that holds:
-        the receiver signed it; the same sender had handed it over before; the receiver had handed it to the sender; it crossed the
-        receiver's own copy; the receiver had it from somebody else.""",
+        "Copies of no use by kind and cause", """Over the whole run, for the chosen receivers. Each copy has one cause, the first of
+        these that holds: the receiver signed it; the same sender had handed it over before; the receiver had handed it to the
+        sender; it crossed the receiver's own copy; the receiver had it from somebody else.""",
         table(f"""
         SELECT kind, SUM(echo_signer) AS echo_signer, SUM(resent) AS resent, SUM(echo_source) AS echo_source, SUM(crossing) AS crossing,
           SUM(regossip) AS regossip
@@ -283,8 +288,8 @@ CAUSE_ROW = [
     ),
     CAUSES_BY_SEQUENCE.sized(12, 9),
     grid(
-        "By link and cause", f"""Copies of no use of each link over the whole run, for the chosen receivers and kinds: the {LINKS} links with most
-        of them. Causes as above.""",
+        "By link and cause", f"""Copies of no use of each link over the whole run, for the chosen receivers and kinds: the {LINKS}
+        links with most of them. Causes as above.""",
         table(f"""
         SELECT w.sender, w.receiver, {CAUSE_SUMS}, SUM(w.copies) AS copies, SUM(w.bytes) AS bytes
         {WASTE}
@@ -303,8 +308,8 @@ CAUSE_ROW = [
         ],
     ),
     grid(
-        "Bytes of no use by receiver and sender", """Bytes that each sender (columns) handed to each receiver (rows) and that told it nothing new, over the
-        whole run, for the chosen receivers and kinds.""",
+        "Bytes of no use by receiver and sender", """Bytes that each sender (columns) handed to each receiver (rows) and that told
+        it nothing new, over the whole run, for the chosen receivers and kinds.""",
         table(f"""
         SELECT w.receiver, w.sender, SUM(w.bytes) AS bytes
         {WASTE}
@@ -343,9 +348,9 @@ POLICY = f"CONCAT({POLICIES.sql('w.policy')}, CASE WHEN w.chain_id > 0 THEN CONC
 
 WHAT_IF = [
     grid(
-        "What other policies would cost", """Messages and bytes that each policy sends to the receivers that were seen whole, for all nodes and
-        kinds of the whole run; what it would not have delivered, and how long deliveries take. Under *What this rests on* stand
-        the assumptions. `degree_4`: to four others.""",
+        "What other policies would cost", """Messages and bytes that each policy sends to the receivers that were seen whole, for
+        all nodes and kinds of the whole run; what it would not have delivered, and how long deliveries take. Under *What this rests
+        on* stand the assumptions. `degree_4`: to four others.""",
         table(f"""
         SELECT {POLICY} AS policy_name, w.payloads, w.messages, w.bytes,
           ROUND(1.0 * w.messages / NULLIF(s.messages, 0) - 1, 4) AS messages_change,

@@ -100,10 +100,10 @@ SESSIONS = grid(
 )
 
 CAUSES_BY_SEQUENCE = lines(
-    "Copies of no use by sequence and cause", f"""Copies that brought their receiver nothing new, at each of the newest {HEIGHTS} heights up to the end of
-    the range, for the chosen receivers and kinds. Echo to the signer: the receiver signed it itself. Sent again: by the same sender.
-    Echo to the source: the receiver had handed it to the sender. Crossing: the two were handing it to each other at the same
-    time. Had it already: from somebody else. A run of an earlier version has no causes.""",
+    "Copies of no use by sequence and cause", f"""Copies that brought their receiver nothing new, at each of the newest {HEIGHTS}
+    heights up to the end of the range, for the chosen receivers and kinds. Echo to the signer: the receiver signed it itself. Sent
+    again: by the same sender. Echo to the source: the receiver had handed it to the sender. Crossing: the two were handing it to
+    each other at the same time. Had it already: from somebody else. A run of an earlier version has no causes.""",
     table(f"""
     SELECT c.sequence, SUM(c.echoes) AS echo_signer, SUM(c.resent) AS resent, SUM(c.echo_source) AS echo_source,
       SUM(c.crossing) AS crossing, SUM(c.regossip) AS regossip

@@ -1,8 +1,8 @@
 """The dashboard *Suspicious*: what the rules found, about whom, with what shows it, and what could not be judged."""
 
-from .navigation import RANGE_VARIABLES, RUN_VARIABLE, SEQUENCE_LINK, SUSPICIOUS, TO_SEQUENCE, links
+from .navigation import RANGE_VARIABLES, RUN_VARIABLE, SUSPICIOUS, TO_SEQUENCE, links
 from .panels import (
-    BLUE, GREEN, GREY, NO_LEGEND, ORANGE, RED, YELLOW, Dashboard, bars, colored_background, colored_text, column, grid, legend, lines,
+    BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, bars, colored_background, colored_text, column, grid, legend, lines,
     list_variable, matrix, override, query_variable, series, stat, table, thresholds,
 )
 from .sql import EVERYBODY, heights, newest
@@ -61,15 +61,15 @@ AT_A_GLANCE = [
     number_of("Critical", "Critical events in the range, suspicious or not: what endangers the chain, or proves that a key was misused.",
               "e.severity = 'critical'", (GREEN, (1, RED))),
     number_of("Warnings", "Warnings in the range, suspicious or not.", "e.severity = 'warning'", (GREEN, (1, ORANGE))),
-    number_of("Worth knowing", """Events in the range that blame nobody of malice: honest trouble such as a silent validator, a slow proposer or a stalled
-              chain.""", "e.suspicious = 0", (GREEN, (1, BLUE))),
+    number_of("Worth knowing", """Events in the range that blame nobody of malice: honest trouble such as a silent validator, a slow
+              proposer or a stalled chain.""", "e.suspicious = 0", (GREEN, (1, BLUE))),
     number_of("Still silent", "Validators named by `silent_validator` that had not come back when that was written last.",
               "e.rule = 'silent_validator' AND e.numbers LIKE '%\"open\":1%'", (GREEN, (1, ORANGE))),
     stat("Lowest behaviour", """The lowest part *behaviour* of a score in the run: what rules blamed on one node. 0: nobody was blamed.""",
          table("SELECT COALESCE(ROUND(MIN(behaviour_milli) / 1000.0, 1), 0) AS behaviour FROM score WHERE run_id = $run"), 3,
          steps=(RED, (-0.001, GREEN)), decimals=1),
-    stat("Not judged", """Kinds of loss in the run that keep rules from judging: see *What could not be judged*. 0: everything that passed was
-         read.""",
+    stat("Not judged", """Kinds of loss in the run that keep rules from judging: see *What could not be judged*. 0: everything that
+         passed was read.""",
          table("""
          SELECT CASE WHEN gaps > 0 THEN 1 ELSE 0 END + CASE WHEN undecodable > 0 THEN 1 ELSE 0 END
            + CASE WHEN (SELECT COUNT(*) FROM session WHERE run_id = $run AND state IN ('no_secret', 'lost', 'failed')) > 0 THEN 1 ELSE 0 END
@@ -84,8 +84,8 @@ NO_EVENT = "nothing found in this range"
 
 OVERVIEW = [
     lines(
-        "Events over time by severity", """Events of the chosen rules, severities and nodes, by the time at which they happened. One event stands for one node and
-        height, or for one stretch of time, however many messages it is about.""",
+        "Events over time by severity", """Events of the chosen rules, severities and nodes, by the time at which they happened. One
+        event stands for one node and height, or for one stretch of time, however many messages it is about.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, metric, SUM(found) AS events
         FROM (
@@ -113,8 +113,8 @@ OVERVIEW = [
         overrides=[colored("suspicious", RED), colored("honest", GREY, "worth knowing")],
     ),
     bars(
-        "Events by node", f"""Events of the range by the node that they blame or name, the {50} with most. Absence (`silent_validator`, `missing_proposer`, ...)
-        names a node and blames nobody.""",
+        "Events by node", f"""Events of the range by the node that they blame or name, the 50 with most. Absence
+        (`silent_validator`, `missing_proposer`, ...) names a node and blames nobody.""",
         table(f"""
         SELECT {NAMED} AS named, SUM(e.suspicious) AS suspicious, SUM(1 - e.suspicious) AS honest
         {EVENTS}
@@ -154,10 +154,11 @@ INSPECTED = {"custom_inspect": True}
 
 LIST = [
     grid(
-        "Events", f"""The newest {LISTED} events of the range. Signer: who signed, where content is to blame. Sender: who handed it over, where volume is.
-        Numbers are those that made the rule speak, times in nanoseconds; payloads are Keccak-256 hashes of messages that show it. A
-        click on the sequence leads to its messages. The last column makes a bundle for others to check, with the key logs of the
-        sessions and `BFTAP_STORE` set; while a run goes on an event's number can change, and `bftap evidence --run NAME` lists them.""",
+        "Events", f"""The newest {LISTED} events of the range. Signer: who signed, where content is to blame. Sender: who handed it
+        over, where volume is. Numbers are those that made the rule speak, times in nanoseconds; payloads are Keccak-256 hashes of
+        messages that show it. A click on the sequence leads to its messages. The last column makes a bundle for others to check,
+        with the key logs of the sessions and `BFTAP_STORE` set; while a run goes on an event's number can change, and `bftap
+        evidence --run NAME` lists them.""",
         table(f"""
         SELECT e.time_s AS time, e.severity, e.rule, e.suspicious, {NAMED} AS named, e.signer, e.sender, e.sequence, e.round, e.kind,
           e.detail, e.numbers, e.payloads, e.address, e.ip, e.chain_id AS chain,
@@ -173,18 +174,20 @@ LIST = [
         JOIN event AS e ON e.run_id = $run AND e.event_number = chosen.event_number
         JOIN run AS r ON r.run_id = e.run_id
         UNION ALL
-        SELECT NULL, 'none', '{NO_EVENT}', 0, 'nobody', NULL, NULL, NULL, NULL, NULL, 'No event of the chosen rules and severities. What could not be judged stands below.',
-          NULL, NULL, NULL, NULL, NULL, NULL
+        SELECT NULL, 'none', '{NO_EVENT}', 0, 'nobody', NULL, NULL, NULL, NULL, NULL,
+          'No event of the chosen rules and severities. What could not be judged stands below.', NULL, NULL, NULL, NULL, NULL, NULL
         FROM (SELECT COUNT(*) AS found {EVENTS}) AS stored
         WHERE found = 0
         ORDER BY 1 DESC, 8 DESC, 3, 5
         """), 24, 13, columns=[
-            column("time", "Time", 185, "dateTimeAsIso"), column("severity", "Severity", 85, mappings=[SEVERITIES], custom_cellOptions=colored_text()),
+            column("time", "Time", 185, "dateTimeAsIso"),
+            column("severity", "Severity", 85, mappings=[SEVERITIES], custom_cellOptions=colored_text()),
             column("rule", "Rule", 145), column("suspicious", "Says", 115, mappings=[SUSPICIOUS_WORDS], custom_cellOptions=colored_text()),
             column("named", "Node", 90), column("signer", "Signer", 85), column("sender", "Sender", 85),
             column("sequence", "Sequence", 90, decimals=0, links=[EVENT_LINK]), column("round", "Round", 65), column("kind", "Kind", 95),
             column("detail", "What happened", 420, **INSPECTED), column("numbers", "Numbers", 220, **INSPECTED),
-            column("payloads", "Payloads", 160, **INSPECTED), column("address", "Address", 150, **INSPECTED), column("ip", "IP address", 110),
+            column("payloads", "Payloads", 160, **INSPECTED), column("address", "Address", 150, **INSPECTED),
+            column("ip", "IP address", 110),
             column("chain", "Chain", 65), column("evidence", "Evidence for others", 300, **INSPECTED),
         ],
     ),
@@ -192,8 +195,8 @@ LIST = [
 
 SCORES = [
     bars(
-        "Behaviour part of scores", """What rules blamed on each node of the run, as its score has it: suspicious events, a critical one counting four, squared, and long
-        past ones less. The 30 lowest. Advice, not a verdict.""",
+        "Behaviour part of scores", """What rules blamed on each node of the run, as its score has it: suspicious events, a critical
+        one counting four, squared, and long past ones less. The 30 lowest. Advice, not a verdict.""",
         table("""
         SELECT node, ROUND(behaviour_milli / 1000.0, 3) AS behaviour, ROUND(invalid_milli / 1000.0, 3) AS invalid
         FROM score
@@ -206,13 +209,14 @@ SCORES = [
         overrides=[colored("behaviour", RED), colored("invalid", ORANGE, "invalid messages")],
     ),
     grid(
-        "What could not be judged", f"""Loss, missing secrets and limits of the whole run, zeros included. Rules about absence speak only where no loss can hide a message, and
-        no rule judges what was not read: so what is not found here may still have happened. Rounds are those of the newest
-        {JUDGED_HEIGHTS:,} heights.""",
+        "What could not be judged", f"""Loss, missing secrets and limits of the whole run, zeros included. Rules about absence speak
+        only where no loss can hide a message, and no rule judges what was not read: so what is not found here may still have
+        happened. Rounds are those of the newest {JUDGED_HEIGHTS:,} heights.""",
         table(f"""
         SELECT what, amount, meaning
         FROM (
-        SELECT 'nodes not seen in full' AS what, COUNT(*) AS amount, 1 AS place, 'their absence, and what others sent only to them' AS meaning
+        SELECT 'nodes not seen in full' AS what, COUNT(*) AS amount, 1 AS place,
+          'their absence, and what others sent only to them' AS meaning
           FROM node WHERE run_id = $run AND coverage <> 'full'
         UNION ALL SELECT 'sessions not read', COUNT(*), 2, 'everything in them'
           FROM session WHERE run_id = $run AND state IN ('no_secret', 'lost', 'failed')
@@ -230,7 +234,8 @@ SCORES = [
         ) AS losses
         ORDER BY place, what
         """), 12, 10, columns=[
-            column("what", "What"), column("amount", "How much", 100, thresholds=thresholds("text", (1, YELLOW)), custom_cellOptions=colored_text()),
+            column("what", "What"), column("amount", "How much", 100, thresholds=thresholds("text", (1, YELLOW)),
+                                         custom_cellOptions=colored_text()),
             column("meaning", "What is not judged then"),
         ],
     ),
