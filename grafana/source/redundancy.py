@@ -161,13 +161,15 @@ EXPECTED = [
 ]
 
 # Receivers in the newest rounds, as many as have no more messages than can be looked at one by one; the newest one in any case. A few
-# receivers of a hundred validators fill a panel, and what it costs stays the same. Only those of which most was seen: at others, who
+# receivers of a hundred validators fill a panel, and what it costs stays the same. (The limit is never reached: with it PostgreSQL
+# looks up the ids once for each of these, and not for each delivery.) Only those of which most was seen: at others, who
 # was captured would seem to be first.
 CHOSEN = f"""(
-  SELECT summed.sequence, summed.round, summed.chain_id,
-    (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver_ip) AS receiver_id
+  SELECT summed.sequence, summed.round, summed.chain_id, summed.receiver,
+    (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver_ip) AS receiver_id,
+    (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver) AS own_id
   FROM (
-    SELECT c.sequence, c.round, c.chain_id, c.receiver_ip,
+    SELECT c.sequence, c.round, c.chain_id, c.receiver_ip, MIN(c.receiver) AS receiver,
       SUM(SUM(c.messages)) OVER (ORDER BY c.sequence DESC, c.round DESC, c.chain_id, c.receiver_ip) AS total,
       ROW_NUMBER() OVER (ORDER BY c.sequence DESC, c.round DESC, c.chain_id, c.receiver_ip) AS place
     FROM {heights(FIRST_HEIGHTS)}
@@ -177,15 +179,19 @@ CHOSEN = f"""(
     GROUP BY c.sequence, c.round, c.chain_id, c.receiver_ip
   ) AS summed
   WHERE summed.total <= {FIRST_MESSAGES} OR summed.place = 1
+  LIMIT {FIRST_MESSAGES}
 ) AS chosen"""
 
-# Deliveries at the chosen nodes (f), added up by receiver, sender and signer: with how many payloads the sender was first, and how many
-# copies it handed over. `delivery_row` is read by its key, and texts are put in where few rows are left.
+# Deliveries at the chosen nodes (f), added up by receiver and sender: with how many payloads the sender was first, how many copies it handed
+# over later, and how many of what the receiver had signed. `delivery_row` is read by its key, and senders' names are put in where few rows
+# are left.
 FIRSTS = f"""(
-  SELECT ranked.receiver_id, ranked.sender_id, ranked.signer_id, SUM(CASE ranked.place WHEN 1 THEN 1 ELSE 0 END) AS firsts,
-    SUM(ranked.copies) AS copies
+  SELECT ranked.receiver_id, ranked.sender_id, MIN(ranked.receiver) AS receiver,
+    SUM(CASE WHEN ranked.own = 0 AND ranked.place = 1 THEN 1 ELSE 0 END) AS firsts,
+    SUM(CASE WHEN ranked.own = 1 THEN 0 WHEN ranked.place = 1 THEN ranked.copies - 1 ELSE ranked.copies END) AS later,
+    SUM(CASE ranked.own WHEN 1 THEN ranked.copies ELSE 0 END) AS returned
   FROM (
-    SELECT d.receiver_id, d.sender_id, d.signer_id, d.copies,
+    SELECT chosen.receiver, d.receiver_id, d.sender_id, d.copies, CASE WHEN d.signer_id = chosen.own_id THEN 1 ELSE 0 END AS own,
       ROW_NUMBER() OVER (PARTITION BY d.sequence, d.round, d.chain_id, d.receiver_id, d.kind_id, d.signer_id
         ORDER BY d.first_seen_ns, d.sender_id) AS place
     FROM {CHOSEN}
@@ -193,17 +199,9 @@ FIRSTS = f"""(
       AND d.round = chosen.round AND d.chain_id = chosen.chain_id AND d.receiver_id = chosen.receiver_id
     WHERE {KIND_OF_ID} IN {KINDS}
   ) AS ranked
-  GROUP BY ranked.receiver_id, ranked.sender_id, ranked.signer_id
+  GROUP BY ranked.receiver_id, ranked.sender_id
 ) AS f
-JOIN label AS s ON s.run_id = $run AND s.label_id = f.sender_id
-JOIN label AS g ON g.run_id = $run AND g.label_id = f.signer_id
-JOIN label AS l ON l.run_id = $run AND l.label_id = f.receiver_id
-JOIN node_ip AS i ON i.run_id = $run AND i.ip = l.label
-JOIN node AS r ON r.run_id = $run AND r.node_number = i.node_number"""
-# Of a group: what the receiver did not sign itself, and what it did.
-FIRST_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.firsts END)"
-LATER_COPIES = "SUM(CASE WHEN g.label = r.label THEN 0 ELSE f.copies - f.firsts END)"
-OWN_COPIES = "SUM(CASE WHEN g.label = r.label THEN f.copies ELSE 0 END)"
+JOIN label AS s ON s.run_id = $run AND s.label_id = f.sender_id"""
 
 FIRST_DESCRIPTION = f"""Of the newest {FIRST_HEIGHTS} heights up to the end of the range, or as many of them, and of their
         receivers, as have {FIRST_MESSAGES:,} messages: choose a few nodes where there are many. At those of the chosen validators
@@ -215,9 +213,8 @@ FIRST = [
         how many copies it handed over that came later; and how many of what the receiver had signed itself. {FIRST_DESCRIPTION} A
         sender that is rarely first and hands over much costs the others bandwidth and gives little.""",
         table(f"""
-        SELECT s.label AS sender, {FIRST_COPIES} AS firsts, {LATER_COPIES} AS later, {OWN_COPIES} AS returned
+        SELECT s.label AS sender, SUM(f.firsts) AS firsts, SUM(f.later) AS later, SUM(f.returned) AS returned
         FROM {FIRSTS}
-        WHERE r.label IN {NODES}
         GROUP BY s.label
         ORDER BY 2 DESC, s.label
         LIMIT 100
@@ -229,11 +226,10 @@ FIRST = [
         "First deliveries by receiver and sender", f"""With how many payloads each sender (columns) was the first at each receiver
         (rows). {FIRST_DESCRIPTION}""",
         table(f"""
-        SELECT r.label AS receiver, s.label AS sender, {FIRST_COPIES} AS firsts
+        SELECT f.receiver, s.label AS sender, SUM(f.firsts) AS firsts
         FROM {FIRSTS}
-        WHERE r.label IN {NODES}
-        GROUP BY r.label, s.label
-        ORDER BY r.label, s.label
+        GROUP BY f.receiver, s.label
+        ORDER BY f.receiver, s.label
         LIMIT 10000
         """), 12, 10, columns=[override("receiver\\sender", displayName="Receiver", custom_width=110, custom_cellOptions={"type": "auto"})],
         defaults={"unit": "none", "decimals": 0, "color": {"mode": "continuous-BlPu"}, "min": 0,
