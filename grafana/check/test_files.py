@@ -130,7 +130,7 @@ class Panels(unittest.TestCase):
                     else:
                         self.assertIn(name, ("from", "to"), url)
                     for used in re.findall(r"\$\{(\w+)", value):
-                        self.assertTrue(used in own or used == "__data", url)
+                        self.assertTrue(used in own or used in ("__data", "__from", "__to"), url)
 
 
 class Queries(unittest.TestCase):

@@ -66,6 +66,14 @@ def others(uid):
             yield link(title, f"/d/{other}?var-datasource=${{datasource}}&var-run=${{run}}", tooltip, keep_time=True)
 
 
+def about_node(uid, field):
+    """A link of a field that holds a node's name: the other dashboard, about that node, in the same range."""
+    title, _ = _OTHERS[uid]
+    return {"title": f"{title}: this node",
+            "url": f"/d/{uid}?var-datasource=${{datasource}}&var-run=${{run}}&var-node=${{__data.fields.{field}}}"
+                   "&from=${__from}&to=${__to}"}
+
+
 def links(uid):
     """Everything on top of a dashboard over the heights of a run."""
     return [whole_run(uid), *others(uid), RUN_TO_SEQUENCE]

@@ -1,6 +1,6 @@
 """The dashboard *Nodes*: who took part, how fast, with which client and over which connections, and how each is scored."""
 
-from .navigation import NODES as UID, RANGE_VARIABLES, RUN_VARIABLE, SEQUENCE_LINK, links, node_variable
+from .navigation import NODES as UID, RANGE_VARIABLES, RUN_VARIABLE, SEQUENCE_LINK, SUSPICIOUS, about_node, links, node_variable
 from .panels import (
     BLUE, GREEN, GREY, NO_LEGEND, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend,
     lines, matrix, override, stat, table, thresholds,
@@ -85,7 +85,7 @@ PARTICIPATION_ROW = [
         ORDER BY 11 DESC, 1
         LIMIT {LISTED}
         """), 24, 9, columns=[
-            column("validator", "Validator"), column("rounds", "Rounds", 80), column("proposals_due", "Proposals due", 110),
+            column("validator", "Validator", links=[about_node(SUSPICIOUS, "validator")]), column("rounds", "Rounds", 80), column("proposals_due", "Proposals due", 110),
             column("proposals", "made", 70), column("prepares", "Prepares", 85), column("commits", "Commits", 85),
             share("commit_share", "Commits of rounds", 125), column("roundchanges", "Round changes", 115),
             column("late", "Late", 65, **IS_ORANGE), column("partial_votes", "Partial", 75, **IS_ORANGE),
@@ -429,7 +429,7 @@ SCORES = [
         ORDER BY 4, 1
         LIMIT {LISTED}
         """), 24, 9, columns=[
-            column("node", "Node"), column("address", "Address", 330), column("ip", "IP address", 130),
+            column("node", "Node", links=[about_node(SUSPICIOUS, "node")]), column("address", "Address", 330), column("ip", "IP address", 130),
             column("score", "Score", 90, decimals=1, **BELOW_ZERO), column("time_in_mesh", "Time", 80, decimals=1),
             column("first_deliveries", "First deliveries", 120, decimals=1),
             column("delivery_deficit", "Deliveries lacking", 135, decimals=1, **BELOW_ZERO),

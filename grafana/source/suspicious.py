@@ -1,6 +1,6 @@
 """The dashboard *Suspicious*: what the rules found, about whom, with what shows it, and what could not be judged."""
 
-from .navigation import RANGE_VARIABLES, RUN_VARIABLE, SUSPICIOUS, TO_SEQUENCE, links
+from .navigation import NODES, RANGE_VARIABLES, RUN_VARIABLE, SUSPICIOUS, TO_SEQUENCE, about_node, links
 from .panels import (
     BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, bars, colored_background, colored_text, column, grid, legend, lines,
     list_variable, matrix, override, query_variable, series, stat, table, thresholds,
@@ -183,7 +183,7 @@ LIST = [
             column("time", "Time", 185, "dateTimeAsIso"),
             column("severity", "Severity", 85, mappings=[SEVERITIES], custom_cellOptions=colored_text()),
             column("rule", "Rule", 145), column("suspicious", "Says", 115, mappings=[SUSPICIOUS_WORDS], custom_cellOptions=colored_text()),
-            column("named", "Node", 90), column("signer", "Signer", 85), column("sender", "Sender", 85),
+            column("named", "Node", 90, links=[about_node(NODES, "named")]), column("signer", "Signer", 85), column("sender", "Sender", 85),
             column("sequence", "Sequence", 90, decimals=0, links=[EVENT_LINK]), column("round", "Round", 65), column("kind", "Kind", 95),
             column("detail", "What happened", 420, **INSPECTED), column("numbers", "Numbers", 220, **INSPECTED),
             column("payloads", "Payloads", 160, **INSPECTED), column("address", "Address", 150, **INSPECTED),
