@@ -72,8 +72,11 @@ def redundancy(show):
           AND n.coverage = (SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1)"""
     # All of them are looked at only where there are not too many.
     if show.stored(f"SELECT SUM(c.messages) {counted}") <= 15000:
-        yield "first deliveries and what is useful", firsts[0], show.stored(f"SELECT SUM(c.useful) {counted}")
-        yield "later deliveries and what is repeated", firsts[1], show.stored(f"SELECT SUM(c.repeats) {counted}")
+        yield "first and later deliveries, and all but echoes", firsts[0] + firsts[1], show.stored(f"SELECT SUM(c.useful + c.repeats) {counted}")
+        # Where a signer contradicts itself, deliveries do not tell its two payloads apart.
+        if not show.stored("SELECT COUNT(*) FROM event WHERE run_id = $run AND rule = 'equivocation'"):
+            yield "first deliveries and what is useful", firsts[0], show.stored(f"SELECT SUM(c.useful) {counted}")
+            yield "later deliveries and what is repeated", firsts[1], show.stored(f"SELECT SUM(c.repeats) {counted}")
         yield "own messages coming back, and echoes", firsts[2], show.stored(f"SELECT SUM(c.echoes) {counted}")
 
 
