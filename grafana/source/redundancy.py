@@ -205,7 +205,8 @@ JOIN label AS s ON s.run_id = $run AND s.label_id = f.sender_id"""
 
 FIRST_DESCRIPTION = f"""Of the newest {FIRST_HEIGHTS} heights up to the end of the range, or as many of them, and of their
         receivers, as have {FIRST_MESSAGES:,} messages: choose a few nodes where there are many. At those of the chosen validators
-        of which most traffic was seen."""
+        of which most traffic was seen.
+        What one signer sends of a kind in a round counts as one payload, also where it contradicts itself."""
 
 FIRST = [
     bars(
