@@ -78,6 +78,9 @@ impl Default for ScoreOptions {
 /// A node in sums: its address, or its IP address where the key is not known; and the start of the stretch of time.
 pub(crate) type PeerKey = (Option<Address>, Option<IpAddr>, i64);
 
+/// The same for all time.
+type Peer = (Option<Address>, Option<IpAddr>);
+
 /// What one node handed over in one stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerSums {
@@ -313,14 +316,14 @@ pub(crate) fn scores(
     options: &ScoreOptions,
 ) -> Vec<ScoreFact> {
     let now = knowledge.places.end().unwrap_or_default().nanos();
-    let mut stretches: BTreeMap<(Option<Address>, Option<IpAddr>), BTreeMap<i64, PeerSums>> = BTreeMap::new();
+    let mut stretches: BTreeMap<Peer, BTreeMap<i64, PeerSums>> = BTreeMap::new();
     for tally in tallies.values() {
         for (&(address, ip, stretch), peer) in &tally.peers {
             let of_peer = stretches.entry((address, ip)).or_default();
             of_peer.entry(stretch).or_default().add(peer);
         }
     }
-    let mut sums: BTreeMap<(Option<Address>, Option<IpAddr>), Decayed> = BTreeMap::new();
+    let mut sums: BTreeMap<Peer, Decayed> = BTreeMap::new();
     for (peer, stretches) in stretches {
         let sum = sums.entry(peer).or_default();
         let mut firsts = Counter::new(options.first_deliveries_cap);
@@ -337,7 +340,7 @@ pub(crate) fn scores(
         sum.firsts = firsts.now(now, options);
         sum.invalid = invalid.now(now, options);
     }
-    let mut blame: BTreeMap<(Option<Address>, Option<IpAddr>), Vec<(i64, f64)>> = BTreeMap::new();
+    let mut blame: BTreeMap<Peer, Vec<(i64, f64)>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.suspicious) {
         let weight = if event.severity == "critical" { 4.0 } else { 1.0 };
         let ip = event.ip.filter(|_| event.address.is_none());
