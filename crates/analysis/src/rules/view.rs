@@ -113,11 +113,6 @@ impl<'a> HeightView<'a> {
         faulty(members.min(self.chain.committee)) as usize
     }
 
-    /// More validators than may be faulty are at work on it.
-    pub(crate) fn is_there(&self) -> bool {
-        self.rounds.iter().any(|round| round.standing.is_there())
-    }
-
     /// Votes that decide.
     pub(crate) fn quorum(&self) -> Option<usize> {
         self.rounds.first()?.quorum.map(|quorum| quorum as usize)
