@@ -329,11 +329,9 @@ fn of_fault(fault: &str, name: &str, log: &NodeLog, logs: &Logs) -> Vec<Expected
         "conflicting-commits" => {
             let mut all = each("conflicting_lock", &common(log.committed_twice()), &own);
             for expected in &mut all {
-                // Behind the block of a quorum nothing is held against it: an honest node that could not import that one is free.
                 let heights = expected.sequences.as_ref().and_then(BTreeSet::first).copied();
                 let about = deeds.iter().filter(|deed| deed.sequence() == heights);
                 let rounds: BTreeSet<_> = about.map(Deed::round).collect();
-                expected.suspicious = rounds.contains(&Some(0));
                 // Where it was prepared in two rounds, each has two blocks of it.
                 expected.must &= rounds.len() == 1;
             }
