@@ -16,6 +16,8 @@ export interface Column<R> {
   number?: boolean;
   /** The cell that names the row. */
   head?: boolean;
+  /** Sentences: they are not squeezed to a word in each line. */
+  long?: boolean;
   cell: (row: R) => Children;
   /** What rows are sorted by when this column's head is pressed. */
   by?: (row: R) => number | string | null;
@@ -83,7 +85,9 @@ export function Table<R>(props: {
     <>
       <Scroll label={props.caption}>
         <table>
-          <caption class={props.quiet ? "hidden" : undefined}>{props.caption}</caption>
+          <caption class={props.quiet ? "hidden" : undefined}>
+            <span>{props.caption}</span>
+          </caption>
           <thead>
             <tr>
               {columns.map((column, index) => {
@@ -111,7 +115,7 @@ export function Table<R>(props: {
             {ordered.slice(0, shown).map((row, rowIndex) => (
               <tr key={props.rowKey(row, rowIndex)} class={props.rowClass?.(row)}>
                 {columns.map((column, index) => {
-                  const classes = [column.number ? "number" : "", column.mark?.(row) ?? ""].filter(Boolean).join(" ") || undefined;
+                  const classes = [column.number ? "number" : "", column.long ? "long" : "", column.mark?.(row) ?? ""].filter(Boolean).join(" ") || undefined;
                   return column.head ? (
                     <th key={index} scope="row" class={classes}>
                       {column.cell(row)}

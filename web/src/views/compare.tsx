@@ -122,7 +122,7 @@ function Compared(props: { comparison: Comparison }): JSX.Element {
             { name: "seen in full", number: true, cell: (row) => count(row.full_coverage) },
             { name: "unread sessions", number: true, cell: (row) => count(row.unread_sessions) },
             { name: "lost", number: true, cell: (row) => bytes(row.lost_bytes) },
-            { name: "receivers compared", cell: (row) => row.receivers.slice(0, 12).join(", ") + (row.receivers.length > 12 ? " …" : "") },
+            { name: "receivers compared", long: true, cell: (row) => row.receivers.slice(0, 12).join(", ") + (row.receivers.length > 12 ? " …" : "") },
           ]}
         />
       </Section>

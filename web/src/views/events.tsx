@@ -79,7 +79,7 @@ export function EventsView(): JSX.Element {
                 { name: "height", number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} /> },
                 { name: "round", number: true, cell: (row) => count(row.round) },
                 { name: "when", cell: (row) => <Time at={row.time_ns} /> },
-                { name: "what", cell: (row) => row.detail },
+                { name: "what", long: true, cell: (row) => row.detail },
               ]}
             />
             <p class="tools">

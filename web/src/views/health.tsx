@@ -87,7 +87,7 @@ export function HealthView(): JSX.Element {
                   { name: "lost by the interface", number: true, cell: (row) => count(row.interface_drops), mark: (row) => (row.interface_drops ? "warning" : undefined) },
                   { name: "times down", number: true, cell: (row) => count(row.times_down) },
                   { name: "SHA-256", cell: (row) => <code title={row.sha256}>{row.sha256.slice(0, 12) || none}</code> },
-                  { name: "problem", cell: (row) => row.problem ?? "" },
+                  { name: "problem", long: true, cell: (row) => row.problem ?? "" },
                 ]}
               />
             </Section>
@@ -212,10 +212,10 @@ function SessionTable(props: { caption: string; rows: Session[]; empty: string }
         { name: "lost", number: true, cell: (row) => bytes(row.lost_bytes) },
         { name: "bytes", about: "TCP payload", number: true, cell: (row) => bytes(row.bytes_from_initiator + row.bytes_from_recipient) },
         { name: "capabilities", cell: (row) => row.capabilities || none },
-        { name: "clients", cell: (row) => [row.initiator_client, row.recipient_client].filter(Boolean).join(" · ") || none },
+        { name: "clients", long: true, cell: (row) => [row.initiator_client, row.recipient_client].filter(Boolean).join(" · ") || none },
         { name: "first packet", cell: (row) => <Time at={row.first_seen_ns} /> },
         { name: "length", number: true, cell: (row) => duration(since(row.first_seen_ns, row.last_seen_ns)) },
-        { name: "why", cell: (row) => row.detail ?? "" },
+        { name: "why", long: true, cell: (row) => row.detail ?? "" },
       ]}
     />
   );

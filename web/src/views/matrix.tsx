@@ -108,9 +108,7 @@ function Links(props: { matrix: Matrix; measure: Measure }): JSX.Element {
       ) : (
         <Scroll label={`Who sends to whom: ${what}`}>
           <table class="matrix">
-            <caption>
-              {what[0]?.toUpperCase() + what.slice(1)}: who sends in rows, who receives in columns. A cell opens its numbers.
-            </caption>
+            <caption><span>{what[0]?.toUpperCase() + what.slice(1)}: who sends in rows, who receives in columns. A cell opens its numbers.</span></caption>
             <thead>
               <tr>
                 <th scope="col">sender</th>

@@ -125,7 +125,7 @@ function NodeTable(props: { rows: Row[] }): JSX.Element {
         { name: "echoes", number: true, by: (row) => row.node.echoes, cell: (row) => atLeast(count(row.node.echoes), row.node.rows_lower_bound) },
         { name: "messages / useful", number: true, by: (row) => row.node.messages / Math.max(row.node.useful, 1), cell: (row) => atLeast(factor(row.node.messages, row.node.useful), row.node.rows_lower_bound) },
         { name: "bytes", number: true, by: (row) => row.node.bytes, cell: (row) => atLeast(bytes(row.node.bytes), row.node.rows_lower_bound) },
-        { name: "client", by: (row) => row.node.client, cell: (row) => row.node.client ?? none },
+        { name: "client", long: true, by: (row) => row.node.client, cell: (row) => row.node.client ?? none },
         { name: "address", cell: (row) => <Hash value={row.node.address} /> },
       ]}
     />
@@ -231,7 +231,7 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
                   { name: "severity", cell: (row) => <Severity severity={row.severity} /> },
                   { name: "height", number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} /> },
                   { name: "when", cell: (row) => <Time at={row.time_ns} /> },
-                  { name: "what", cell: (row) => row.detail },
+                  { name: "what", long: true, cell: (row) => row.detail },
                 ]}
               />
             </>

@@ -80,12 +80,13 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
         {events.suspicious > 0 ? (
           <Line tone="bad">
             <a href={href("events", [], { suspicious: true })}>{counted(events.suspicious, "event")} that no honest node shows</a>:{" "}
-            {suspicious.map((rule) => `${words(rule.rule)} ${count(rule.events)}`).join(", ")}
+            {suspicious.map((rule) => `${words(rule.rule)} ${count(rule.events)}`).join(", ")};{" "}
+            <a href={href("events", [], { severity: "critical" })}>{count(events.critical)} critical</a>
           </Line>
         ) : (
           <Line tone="good">No event that no honest node shows.</Line>
         )}
-        {events.critical > 0 && (
+        {events.critical > 0 && events.suspicious === 0 && (
           <Line tone="bad">
             <a href={href("events", [], { severity: "critical" })}>{counted(events.critical, "critical event")}</a>
           </Line>
@@ -287,7 +288,7 @@ export function Causes(props: { waste: Redundancy["waste"]; messages: number }):
           ),
         },
         { name: "bytes", number: true, cell: (row) => bytes(row.bytes) },
-        { name: "went", cell: (row) => CAUSES[row.cause] ?? "" },
+        { name: "went", long: true, cell: (row) => CAUSES[row.cause] ?? "" },
       ]}
     />
   );

@@ -59,8 +59,8 @@ export function PeersView(): JSX.Element {
               columns={[
                 { name: "node", head: true, by: (row) => row.node, cell: (row) => <NodeLink label={row.node} /> },
                 { name: "seen at", cell: (row) => list(row.ips).join(", ") || none },
-                { name: "client", by: (row) => row.client, cell: (row) => row.client ?? none },
-                { name: "offers", cell: (row) => row.offers || none },
+                { name: "client", long: true, by: (row) => row.client, cell: (row) => row.client ?? none },
+                { name: "offers", long: true, cell: (row) => row.offers || none },
                 { name: "role", by: (row) => row.role, cell: (row) => row.role ?? none },
                 { name: "network", number: true, cell: (row) => (row.network_id === null ? none : String(row.network_id)) },
                 { name: "head", cell: (row) => <Hash value={row.head} /> },
@@ -72,7 +72,7 @@ export function PeersView(): JSX.Element {
                 { name: "sessions", number: true, by: (row) => row.sessions, cell: (row) => count(row.sessions) },
                 { name: "length, median", number: true, by: (row) => row.session_p50_ns, cell: (row) => duration(row.session_p50_ns) },
                 { name: "reconnects", number: true, by: (row) => row.reconnects, cell: (row) => count(row.reconnects) },
-                { name: "disconnects", cell: (row) => row.disconnects.map((one) => `${words(one.reason)} ${one.direction} ${count(one.disconnects)}`).join(", ") || "none" },
+                { name: "disconnects", long: true, cell: (row) => row.disconnects.map((one) => `${words(one.reason)} ${one.direction} ${count(one.disconnects)}`).join(", ") || "none" },
               ]}
             />
           </Section>

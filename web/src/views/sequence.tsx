@@ -129,7 +129,7 @@ function Drawn(props: { sequence: Sequence }): JSX.Element {
               { name: "event", head: true, cell: (row) => <a href={href("event", [row.event_number])}>{words(row.rule)}</a> },
               { name: "severity", cell: (row) => <Severity severity={row.severity} /> },
               { name: "node", cell: (row) => <NodeLink label={row.signer ?? row.sender} /> },
-              { name: "what", cell: (row) => row.detail },
+              { name: "what", long: true, cell: (row) => row.detail },
             ]}
           />
         </Section>
@@ -168,7 +168,7 @@ function Truth(props: { round: number; votes: Vote[]; sequence: Sequence }): JSX
     <>
       <Scroll label={`Who signed what in round ${round}`}>
         <table class="truth">
-          <caption>Who signed what in round {round}, and whom it reached; times are behind the first message of the round</caption>
+          <caption><span>Who signed what in round {round}, and whom it reached; times are behind the first message of the round</span></caption>
           <thead>
             <tr>
               <th scope="col">signer</th>
