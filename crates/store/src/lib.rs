@@ -39,7 +39,7 @@ pub use error::StoreError;
 pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
 pub use sqlite::open_sqlite_waiting;
 pub use store::{
-    Access, Answer, Batch, HeightVotes, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState,
+    Access, Answer, Batch, HeightVotes, LiveState, NewRun, Question, Replaced, RunDetails, RunId, RunSource, RunState,
     Store, each_row, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
