@@ -3,7 +3,7 @@
 
     python3 dev/serve.py STORE.db [PORT]     http://127.0.0.1:7777 serves crates/web/assets
 
-Not the product: it trusts whoever asks, and does not know everything (delays of the matrix, evidence, comparisons are null or canned).
+Not the product: it trusts whoever asks, and does not know everything (comparisons are empty, evidence is canned).
 `bftap web` is the server; what the two say must look alike, the page's checks run against either.
 """
 import json
@@ -92,7 +92,6 @@ def answer(store, parts, query):
         for link in links:
             link["wasted"] = wasted.get((link["receiver"], link["sender"]), 0)
             link["useful"] = link["messages"] - link["wasted"]
-            link["delay_p50_ns"] = link["delay_p95_ns"] = None
         return {"nodes": [row["label"] for row in store.rows("SELECT label FROM node WHERE run_id = ? ORDER BY node_number", run)],
                 "since_ns": None, "until_ns": None, "links": links}
     if view == "copies":
@@ -209,7 +208,9 @@ def nodes(store, run):
 
 
 def traffic(store, run, query):
-    bounds = store.one("SELECT min(sequence) first, max(sequence) last, count(DISTINCT receiver_ip) receivers FROM message_count WHERE run_id = ?", run)
+    bounds = store.one("SELECT min(sequence) first, max(sequence) last, 0 receivers FROM message_count WHERE run_id = ?", run)
+    bounds["receivers"] = [row["receiver"] for row in store.rows("SELECT DISTINCT receiver FROM minute_count WHERE run_id = ? ORDER BY 1", run)]
+    bounds["since_ns"] = None
     first, last = asked(query, "from"), asked(query, "to")
     if bounds["last"] is None:
         return {"by": "sequence", "points": [], **bounds}

@@ -162,7 +162,10 @@ export interface Traffic {
   points: Point[];
   first: number | null;
   last: number | null;
-  receivers: number;
+  /** Minutes before this one are not among the points; null where all are. */
+  since_ns: Stamp | null;
+  /** Names of those who received anything in the run. */
+  receivers: string[];
 }
 
 export interface Link {
@@ -172,8 +175,6 @@ export interface Link {
   useful: number | null;
   wasted: number | null;
   bytes: number | null;
-  delay_p50_ns: number | null;
-  delay_p95_ns: number | null;
 }
 
 export interface Matrix {
@@ -242,8 +243,9 @@ export interface Event {
   node_id: string | null;
   address: string | null;
   ip: string | null;
-  numbers: Record<string, unknown> | null;
-  payloads: string[] | null;
+  /** Text where it was cut to fit into the store, and is no JSON any more. */
+  numbers: Record<string, unknown> | string | null;
+  payloads: string[] | string | null;
 }
 
 export interface Events {

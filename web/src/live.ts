@@ -55,17 +55,18 @@ export class Live {
     this.set({ connection: "connecting" });
     source.addEventListener("open", () => this.set({ connection: "open" }));
     source.addEventListener("run", (event) => {
-      let update: Update;
+      let update: Update | null;
       try {
-        update = JSON.parse((event as MessageEvent<string>).data) as Update;
+        // Null: the run is gone, or there is none yet.
+        update = JSON.parse((event as MessageEvent<string>).data) as Update | null;
       } catch {
         return;
       }
       this.wait = 500;
-      const before = this.state.update;
+      const first = this.state.heard === 0;
       this.set({ connection: "open", update, heard: performance.now() });
       // The first answer after the page was opened says what its views have just asked themselves.
-      if (before) this.tell();
+      if (!first) this.tell();
     });
     source.addEventListener("error", () => {
       // The browser's own reconnection gives up for good on some answers and hurries on others.

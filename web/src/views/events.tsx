@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Event, Events, Summary } from "../api";
-import { path } from "../data";
+import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { count, duration, none, time, words } from "../format";
 import { Choice, Copyable, Facts, Loading, NodeLink, Section, Select, SequenceLink, Severity, Table, Time, useChains } from "../ui";
@@ -127,10 +127,13 @@ export function EventView(): JSX.Element {
   const href = useHref();
   const number = /^\d{1,15}$/.test(route.parts[0] ?? "") ? route.parts[0] : null;
   const event = useData<{ event: Event; evidence: string | null }>(number === null ? null : at(`events/${number}`));
+  // A file has the list, not each event again.
+  const listed = useData<Events>(isFile && event.error ? at("events") : null);
+  const inList = listed.data?.events.find((one) => String(one.event_number) === number);
   if (number === null) return <p class="problem">An event has a number.</p>;
   return (
     <>
-      <Loading of={event}>{(data) => <OneEvent event={data.event} evidence={data.evidence} />}</Loading>
+      {inList ? <OneEvent event={inList} evidence={null} /> : <Loading of={event}>{(data) => <OneEvent event={data.event} evidence={data.evidence} />}</Loading>}
       <p>
         <a href={href("events")}>All events</a>
       </p>
@@ -142,7 +145,8 @@ function OneEvent(props: { event: Event; evidence: string | null }): JSX.Element
   const { event } = props;
   const href = useHref();
   const chains = useChains();
-  const numbers = Object.entries(event.numbers ?? {});
+  const numbers: [string, unknown][] = typeof event.numbers === "string" ? [["cut to fit", event.numbers]] : Object.entries(event.numbers ?? {});
+  const payloads = typeof event.payloads === "string" ? [event.payloads] : (event.payloads ?? []);
   return (
     <>
       <p class="lead">{event.detail}</p>
@@ -189,11 +193,11 @@ function OneEvent(props: { event: Event; evidence: string | null }): JSX.Element
             { name: "value", number: true, cell: (row) => numberText(row[0], row[1]) },
           ]}
         />
-        {event.payloads && event.payloads.length > 0 && (
+        {payloads.length > 0 && (
           <>
             <h3>Payloads that show it, by their Keccak-256</h3>
             <ul>
-              {event.payloads.map((hash) => (
+              {payloads.map((hash) => (
                 <li key={hash}>
                   <code class="long">{hash}</code>
                 </li>
@@ -209,7 +213,7 @@ function OneEvent(props: { event: Event; evidence: string | null }): JSX.Element
             <Copyable text={props.evidence} label="evidence command" />
           </>
         ) : (
-          <p>There is nothing to make a bundle of: no signed message shows it.</p>
+          <p>{isFile ? "This file does not say how a bundle of evidence is made: the server does, where there is one to make." : "There is nothing to make a bundle of: no signed message shows it."}</p>
         )}
       </Section>
     </>

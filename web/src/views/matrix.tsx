@@ -1,13 +1,19 @@
 // Who sends to whom: a table with shaded cells, or for many nodes a picture in which one goes from cell to cell.
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { KINDS, type Link, type Matrix } from "../api";
+import { KINDS, type Link as Counted, type Matrix, type TcpLink } from "../api";
 import { path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { bytes, count, duration, factor, none, percent, short, time } from "../format";
 import { Choice, Facts, Loading, NodeLink, Scroll, Section, Select, Table } from "../ui";
 
-type Measure = "messages" | "redundancy" | "delay";
+type Measure = "messages" | "redundancy" | "delay" | "roundtrip";
+
+/** What is known of a link, as messages count it and as TCP tells it. */
+interface Link extends Counted {
+  one_way_ns: number | null;
+  rtt_ns: number | null;
+}
 
 /** More nodes than these make a table that nobody reads: they are drawn. */
 const TABLE = 30;
@@ -21,8 +27,29 @@ function valueOf(link: Link | undefined, measure: Measure): number | null {
     case "redundancy":
       return link.useful === null || link.messages === 0 ? null : link.messages / Math.max(link.useful, 1);
     case "delay":
-      return link.delay_p50_ns;
+      return link.one_way_ns;
+    case "roundtrip":
+      return link.rtt_ns;
   }
+}
+
+/** Means of the connections between two nodes, by their samples: a node may have several addresses. */
+function timesOf(links: TcpLink[]): Map<string, { one_way_ns: number | null; rtt_ns: number | null }> {
+  const sums = new Map<string, { way: number; ways: number; trip: number; trips: number }>();
+  for (const link of links) {
+    const key = `${link.receiver}\n${link.sender}`;
+    const sum = sums.get(key) ?? { way: 0, ways: 0, trip: 0, trips: 0 };
+    if (link.one_way_mean_ns !== null) {
+      sum.way += link.one_way_mean_ns * link.one_way_samples;
+      sum.ways += link.one_way_samples;
+    }
+    if (link.rtt_mean_ns !== null) {
+      sum.trip += link.rtt_mean_ns * link.rtt_samples;
+      sum.trips += link.rtt_samples;
+    }
+    sums.set(key, sum);
+  }
+  return new Map([...sums].map(([key, sum]) => [key, { one_way_ns: sum.ways ? Math.round(sum.way / sum.ways) : null, rtt_ns: sum.trips ? Math.round(sum.trip / sum.trips) : null }]));
 }
 
 function textOf(link: Link | undefined, measure: Measure): string {
@@ -33,8 +60,14 @@ function textOf(link: Link | undefined, measure: Measure): string {
     case "redundancy":
       return link.useful === 0 && link.messages > 0 ? "all waste" : factor(link.messages, link.useful).replace(" ×", "");
     case "delay":
-      return duration(link.delay_p50_ns);
+    case "roundtrip":
+      return duration(valueOf(link, measure));
   }
+}
+
+/** An end of the scale. */
+function scale(value: number, measure: Measure): string {
+  return measure === "messages" ? count(value) : measure === "redundancy" ? value.toFixed(2) : duration(value);
 }
 
 /** Which of the shades a value has: by its place between the least and the most. */
@@ -48,8 +81,9 @@ export function MatrixView(): JSX.Element {
   const at = useRunPath();
   const href = useHref();
   const kind = route.query.get("kind");
-  const measure = (["messages", "redundancy", "delay"].find((one) => one === route.query.get("show")) ?? "messages") as Measure;
+  const measure = (["messages", "redundancy", "delay", "roundtrip"].find((one) => one === route.query.get("show")) ?? "messages") as Measure;
   const matrix = useData<Matrix>(path(at("matrix"), { kind }));
+  const tcp = useData<{ links: TcpLink[] }>(at("links"));
   const go = (change: Record<string, string | null>): void => {
     location.hash = href("matrix", [], { kind, show: measure === "messages" ? null : measure, ...change });
   };
@@ -62,42 +96,46 @@ export function MatrixView(): JSX.Element {
           options={[
             ["messages", "messages"],
             ["redundancy", "redundancy (messages / useful)"],
-            ["delay", "delay (median)"],
+            ["delay", "delay (one way, mean)"],
+            ["roundtrip", "round trip (mean)"],
           ]}
           choose={(value) => go({ show: value === "messages" ? null : value })}
         />
         <Select label="Kind" value={kind ?? ""} options={[["", "all kinds"], ...KINDS.map((one): [string, string] => [one, one])]} choose={(value) => go({ kind: value })} />
       </div>
-      <Loading of={matrix}>{(data) => <Links matrix={data} measure={measure} />}</Loading>
+      <Loading of={matrix}>{(data) => <Links matrix={data} tcp={tcp.data?.links ?? null} measure={measure} />}</Loading>
     </>
   );
 }
 
-function Links(props: { matrix: Matrix; measure: Measure }): JSX.Element {
-  const { matrix, measure } = props;
+function Links(props: { matrix: Matrix; tcp: TcpLink[] | null; measure: Measure }): JSX.Element {
+  const { matrix, tcp, measure } = props;
   const [picked, setPicked] = useState<{ receiver: string; sender: string } | null>(null);
-  const found = useMemo(() => new Map(matrix.links.map((link) => [`${link.receiver}\n${link.sender}`, link])), [matrix]);
+  const links = useMemo((): Link[] => {
+    const times = timesOf(tcp ?? []);
+    return matrix.links.map((link) => ({ ...link, one_way_ns: null, rtt_ns: null, ...times.get(`${link.receiver}\n${link.sender}`) }));
+  }, [matrix, tcp]);
+  const found = useMemo(() => new Map(links.map((link) => [`${link.receiver}\n${link.sender}`, link])), [links]);
   const names = useMemo(() => {
     const ends = new Set(matrix.links.flatMap((link) => [link.receiver, link.sender]));
     const known = matrix.nodes.filter((node) => ends.has(node));
     // Ends that are no nodes of the list stand behind it.
     return [...known, ...[...ends].filter((end) => !known.includes(end)).sort()];
   }, [matrix]);
-  const values = matrix.links.map((link) => valueOf(link, measure)).filter((value): value is number => value !== null);
+  const values = links.map((link) => valueOf(link, measure)).filter((value): value is number => value !== null);
   const low = Math.min(...values);
   const high = Math.max(...values);
   const link = (receiver: string, sender: string): Link | undefined => found.get(`${receiver}\n${sender}`);
   if (!matrix.links.length) return <p class="empty">Nobody sent anything here.</p>;
-  const what = { messages: "messages", redundancy: "messages for each useful one", delay: "median delay" }[measure];
-  const topmost = [...matrix.links].sort((a, b) => (valueOf(b, measure) ?? -1) - (valueOf(a, measure) ?? -1)).slice(0, 100);
+  const what = { messages: "messages", redundancy: "messages for each useful one", delay: "delay from tap to tap", roundtrip: "round trip from the tap to the receiver and back" }[measure];
+  const topmost = [...links].sort((a, b) => (valueOf(b, measure) ?? -1) - (valueOf(a, measure) ?? -1)).slice(0, 100);
   return (
     <>
       <p>
         {matrix.since_ns === null ? "The whole run" : `From ${time(matrix.since_ns)} to ${time(matrix.until_ns)}`}: {count(matrix.links.length)} links of {count(names.length)} nodes.{" "}
         {values.length ? (
           <>
-            {what[0]?.toUpperCase() + what.slice(1)} from {measure === "delay" ? duration(low) : measure === "messages" ? count(low) : low.toFixed(2)} to{" "}
-            {measure === "delay" ? duration(high) : measure === "messages" ? count(high) : high.toFixed(2)}: the darker, the more.
+            {what[0]?.toUpperCase() + what.slice(1)} from {scale(low, measure)} to {scale(high, measure)}: the darker, the more.
           </>
         ) : (
           `No ${what} is known.`
@@ -167,8 +205,8 @@ function Links(props: { matrix: Matrix; measure: Measure }): JSX.Element {
             { name: "useful", number: true, by: (row) => row.useful, cell: (row) => count(row.useful) },
             { name: "wasted", number: true, by: (row) => row.wasted, cell: (row) => count(row.wasted) },
             { name: "bytes", number: true, by: (row) => row.bytes, cell: (row) => bytes(row.bytes) },
-            { name: "delay, median", number: true, by: (row) => row.delay_p50_ns, cell: (row) => duration(row.delay_p50_ns) },
-            { name: "delay, 95 %", number: true, by: (row) => row.delay_p95_ns, cell: (row) => duration(row.delay_p95_ns) },
+            { name: "delay, mean", about: "one way, from tap to tap", number: true, by: (row) => row.one_way_ns, cell: (row) => duration(row.one_way_ns) },
+            { name: "round trip, mean", number: true, by: (row) => row.rtt_ns, cell: (row) => duration(row.rtt_ns) },
           ]}
         />
       </Section>
@@ -192,8 +230,8 @@ function One(props: { receiver: string; sender: string; link: Link | undefined }
             ["wasted", link.wasted === null ? none : `${count(link.wasted)} (${percent(link.wasted, link.messages)})`],
             ["messages / useful", factor(link.messages, link.useful)],
             ["bytes", bytes(link.bytes)],
-            ["delay, median", duration(link.delay_p50_ns)],
-            ["delay, 95 %", duration(link.delay_p95_ns)],
+            ["delay, mean", duration(link.one_way_ns)],
+            ["round trip, mean", duration(link.rtt_ns)],
           ]}
         />
       ) : (

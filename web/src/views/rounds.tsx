@@ -148,6 +148,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
     ...(props.several ? [{ name: "chain", cell: (row: Round) => chains.name(row.chain_id) }] : []),
     { name: "proposer", cell: (row) => <NodeLink label={row.proposer} /> },
     { name: "outcome", cell: (row) => words(row.outcome), mark: (row) => (row.outcome === "changed" ? "warning" : undefined) },
+    ...(props.rounds.some((row) => row.cause) ? [{ name: "why left", cell: (row: Round) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : "") }] : []),
     {
       name: <>phases, 0 to {duration(whole)}</>,
       cell: (row) => {
@@ -159,7 +160,6 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
     { name: "committed after", number: true, by: (row) => parts(row).committed, cell: (row) => duration(parts(row).committed) },
     { name: "block time", number: true, by: (row) => row.block_time_ns, cell: (row) => duration(row.block_time_ns) },
     { name: "messages", number: true, by: (row) => row.messages, cell: (row) => count(row.messages) },
-    { name: "why left", long: true, cell: (row) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : "") },
     { name: "preprepare at", cell: (row) => <Time at={row.preprepare_ns} /> },
   ];
   return (

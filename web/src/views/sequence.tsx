@@ -67,7 +67,7 @@ function OneSequence(props: { number: number; chain: number; inner?: boolean }):
   const at = useRunPath();
   const href = useHref();
   const { number, chain } = props;
-  const sequence = useData<Sequence>(path(at(`sequences/${number}`), { chain: chain || null }));
+  const sequence = useData<Sequence>(path(at(`sequences/${number}`), { chain }));
   return (
     <>
       {!props.inner && <Jump to={(to) => href("sequence", [to], { chain: chain || null })} />}
@@ -322,7 +322,7 @@ export function MessagesView(): JSX.Element {
     <>
       <p>
         <a href={href("sequence", [number], { chain })}>Sequence {count(number)}</a>
-        {messages.data && `: ${counted(messages.data.messages.length, "delivery", "deliveries")}${messages.data.more ? ", more are stored" : ""}. A delivery is the copies of one signer's message that one sender handed to one receiver.`}
+        {messages.data && `: ${counted(messages.data.messages.length, "delivery", "deliveries")}${messages.data.more ? "; that is a part: more are stored, choose a kind, a signer or a receiver" : ""}. A delivery is the copies of one signer's message that one sender handed to one receiver.`}
       </p>
       <div class="choices">
         <Select label="Kind" value={kind ?? ""} options={[["", "all kinds"], ...KINDS.map((one): [string, string] => [one, one])]} choose={(value) => go({ kind: value })} />

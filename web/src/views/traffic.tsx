@@ -20,7 +20,7 @@ function expected(traffic: Traffic, node: string | null, nodes: Node[], validato
   if (traffic.by !== "sequence" || validators < 2) return null;
   const receivers = nodes.filter((one) => (node === null ? one.rows > 0 : one.label === node));
   if (!receivers.length || receivers.some((one) => one.coverage !== "full" || !one.validator)) return null;
-  if (node === null && receivers.length !== traffic.receivers) return null;
+  if (node === null && receivers.length !== traffic.receivers.length) return null;
   return receivers.length * (validators - 1);
 }
 
@@ -41,7 +41,7 @@ export function TrafficChart(props: { traffic: Traffic; node: string | null; nod
   }));
   if (due !== null) series.push({ label: `expected without re-gossip: ${count(due)} of prepare and of commit`, values: points.map(() => due), colour: "ink-soft", dash: [1, 6] });
   const lower = points.some((point) => point.lower_bound);
-  const of = node === null ? counted(traffic.receivers, "receiver") : node;
+  const of = node === null ? counted(traffic.receivers.length, "receiver") : node;
   const middle = KINDS.map((kind) => `${kind} ${count(median(points.map((point) => point[kind])))}`).join(", ");
   const most = points.reduce<Point | null>((most, point) => (!most || point.messages > most.messages ? point : most), null);
   const columns: Column<Point>[] = [
@@ -68,6 +68,7 @@ export function TrafficChart(props: { traffic: Traffic; node: string | null; nod
           <>
             At {of}, {counted(points.length, traffic.by)}: median {middle} per {traffic.by}
             {most && `; most at ${pointName(most)}: ${count(most.messages)}`}.{lower && " Lower bounds: more may have arrived than was seen."}
+            {(traffic.since_ns ?? null) !== null && ` Minutes before ${minute(traffic.since_ns ?? 0)} are not among them: choose a range.`}
           </>
         ) : (
           "No message was counted here."
@@ -122,7 +123,7 @@ export function TrafficView(): JSX.Element {
   const go = (change: Record<string, string | number | null>): void => {
     location.hash = href("traffic", [], { from, to, node, chain, ...change });
   };
-  const receivers = (nodes.data?.nodes ?? []).filter((one) => one.rows > 0 || one.label === node);
+  const receivers = [...new Set([...(traffic.data?.receivers ?? []), ...(node ? [node] : [])])].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   return (
     <>
       <form
@@ -136,7 +137,7 @@ export function TrafficView(): JSX.Element {
         <Select
           label="Receiver"
           value={node ?? ""}
-          options={[["", "all receivers"], ...receivers.map((one): [string, string] => [one.label, one.label])]}
+          options={[["", "all receivers"], ...receivers.map((one): [string, string] => [one, one])]}
           choose={(value) => go({ node: value })}
         />
         {chains.length > 1 && (
