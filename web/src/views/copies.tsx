@@ -42,14 +42,14 @@ export function CopiesView(): JSX.Element {
   );
 }
 
-export function Histogram(props: { receiver_ip: string; receiver: string; histogram: [number, number][] }): JSX.Element {
+export function Histogram(props: { receiver_ip: string; receiver: string; histogram: [number, number][]; title?: string }): JSX.Element {
   const { histogram } = props;
   const href = useHref();
   const all = histogram.reduce((sum, [, payloads]) => sum + payloads, 0);
   const most = Math.max(...histogram.map(([, payloads]) => payloads), 1);
   const mean = histogram.reduce((sum, [copies, payloads]) => sum + copies * payloads, 0) / Math.max(all, 1);
   return (
-    <Section title={props.receiver === props.receiver_ip ? props.receiver : `${props.receiver} (${props.receiver_ip})`}>
+    <Section title={props.title ?? (props.receiver === props.receiver_ip ? props.receiver : `${props.receiver} (${props.receiver_ip})`)}>
       <p>
         {count(all)} payloads in {mean.toFixed(2)} copies on average. <NodeLink label={props.receiver} />, <a href={href("traffic", [], { node: props.receiver })}>its messages per sequence</a>
       </p>

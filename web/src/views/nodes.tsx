@@ -247,7 +247,7 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
       {copies.data?.receivers
         .filter((one) => node.ips.includes(one.receiver_ip))
         .map((one) => (
-          <Histogram key={one.receiver_ip} {...one} receiver={`Copies at ${one.receiver}`} />
+          <Histogram key={one.receiver_ip} {...one} title={`Copies at ${one.receiver_ip}`} />
         ))}
       <Section title="Links">
         <Loading of={waste}>
