@@ -78,7 +78,7 @@ export class Page {
   async table(caption) {
     // All rows, not only the first ones.
     for (;;) {
-      const more = this.page.locator("table", { has: this.page.locator("caption", { hasText: caption }) }).locator("xpath=ancestor::div[contains(@class,'scroll')]/following-sibling::p[1]/button[starts-with(., 'Show ')]");
+      const more = this.page.locator("table", { has: this.page.locator("caption", { hasText: caption }) }).locator("xpath=ancestor::div[contains(@class,'scroll')]/following-sibling::p[1]/button[contains(., ' more rows of ')]");
       if ((await more.count()) === 0) break;
       await more.first().click();
     }
