@@ -16,7 +16,9 @@ use crate::clock::WallClock;
 use crate::events_out::EventsOut;
 use crate::interrupt;
 use crate::json_out::JsonOut;
+use crate::exit::Status;
 use crate::metrics::Metrics;
+use crate::page::PageStore;
 use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::selection::Part;
 use crate::term::{Level, Style, safe, tell};
@@ -196,6 +198,26 @@ pub(crate) fn finish_store(
             None
         }
     }
+}
+
+/// Writes the page, if one was asked for and the run is stored; a page that cannot be written is told. Gives back where the run is stored, if that
+/// is a place that the user wanted.
+pub(crate) fn write_page(
+    page: &mut PageStore,
+    stored: Option<String>,
+    run: &str,
+    status: &mut Status,
+) -> Option<String> {
+    let written = match &stored {
+        Some(_) => page.finish(run),
+        None if page.is_open() => Err(anyhow::anyhow!("there is no page: nothing is stored that it could show")),
+        None => Ok(()),
+    };
+    if let Err(error) = written {
+        tell(Level::Error, &format!("{error:#}"));
+        *status = Status::Incomplete;
+    }
+    stored.filter(|_| page.is_wanted())
 }
 
 /// Writes the JSON report and the report for people. What could not be read is told on standard error, too.
