@@ -97,6 +97,20 @@ export async function numbers(page, store, run, sequence) {
     const cells = async () => new Map(await page.page.evaluate(() => [...document.querySelectorAll("table.matrix td[data-cell]")].map((cell) => [cell.dataset.cell, cell.textContent.trim()])));
     await go("matrix");
     let shown = await cells();
+    if (shown.size === 0) {
+      // Many nodes are drawn: go through some cells with the keyboard.
+      const names = [...new Set(stored.flatMap((link) => [link.sender, link.receiver]))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+      holds(names.length > 30, "there is no matrix");
+      await page.page.locator(".picture").focus();
+      for (let column = 1; column < names.length; column++) {
+        const link = stored.find((one) => one.sender === names[0] && one.receiver === names[column]);
+        const said = await page.page.locator(".picture").getAttribute("aria-label");
+        holds(said.endsWith(`${names[0]} to ${names[column]}: ${link ? link.n.toLocaleString("en-GB") : "–"}`), `the cell from ${names[0]} to ${names[column]} says "${said}"`);
+        if (link) equal(number(await page.text(".picked dd")), link.n, `${names[0]} to ${names[column]}`);
+        await page.page.keyboard.press("ArrowRight");
+      }
+      return;
+    }
     equal([...shown.values()].filter((text) => text !== "" && text !== "–").length, stored.length, "number of links");
     for (const link of stored) equal(number(shown.get(`${link.sender} ${link.receiver}`)), link.n, `${link.sender} to ${link.receiver}`);
     await go("matrix?show=redundancy");
@@ -111,6 +125,7 @@ export async function numbers(page, store, run, sequence) {
 
   await check(`run ${run}: histogram of copies`, async () => {
     await go("copies");
+    while (await page.page.locator("button:has-text('Show more of')").count()) await page.page.locator("button:has-text('Show more of')").click();
     const stored = await store.all("SELECT receiver_ip, copies, payloads FROM copies WHERE run_id = ? ORDER BY receiver_ip, copies", run);
     const shown = await page.page.evaluate(() =>
       [...document.querySelectorAll("main section")].flatMap((section) => {
@@ -119,7 +134,7 @@ export async function numbers(page, store, run, sequence) {
         return [...section.querySelectorAll("tbody tr")].map((row) => [ip, ...[...row.children].slice(0, 2).map((cell) => Number(cell.textContent.replaceAll(",", "")))]);
       }),
     );
-    equal(shown, stored.map((row) => [row.receiver_ip, row.copies, row.payloads]), "copies");
+    equal(shown.sort(), stored.map((row) => [row.receiver_ip, row.copies, row.payloads]).sort(), "copies");
   });
 
   await check(`run ${run}: rounds`, async () => {

@@ -82,6 +82,18 @@ function marks(shape: Shape): (u: uPlot, series: number, first: number, last: nu
   };
 }
 
+/** Times of a clock, UTC: with the day where it begins, with seconds where they tell ticks apart. */
+function clockTexts(splits: number[], increment: number): string[] {
+  let day = "";
+  return splits.map((split) => {
+    const text = new Date(split * 1000).toISOString();
+    const clock = text.slice(11, increment < 60 ? 19 : 16);
+    if (text.slice(0, 10) === day) return increment >= 86_400 ? "" : clock;
+    day = text.slice(0, 10);
+    return increment >= 86_400 ? day : `${clock}\n${day}`;
+  });
+}
+
 function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim() || "gray";
 }
@@ -139,7 +151,7 @@ export function Chart(props: ChartProps): JSX.Element {
           y: lanes ? { range: [-0.7, lanes.length - 0.3] } : { range: (_u, _low, high) => [0, high > 0 ? high * 1.08 : 1] },
         },
         axes: [
-          { stroke: ink, grid, ticks: grid, font, label: given.xName, labelFont: font, labelSize: 20, ...(given.clock ? {} : { values: (_u, splits) => splits.map((split) => latest.current.xText(split)) }) },
+          { stroke: ink, grid, ticks: grid, font, label: given.xName, labelFont: font, labelSize: 20, values: (_u, splits, _axis, _space, increment) => (given.clock ? clockTexts(splits, increment) : splits.map((split) => latest.current.xText(split))) },
           lanes
             ? {
                 stroke: ink,

@@ -24,7 +24,7 @@ export function CopiesView(): JSX.Element {
           <>
             {data.receivers.length === 0 && <p class="empty">No payload reached anybody.</p>}
             <div class="multiples">
-              {data.receivers.slice(0, shown).map((receiver) => (
+              {[...data.receivers].sort((a, b) => a.receiver.localeCompare(b.receiver, "en", { numeric: true })).slice(0, shown).map((receiver) => (
                 <Histogram key={receiver.receiver_ip} {...receiver} />
               ))}
             </div>

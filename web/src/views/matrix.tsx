@@ -1,7 +1,7 @@
 // Who sends to whom: a table with shaded cells, or for many nodes a picture in which one goes from cell to cell.
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { KINDS, type Link as Counted, type Matrix, type TcpLink } from "../api";
+import { KINDS, type Link as Counted, type Matrix, type Node, type TcpLink } from "../api";
 import { path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { bytes, count, duration, factor, none, percent, short, time } from "../format";
@@ -84,6 +84,8 @@ export function MatrixView(): JSX.Element {
   const measure = (["messages", "redundancy", "delay", "roundtrip"].find((one) => one === route.query.get("show")) ?? "messages") as Measure;
   const matrix = useData<Matrix>(path(at("matrix"), { kind }));
   const tcp = useData<{ links: TcpLink[] }>(at("links"));
+  const nodes = useData<{ nodes: Node[] }>(at("nodes"));
+  const unseen = nodes.data?.nodes.filter((node) => node.coverage === "partial").length ?? 0;
   const go = (change: Record<string, string | null>): void => {
     location.hash = href("matrix", [], { kind, show: measure === "messages" ? null : measure, ...change });
   };
@@ -103,6 +105,11 @@ export function MatrixView(): JSX.Element {
         />
         <Select label="Kind" value={kind ?? ""} options={[["", "all kinds"], ...KINDS.map((one): [string, string] => [one, one])]} choose={(value) => go({ kind: value })} />
       </div>
+      {unseen > 1 && nodes.data && (
+        <p>
+          {count(unseen)} of {count(nodes.data.nodes.length)} nodes were not captured themselves: an empty cell between two of these says that nothing was seen, not that nothing was sent.
+        </p>
+      )}
       <Loading of={matrix}>{(data) => <Links matrix={data} tcp={tcp.data?.links ?? null} measure={measure} />}</Loading>
     </>
   );
@@ -119,8 +126,7 @@ function Links(props: { matrix: Matrix; tcp: TcpLink[] | null; measure: Measure 
   const names = useMemo(() => {
     const ends = new Set(matrix.links.flatMap((link) => [link.receiver, link.sender]));
     const known = matrix.nodes.filter((node) => ends.has(node));
-    // Ends that are no nodes of the list stand behind it.
-    return [...known, ...[...ends].filter((end) => !known.includes(end)).sort()];
+    return [...new Set([...known, ...ends])].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   }, [matrix]);
   const values = links.map((link) => valueOf(link, measure)).filter((value): value is number => value !== null);
   const low = Math.min(...values);
@@ -135,7 +141,7 @@ function Links(props: { matrix: Matrix; tcp: TcpLink[] | null; measure: Measure 
         {matrix.since_ns === null ? "The whole run" : `From ${time(matrix.since_ns)} to ${time(matrix.until_ns)}`}: {count(matrix.links.length)} links of {count(names.length)} nodes.{" "}
         {values.length ? (
           <>
-            {what[0]?.toUpperCase() + what.slice(1)} from {scale(low, measure)} to {scale(high, measure)}: the darker, the more.
+            {what[0]?.toUpperCase() + what.slice(1)} from {scale(low, measure)} to {scale(high, measure)}: stronger shades are more.
           </>
         ) : (
           `No ${what} is known.`

@@ -60,7 +60,7 @@ export function PeersView(): JSX.Element {
                 { name: "node", head: true, by: (row) => row.node, cell: (row) => <NodeLink label={row.node} /> },
                 { name: "seen at", cell: (row) => list(row.ips).join(", ") || none },
                 { name: "client", long: true, by: (row) => row.client, cell: (row) => row.client ?? none },
-                { name: "offers", long: true, cell: (row) => row.offers || none },
+                { name: "offers", cell: (row) => row.offers || none },
                 { name: "role", by: (row) => row.role, cell: (row) => row.role ?? none },
                 { name: "network", number: true, cell: (row) => (row.network_id === null ? none : String(row.network_id)) },
                 { name: "head", cell: (row) => <Hash value={row.head} /> },
