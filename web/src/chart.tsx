@@ -145,13 +145,15 @@ export function Chart(props: ChartProps): JSX.Element {
         height,
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
         legend: { show: false },
+        // Half of the last tick's text stands beyond the axis.
+        padding: [null, 24, null, null],
         cursor: { y: false, drag: { x: true, y: false, dist: 6 }, points: { show: !lanes } },
         scales: {
           x: { time: Boolean(given.clock) },
           y: lanes ? { range: [-0.7, lanes.length - 0.3] } : { range: (_u, _low, high) => [0, high > 0 ? high * 1.08 : 1] },
         },
         axes: [
-          { stroke: ink, grid, ticks: grid, font, label: given.xName, labelFont: font, labelSize: 20, values: (_u, splits, _axis, _space, increment) => (given.clock ? clockTexts(splits, increment) : splits.map((split) => latest.current.xText(split))) },
+          { stroke: ink, grid, ticks: grid, font, label: given.xName, labelFont: font, labelSize: 20, space: given.clock ? 90 : 50, values: (_u, splits, _axis, _space, increment) => (given.clock ? clockTexts(splits, increment) : splits.map((split) => latest.current.xText(split))) },
           lanes
             ? {
                 stroke: ink,

@@ -58,7 +58,7 @@ export function factor(messages: number | null, useful: number | null): string {
 export function percent(part: number, whole: number): string {
   if (!whole) return NOT_KNOWN;
   const share = (100 * part) / whole;
-  return `${share > 0 && share < 1 ? "< 1" : share > 99 && share < 100 ? "> 99" : share.toFixed(0)} %`;
+  return `${share > 0 && share < 1 ? "< 1" : share > 99 && share < 100 ? "> 99" : Math.round(share) || 0} %`;
 }
 
 export function signed(text: string, value: number): string {

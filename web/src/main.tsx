@@ -335,7 +335,12 @@ function App(): JSX.Element {
             <>
               <p class="of">
                 Run <strong>{chosen.run.name}</strong>
-                {route.run === "latest" ? ", the latest" : ""} · {chosen.run.source === "live" ? "live capture" : chosen.run.pace_milli !== null ? "played" : "analysed"}
+                {route.run === "latest" && (
+                  <>
+                    , the latest (<a href={writeRoute(chosen.run.run_id, view.id, route.parts, Object.fromEntries(route.query))}>an address that stays with it</a>)
+                  </>
+                )}{" "}
+                · {chosen.run.source === "live" ? "live capture" : chosen.run.pace_milli !== null ? "played" : "analysed"}
                 {chosen.run.first_seen_ns !== null && ` · from ${time(chosen.run.first_seen_ns)}, ${spanOf(chosen.run)}`}
                 {chosen.run.selection && ` · a part only: ${chosen.run.selection}`}
               </p>
