@@ -203,7 +203,7 @@ function Truth(props: { round: number; votes: Vote[]; sequence: Sequence }): JSX
                             {vote.first_ns !== null && (
                               <span class="faint">
                                 {count(vote.reached)} of {count(vote.of_nodes)}
-                                {missed.length > 0 && `, not ${missed.map(short).join(", ")}`}
+                                {missed.length > 0 && `, not ${missed.slice(0, 5).map(short).join(", ")}${missed.length > 5 ? ` and ${count(missed.length - 5)} more` : ""}`}
                               </span>
                             )}
                             {here.length > 1 && vote.digest && <code title={vote.digest}> {short(vote.digest)}</code>}
