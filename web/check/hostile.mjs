@@ -63,6 +63,11 @@ export async function hostile(browser, base, run, views) {
     busy = false;
     await troubled.page.waitForSelector("main svg.phases", { timeout: 10000 });
     equal(await troubled.page.locator("main .problem").count(), 0, "problems left");
+    // A run that cannot be asked for does not take away what is drawn.
+    await troubled.page.route(/\/api\/v1\/runs$/, (route) => route.abort());
+    await troubled.go(`#/run/${run}/copies`);
+    await troubled.page.waitForSelector("main table");
+    await troubled.page.unroute(/\/api\/v1\/runs$/);
     await troubled.page.route(/\/nodes$/, (route) => route.abort());
     await troubled.go(`#/run/${run}/nodes`).catch(() => {});
     await troubled.page.waitForFunction(() => document.querySelector("main .problem")?.textContent.includes("cannot be reached"));

@@ -71,6 +71,9 @@ function latestOf(runs: Run[]): Run | undefined {
   return runs.find((run) => run.state === "complete" || (run.state === "running" && run.live));
 }
 
+/** How long after an answer that the server is busy it is asked again, in milliseconds. */
+const BUSY = 3000;
+
 type Theme = "system" | "light" | "dark";
 
 function storedTheme(): Theme {
@@ -205,14 +208,20 @@ function App(): JSX.Element {
       let answer: RunAnswer | null = null;
       try {
         if (id !== undefined) answer = await get<RunAnswer>(`/api/v1/runs/${id}`);
-      } finally {
-        // Both at once: a view is not taken away between the two.
+      } catch (error) {
+        // What is drawn is not taken away because a server is busy: only if the run is gone.
+        if (!(error instanceof DataError) || error.kind !== "absent") throw error;
         setRuns(list);
-        setChosen(answer);
+        setChosen(null);
+        throw error;
       }
+      // Both at once: a view is not taken away between the two.
+      setRuns(list);
+      setChosen(answer);
       setProblem(null);
     } catch (error) {
       failed(error);
+      if (error instanceof DataError && error.kind === "busy") setTimeout(() => void load(), BUSY);
     } finally {
       asking.current = null;
       if (mine.again) void load();
