@@ -97,13 +97,13 @@ export class Page {
 
 /** A number as the page writes it. */
 export function number(text) {
-  const digits = text.replace(/^≥ ?/, "").replaceAll(",", "").replace("−", "-");
+  const digits = text.replace(/^≥\s?/, "").replaceAll(",", "").replace("−", "-");
   return /^-?\d+(\.\d+)?/.test(digits) ? Number.parseFloat(digits) : null;
 }
 
 /** A span of time as the page writes it, in nanoseconds, and how exactly it says it. */
 export function span(text) {
-  const match = /^(\d[\d,]*(?:\.(\d+))?) (ns|µs|ms|s|min|h|days)$/.exec(text.replace(/^≥ ?/, ""));
+  const match = /^(\d[\d,]*(?:\.(\d+))?) (ns|µs|ms|s|min|h|days)$/.exec(text.replace(/\s/g, " ").replace(/^≥ ?/, ""));
   if (!match) return null;
   const unit = { ns: 1, µs: 1e3, ms: 1e6, s: 1e9, min: 60e9, h: 3600e9, days: 86400e9 }[match[3]];
   return { value: Number(match[1].replaceAll(",", "")) * unit, within: (0.51 * unit) / 10 ** (match[2]?.length ?? 0) };

@@ -3,6 +3,8 @@ import type { Stamp } from "./data";
 
 const GROUPS = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const NOT_KNOWN = "–";
+/** Between a number and its unit no line ends. */
+const GAP = "\u00a0";
 
 /** Something that is not known, or does not apply. */
 export const none = NOT_KNOWN;
@@ -13,7 +15,7 @@ export function count(value: number | null | undefined): string {
 
 /** A count that may be too small, because more may have passed than was seen. */
 export function atLeast(text: string, lower: boolean | number): string {
-  return lower && text !== NOT_KNOWN ? `≥ ${text}` : text;
+  return lower && text !== NOT_KNOWN ? `≥${GAP}${text}` : text;
 }
 
 export function counted(value: number, one: string, many = `${one}s`): string {
@@ -34,31 +36,31 @@ export function bytes(value: number | null | undefined): string {
     rest /= 1000;
     unit++;
   }
-  return `${unit === 0 ? GROUPS.format(rest) : digits(rest)} ${units[unit]}`;
+  return `${unit === 0 ? GROUPS.format(rest) : digits(rest)}${GAP}${units[unit]}`;
 }
 
 /** A span of time. */
 export function duration(nanoseconds: number | null | undefined): string {
   if (nanoseconds === null || nanoseconds === undefined) return NOT_KNOWN;
   const size = Math.abs(nanoseconds);
-  if (size === 0) return "0 s";
-  if (size < 1e3) return `${GROUPS.format(nanoseconds)} ns`;
-  if (size < 999.5e3) return `${digits(nanoseconds / 1e3)} µs`;
-  if (size < 999.5e6) return `${digits(nanoseconds / 1e6)} ms`;
-  if (size < 120e9) return `${digits(nanoseconds / 1e9)} s`;
-  if (size < 7200e9) return `${digits(nanoseconds / 60e9)} min`;
-  if (size < 48 * 3600e9) return `${digits(nanoseconds / 3600e9)} h`;
-  return `${digits(nanoseconds / 86400e9)} days`;
+  if (size === 0) return `0${GAP}s`;
+  if (size < 1e3) return `${GROUPS.format(nanoseconds)}${GAP}ns`;
+  if (size < 999.5e3) return `${digits(nanoseconds / 1e3)}${GAP}µs`;
+  if (size < 999.5e6) return `${digits(nanoseconds / 1e6)}${GAP}ms`;
+  if (size < 120e9) return `${digits(nanoseconds / 1e9)}${GAP}s`;
+  if (size < 7200e9) return `${digits(nanoseconds / 60e9)}${GAP}min`;
+  if (size < 48 * 3600e9) return `${digits(nanoseconds / 3600e9)}${GAP}h`;
+  return `${digits(nanoseconds / 86400e9)}${GAP}days`;
 }
 
 export function factor(messages: number | null, useful: number | null): string {
-  return messages === null || !useful ? NOT_KNOWN : `${(messages / useful).toFixed(2)} ×`;
+  return messages === null || !useful ? NOT_KNOWN : `${(messages / useful).toFixed(2)}${GAP}×`;
 }
 
 export function percent(part: number, whole: number): string {
   if (!whole) return NOT_KNOWN;
   const share = (100 * part) / whole;
-  return `${share > 0 && share < 1 ? "< 1" : share > 99 && share < 100 ? "> 99" : Math.round(share) || 0} %`;
+  return `${share > 0 && share < 1 ? `<${GAP}1` : share > 99 && share < 100 ? `>${GAP}99` : Math.round(share) || 0}${GAP}%`;
 }
 
 export function signed(text: string, value: number): string {

@@ -58,7 +58,7 @@ function textOf(link: Link | undefined, measure: Measure): string {
     case "messages":
       return count(link.messages);
     case "redundancy":
-      return link.useful === 0 && link.messages > 0 ? "all waste" : factor(link.messages, link.useful).replace(" ×", "");
+      return link.useful === 0 && link.messages > 0 ? "all waste" : factor(link.messages, link.useful).replace(/\s×$/, "");
     case "delay":
     case "roundtrip":
       return duration(valueOf(link, measure));
