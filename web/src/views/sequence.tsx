@@ -1,7 +1,7 @@
 // One height: its rounds, how each node lived them, who signed what and whom it reached, and every message.
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { type Count, type Delivery, KINDS, type Messages, type NodeRound, type Sequence, type Summary, type Vote, list } from "../api";
+import { type Count, type Delivery, KINDS, type Messages, type Node, type NodeRound, type Sequence, type Summary, type Vote, list } from "../api";
 import { path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { Chart, KIND_LOOK, type Series } from "../chart";
@@ -313,11 +313,14 @@ export function MessagesView(): JSX.Element {
   const [limit, setLimit] = useState(STEP);
   const filter = { chain, round, kind, receiver, signer };
   const messages = useData<Messages>(number === null ? null : path(at(`sequences/${number}/messages`), { ...filter, limit: limit === STEP ? null : limit }));
+  const nodes = useData<{ nodes: Node[] }>(at("nodes"));
   if (number === null) return <p class="problem">A sequence is a whole number.</p>;
+  const signers = [...new Set([...(nodes.data?.nodes ?? []).filter((one) => one.validator).map((one) => one.label), ...(signer ? [signer] : [])])];
+  const receivers = (nodes.data?.nodes ?? []).flatMap((one) => one.ips.map((ip): [string, string] => [ip, one.label === ip ? ip : `${short(one.label)} (${ip})`]));
+  if (receiver && !receivers.some(([ip]) => ip === receiver)) receivers.push([receiver, receiver]);
   const go = (change: Record<string, string | number | null>): void => {
     location.hash = href("messages", [number], { ...filter, ...change });
   };
-  const chosen = ([["round", round], ["receiver", receiver], ["signer", signer]] as const).filter(([, value]) => value !== null);
   return (
     <>
       <p>
@@ -326,11 +329,13 @@ export function MessagesView(): JSX.Element {
       </p>
       <div class="choices">
         <Select label="Kind" value={kind ?? ""} options={[["", "all kinds"], ...KINDS.map((one): [string, string] => [one, one])]} choose={(value) => go({ kind: value })} />
-        {chosen.map(([name, value]) => (
-          <button key={name} type="button" onClick={() => go({ [name]: null })}>
-            {name} {value} only: show all
+        <Select label="Signer" value={signer ?? ""} options={[["", "all signers"], ...signers.map((one): [string, string] => [one, short(one)])]} choose={(value) => go({ signer: value })} />
+        <Select label="Receiver" value={receiver ?? ""} options={[["", "all receivers"], ...receivers]} choose={(value) => go({ receiver: value })} />
+        {round !== null && (
+          <button type="button" onClick={() => go({ round: null })}>
+            Round {round} only: show all rounds
           </button>
-        ))}
+        )}
       </div>
       <Loading of={messages}>
         {(data) => (
@@ -423,7 +428,7 @@ function Arrivals(props: { messages: Delivery[] }): JSX.Element | null {
           yName="receiver"
           xText={(value) => value.toFixed(value % 1 ? 2 : 0)}
           yText={(value) => String(value)}
-          height={Math.min(640, 90 + 34 * drawn.lanes.length)}
+          height={90 + Math.round(Math.max(14, Math.min(34, 550 / drawn.lanes.length)) * drawn.lanes.length)}
           describe={(index) => {
             const row = messages[index];
             return row ? `+${duration(since(messages[0]?.first_seen_ns ?? null, row.first_seen_ns))}: ${row.kind} of ${short(row.signer)} from ${short(row.sender)} at ${short(row.receiver)}, round ${row.round}` : "";
