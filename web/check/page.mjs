@@ -9,7 +9,7 @@ export async function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     // A container has no user namespaces of its own, and often a small /dev/shm.
-    args: ["--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-lcd-text", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
   });
 }
 

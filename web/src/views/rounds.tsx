@@ -148,7 +148,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
     ...(props.several ? [{ name: "chain", cell: (row: Round) => chains.name(row.chain_id) }] : []),
     { name: "proposer", cell: (row) => <NodeLink label={row.proposer} /> },
     { name: "outcome", cell: (row) => words(row.outcome), mark: (row) => (row.outcome === "changed" ? "warning" : undefined) },
-    ...(props.rounds.some((row) => row.cause) ? [{ name: "why left", cell: (row: Round) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : "") }] : []),
+    ...(props.rounds.some((row) => row.cause) ? [{ name: "why left", cell: (row: Round) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : ""), mark: () => "medium" }] : []),
     {
       name: <>phases, 0 to {duration(whole)}</>,
       cell: (row) => {
