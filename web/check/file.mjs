@@ -24,6 +24,12 @@ export async function file(browser, store, { bftap, storeUrl, folder, run, name 
     const sums = await store.one("SELECT SUM(messages) m, SUM(useful) u FROM message_count WHERE run_id = ?", run);
     equal([number(await page.text('[data-total="messages"]')), number(await page.text('[data-total="of these useful"]'))], [sums.m, sums.u], "messages");
     equal(await page.text(".live"), "a file: nothing is asked", "state");
+    await page.go("#/run/latest/rounds?above_zero=1");
+    const above = (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND round > 0", run)).n;
+    equal(((await page.table("Rounds, the latest first")) ?? []).length, above, "rounds above 0");
+    await page.go("#/run/latest/events?suspicious=1");
+    const suspicious = (await store.one("SELECT COUNT(*) n FROM event WHERE run_id = ? AND suspicious = 1", run)).n;
+    equal(((await page.table("Events, the latest first")) ?? []).length, suspicious, "suspicious events");
     await page.go("#/run/latest/sessions");
     holds((await page.text("main .problem")).includes("not in this file"), "what is not in the file is not said to be so");
     equal([...new Set(page.asked)], [pathToFileURL(html).href], "what was asked");

@@ -68,7 +68,7 @@ try {
   }
   if (asked.bftap) {
     const storeUrl = `sqlite://${asked.store}`;
-    if (wanted("file")) await file(chromium, store, { bftap: asked.bftap, storeUrl, folder, run, name: main.name }, list.filter((view) => !/\/(messages|sessions)/.test(view.route)));
+    if (wanted("file")) await file(chromium, store, { bftap: asked.bftap, storeUrl, folder, run, name: main.name }, list.filter((view) => !/\/(messages|sessions|node)\//.test(`${view.route}/`)));
     if (wanted("live") && asked.play) {
       await live(chromium, asked.base, store, { bftap: asked.bftap, storeUrl, capture: `${asked.play}.pcapng`, keylog: `${asked.play}.keylog`, nodes: `${asked.play}.nodes.json` });
     }

@@ -19,7 +19,9 @@ export function EventsView(): JSX.Element {
   const rule = route.query.get("rule");
   const before = route.query.get("before");
   const [limit, setLimit] = useState(STEP);
-  const events = useData<Events>(path(at("events"), { before, limit: limit === STEP ? null : limit, severity, suspicious, rule }));
+  // A file has one list, and is filtered here.
+  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || row.rule === rule));
+  const events = useData<Events>(path(at("events"), isFile ? {} : { before, limit: limit === STEP ? null : limit, severity, suspicious, rule }));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | number | boolean | null>): void => {
     location.hash = href("events", [], { severity, suspicious, rule, before: null, ...change });
@@ -64,8 +66,8 @@ export function EventsView(): JSX.Element {
         {(data) => (
           <>
             <Table
-              caption="Events, the latest first"
-              rows={data.events}
+              caption={`Events, the latest first${isFile && data.more ? ", of those that are in this file" : ""}`}
+              rows={data.events.filter(matches)}
               rowKey={(row) => row.event_number}
               cut={500}
               empty="No such event."
@@ -88,12 +90,12 @@ export function EventsView(): JSX.Element {
                   Back to the latest
                 </button>
               )}{" "}
-              {data.more && limit < MOST && (
+              {data.more && !isFile && limit < MOST && (
                 <button type="button" onClick={() => setLimit(Math.min(MOST, limit + STEP))}>
                   Show {STEP} more
                 </button>
               )}{" "}
-              {data.more && data.next !== null && (
+              {data.more && !isFile && data.next !== null && (
                 <button
                   type="button"
                   onClick={() => {

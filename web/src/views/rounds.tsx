@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Round, Rounds, Summary } from "../api";
-import { path } from "../data";
+import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { count, counted, duration, none, since, words } from "../format";
 import { Choice, type Column, Loading, NodeLink, SequenceLink, Table, Time, useChains } from "../ui";
@@ -29,7 +29,10 @@ export function RoundsView(): JSX.Element {
   const from = wholeNumber(route.query.get("from"));
   const to = wholeNumber(route.query.get("to"));
   const [limit, setLimit] = useState(STEP);
-  const rounds = useData<Rounds>(path(at("rounds"), { from, to, chain, before, limit: limit === STEP ? null : limit, above_zero: aboveZero }));
+  // A file has one list, and is filtered here.
+  const matches = (row: Round): boolean =>
+    !isFile || ((!aboveZero || row.round > 0) && (from === null || row.sequence >= from) && (to === null || row.sequence <= to) && (chain === null || String(row.chain_id) === chain));
+  const rounds = useData<Rounds>(path(at("rounds"), isFile ? {} : { from, to, chain, before, limit: limit === STEP ? null : limit, above_zero: aboveZero }));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | boolean | null>): void => {
     location.hash = href("rounds", [], { from, to, chain, before, above_zero: aboveZero, ...change });
@@ -55,19 +58,23 @@ export function RoundsView(): JSX.Element {
       <Loading of={rounds}>
         {(data) => (
           <>
-            <Timeline rounds={data.rounds} several={chains.length > 1} caption={`Rounds, the latest first${aboveZero ? ", above 0 only" : ""}`} />
+            <Timeline
+              rounds={data.rounds.filter(matches)}
+              several={chains.length > 1}
+              caption={`Rounds, the latest first${aboveZero ? ", above 0 only" : ""}${isFile && data.more ? ", of those that are in this file" : ""}`}
+            />
             <p class="tools">
               {before !== null && (
                 <button type="button" onClick={() => go({ before: null })}>
                   Back to the latest
                 </button>
               )}{" "}
-              {data.more && limit < MOST && (
+              {data.more && !isFile && limit < MOST && (
                 <button type="button" onClick={() => setLimit(Math.min(MOST, limit + STEP))}>
                   Show {STEP} more
                 </button>
               )}{" "}
-              {data.more && data.next !== null && (
+              {data.more && !isFile && data.next !== null && (
                 <button
                   type="button"
                   onClick={() => {

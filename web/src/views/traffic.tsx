@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { KINDS, type Node, type Point, type Summary, type Traffic } from "../api";
-import { path } from "../data";
+import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { Chart, KIND_LOOK, type Series } from "../chart";
 import { atLeast, count, counted, factor, median, minute, none, seconds } from "../format";
@@ -117,7 +117,12 @@ export function TrafficView(): JSX.Element {
   const to = wholeNumber(route.query.get("to"));
   const node = route.query.get("node");
   const chain = route.query.get("chain");
-  const traffic = useData<Traffic>(path(at("traffic"), { from, to, chain, node }));
+  // A file has all heights, or all minutes; a part of them is cut out here.
+  const traffic = useData<Traffic>(path(at("traffic"), isFile ? { node } : { from, to, chain, node }));
+  const within = (data: Traffic): Traffic =>
+    isFile && data.by === "sequence"
+      ? { ...data, points: data.points.filter((point) => point.sequence !== null && (from === null || point.sequence >= from) && (to === null || point.sequence <= to)) }
+      : data;
   const nodes = useData<{ nodes: Node[] }>(at("nodes"));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | number | null>): void => {
@@ -154,7 +159,7 @@ export function TrafficView(): JSX.Element {
       <Steps first={traffic.data?.first ?? null} last={traffic.data?.last ?? null} from={from} to={to} go={go} />
       <Section title={node ? `What reached ${node}` : "What reached all receivers"}>
         <Loading of={traffic}>
-          {(data) => <TrafficChart traffic={data} node={node} nodes={nodes.data?.nodes ?? []} validators={summary.data?.validators ?? 0} chain={Number(chain ?? 0)} />}
+          {(data) => <TrafficChart traffic={within(data)} node={node} nodes={nodes.data?.nodes ?? []} validators={summary.data?.validators ?? 0} chain={Number(chain ?? 0)} />}
         </Loading>
         <p class="note">
           A click on a point opens its sequence, or the heights of its minute; dragging enlarges a part. At most {ONE_BY_ONE} heights are shown one by one, longer ranges by minutes.
