@@ -30,3 +30,4 @@ mod simulate;
 mod store;
 mod stored;
 mod usage;
+mod web;
