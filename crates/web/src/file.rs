@@ -61,7 +61,7 @@ pub async fn page_file(store: &mut dyn Store, run: i64) -> Result<PageFile, Prob
 }
 
 /// What each view asks for at first.
-const VIEWS: [&str; 11] = [
+const VIEWS: [&str; 12] = [
     "",
     "/summary",
     "/nodes",
@@ -73,6 +73,7 @@ const VIEWS: [&str; 11] = [
     "/events",
     "/links",
     "/peers",
+    "/health",
 ];
 
 fn put(answers: &mut Map<String, Value>, size: &mut usize, path: &str, value: Value) {
