@@ -10,11 +10,14 @@ import json
 import pathlib
 import sys
 
-from source import alerts, consensus, one_sequence, provisioning, yaml
+from source import alerts, consensus, nodes, one_sequence, provisioning, redundancy, suspicious, yaml
 from source.sql import DATABASES
 
 HERE = pathlib.Path(__file__).resolve().parent
-DASHBOARDS = {"consensus": consensus.DASHBOARD, "one-sequence": one_sequence.DASHBOARD}
+DASHBOARDS = {
+    "consensus": consensus.DASHBOARD, "one-sequence": one_sequence.DASHBOARD, "redundancy": redundancy.DASHBOARD,
+    "nodes": nodes.DASHBOARD, "suspicious": suspicious.DASHBOARD,
+}
 COMMENT = "Written by grafana/generate.py; changes here are lost. grafana/README.md says how to use it."
 
 

@@ -35,6 +35,14 @@ def round_changes(number, seconds_ago):
         FROM run WHERE run_id = %(run)s"""
 
 
+def event(rule, severity, seconds_ago, numbers="{}", signer="'cn1'"):
+    """An event so long before the newest packet."""
+    return f"""INSERT INTO event (run_id, event_number, time_ns, rule, severity, signer, chain_id, detail, suspicious, numbers)
+        SELECT run_id, (SELECT COALESCE(MAX(event_number), -1) + 1 FROM (SELECT event_number FROM event WHERE run_id = %(run)s) AS there),
+          seen_ns - {seconds_ago}000000000, '{rule}', '{severity}', {signer}, 0, 'made by the checks', 1, '{numbers}'
+        FROM run WHERE run_id = %(run)s"""
+
+
 NOW_NS = time.time_ns()
 GAP_S = 120
 TROUBLES = [
@@ -51,6 +59,20 @@ TROUBLES = [
     Trouble("rounds that change again and again", ["Round-change storm"], round_changes(8, 0)),
     Trouble("a few round changes", [], round_changes(3, 0)),
     Trouble("round changes long ago", [], round_changes(8, 900)),
+    Trouble("a validator that is silent", ["Silent validator"],
+            event("silent_validator", "warning", 20, '{"from_ns":1,"open":1,"seconds":20}')),
+    Trouble("two validators that are silent for long", ["Silent validator"],
+            event("silent_validator", "warning", 4000, '{"from_ns":1,"open":1,"seconds":4000}'),
+            event("silent_validator", "warning", 20, '{"from_ns":1,"open":1,"seconds":20}', "'cn2'")),
+    Trouble("a validator that came back", [], event("silent_validator", "warning", 20, '{"from_ns":1,"open":0,"seconds":10}')),
+    Trouble("a validator that equivocates", ["Critical events"], event("equivocation", "critical", 10)),
+    Trouble("several critical events", ["Critical events"], event("equivocation", "critical", 10), event("equivocation", "critical", 12),
+            event("bad_signature", "critical", 14), event("conflicting_lock", "critical", 14, signer="NULL")),
+    Trouble("critical events long ago", [], event("equivocation", "critical", 400)),
+    Trouble("warnings", [], event("slow_proposer", "warning", 10)),
+    Trouble("a stalled chain that has its own alert", [], event("stalled_chain", "critical", 10, signer="NULL")),
+    Trouble("events of a run that has finished", [], event("equivocation", "critical", 10),
+            event("silent_validator", "warning", 20, '{"open":1}'), "UPDATE run SET state = 'complete' WHERE run_id = %(run)s"),
     *(Trouble(f"{column} grow", ["Loss"], f"UPDATE progress SET {column} = 3 WHERE run_id = %(run)s AND batch = {10**6 + BATCHES}")
       for column in ("gaps", "undecodable", "unread_sessions")),
     Trouble("loss that does not grow", [], "UPDATE progress SET gaps = 3, undecodable = 2, unread_sessions = 1 WHERE run_id = %(run)s"),
@@ -73,6 +95,7 @@ def made_live(database, run):
     execute(f"UPDATE run SET seen_ns = {newest + 1_000_000_000} WHERE run_id = %(run)s")
     # Troubles of the capture itself are not what is tried here.
     execute("DELETE FROM minute_count WHERE run_id = %(run)s AND kind = 'roundchange'")
+    execute("DELETE FROM event WHERE run_id = %(run)s")
     for number in range(BATCHES + 1):
         execute(f"""INSERT INTO progress (run_id, batch, written_ns, seen_ns, lag_ns, rows_written, spooled_batches, spooled_bytes,
               gaps, lost_bytes, undecodable, unread_sessions)

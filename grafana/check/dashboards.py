@@ -6,7 +6,7 @@ import pathlib
 from .expand import expand, interval
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
-NAMES = ("consensus", "one-sequence")
+NAMES = ("consensus", "one-sequence", "redundancy", "nodes", "suspicious")
 # How wide Grafana draws a panel of full width, in points.
 FULL_WIDTH = 1400
 
@@ -25,8 +25,8 @@ def alert_rules(database):
 
 
 def panels(dashboard):
-    """Panels that ask something."""
-    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    """Panels that ask something: neither headings nor words."""
+    return [panel for panel in dashboard["panels"] if panel["type"] not in ("row", "text")]
 
 
 def panel_interval(panel, range_):
@@ -56,6 +56,9 @@ class Variables:
         self.asked.append((variable["name"], sql, columns, rows))
         place = columns.index("__value") if "__value" in columns else 0
         found = [number(row[place]) for row in rows]
+        if "allValue" in variable:
+            # All are chosen; the quotes are those that the format would put around it, which Grafana leaves out here.
+            return variable["allValue"].strip("'")
         if variable["multi"]:
             return found or ""
         return found[0] if found else ""

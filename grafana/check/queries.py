@@ -19,8 +19,22 @@ from .expand import ExpandError, Range, expand
 
 # A query that answers more is no query for a panel.
 MOST_ROWS = 10_000
+# How long a run may take to have something to show, in seconds.
+WAIT_S = 60
 # Grafana takes a whole number of ten digits for seconds, one of nineteen for nanoseconds.
 SECONDS, NANOSECONDS = range(10**9, 10**10), range(10**18, 10**19)
+
+# Columns that tell nothing in any run that the checks can make, by the title of their panel.
+NEVER_TOLD = {
+    # Complete runs lag behind nothing, and no database was away.
+    ("Lag", "lag_s"), ("Lag and spool", "spooled"),
+    # Simulated nodes have addresses of their own.
+    ("Scores", "colocation"),
+    # The number of the first chain is 0.
+    ("Events", "chain"),
+    # Not at the heights that are opened.
+    ("What each receiver got", "invalid"),
+}
 
 
 class Problems(list):
@@ -28,7 +42,7 @@ class Problems(list):
         self.append(f"{where}: {text}")
 
 
-def check_dashboard(name, connections, run_name, given, problems, report, before_s=0):
+def check_dashboard(name, connections, run_name, given, problems, report, told, before_s=0, same=True):
     """Every query of one dashboard on both databases, in the range of the run or one that begins so much before."""
     answers = {}
     for database in connections:
@@ -61,6 +75,7 @@ def check_dashboard(name, connections, run_name, given, problems, report, before
                     database.rollback()
                     continue
                 check_answer(where, panel, target, columns, rows, range_, problems)
+                note_told(told, f"{name}, {database.name}, {panel['title']}", columns, rows)
                 if comparable_between_databases(panel):
                     answers.setdefault((panel["title"], target["refId"]), {})[database.name] = (columns, rows)
         for mark in dashboard["annotations"]["list"]:
@@ -69,8 +84,22 @@ def check_dashboard(name, connections, run_name, given, problems, report, before
             if columns[:2] != ["time", "text"]:
                 problems.add(f"{name}, {database.name}, annotation {mark['name']}", f"has the columns {columns}")
     for (title, ref_id), both in answers.items():
-        if len(both) == 2:
+        if len(both) == 2 and same:
             compare(f"{name}, {title}, {ref_id}", both["mysql"], both["postgres"], problems)
+
+
+def note_told(told, where, columns, rows):
+    """Which columns tell something: a number other than 0, or a word."""
+    for place, column in enumerate(columns):
+        told[where, column] = told.get((where, column), False) or any(row[place] for row in rows)
+
+
+def check_told(told, problems):
+    """Over runs with every kind of trouble each column tells something at least once: what is 0 or null in all of them is of no use,
+    or asks for something that is never written."""
+    for (where, column), tells in told.items():
+        if not tells and (where.split(", ", 2)[2], column) not in NEVER_TOLD:
+            problems.add(where, f"column {column} is empty in all runs")
 
 
 def comparable_between_databases(panel):
@@ -155,6 +184,8 @@ def check_panel(where, panel, columns, rows, kinds, problems):
         else:
             problems.add(where, f"a transformation that these checks do not know: {step['id']}")
     matched = {column for target in panel["targets"] for column in re.findall(r"\bAS (\w+)\b", target["rawSql"])} | set(shown)
+    if "metric" in columns:
+        matched |= {row[columns.index("metric")] for row in rows}
     for setting in panel["fieldConfig"]["overrides"]:
         if setting["matcher"]["options"] not in matched:
             problems.add(where, f"settings for {setting['matcher']['options']}, there is {shown}")
@@ -206,20 +237,49 @@ def comparable(value):
     return (1, round(float(value), 6) if abs(value) < 10**15 else int(value), "")
 
 
+def wait_for(database, run_name):
+    """Until a run that is being written has heights, events and scores to show."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        # Nothing newer would be seen within a transaction.
+        database.rollback()
+        run = database.value("SELECT MAX(run_id) FROM run WHERE name = %s AND state = 'running' AND live = 1", run_name)
+        if run is not None and all(database.value(f"SELECT COUNT(*) FROM {table} WHERE run_id = %s", run) > least
+                                   for table, least in (("round", 10), ("event", 2), ("score", 0), ("participation", 0))):
+            return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{database.name}: no run named {run_name} is being written, or it does not get on")
+        time.sleep(0.1)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Runs every query of the dashboards on both databases.")
     databases.add_arguments(parser)
-    parser.add_argument("--run", metavar="NAME", required=True, help="a run that both databases hold")
+    parser.add_argument("--run", metavar="NAME", required=True, nargs="+", help="runs that both databases hold")
     parser.add_argument("--sequence", default=["0"], nargs="*", help="heights to open in One sequence (0: the newest)")
+    parser.add_argument("--filled", action="store_true",
+                        help="runs with every kind of trouble: each column of each panel must tell something in one of them")
+    parser.add_argument("--live", action="store_true", help="wait until the runs have come far enough; the databases need not agree")
     parser.add_argument("--durations", action="store_true", help="print how long each query took")
     arguments = parser.parse_args()
     connections = databases.connected(arguments)
-    problems, report = Problems(), []
-    # The run's own time, and so long a range that sums over minutes are read.
-    for before_s in (0, 3 * 3600):
-        check_dashboard("consensus", connections, arguments.run, {}, problems, report, before_s)
-    for sequence in arguments.sequence:
-        check_dashboard("one-sequence", connections, arguments.run, {"sequence": sequence}, problems, report)
+    problems, report, told = Problems(), [], {}
+    if arguments.live:
+        for database in connections:
+            for run in arguments.run:
+                wait_for(database, run)
+    for run in arguments.run:
+        found = len(problems)
+        # The run's own time, and so long a range that sums over minutes are read.
+        for before_s in (0, 3 * 3600):
+            for name in NAMES:
+                if name != "one-sequence":
+                    check_dashboard(name, connections, run, {}, problems, report, told, before_s, same=not arguments.live)
+        for sequence in arguments.sequence:
+            check_dashboard("one-sequence", connections, run, {"sequence": sequence}, problems, report, told, same=not arguments.live)
+        problems[found:] = [f"{run}: {problem}" for problem in problems[found:]]
+    if arguments.filled:
+        check_told(told, problems)
     if arguments.durations:
         for where, rows, seconds in report:
             print(f"{seconds * 1000:8.1f} ms {rows:6} rows  {where}")
@@ -228,7 +288,8 @@ def main():
     if problems:
         sys.exit(f"{len(problems)} of {len(report)} queries and what belongs to them are not right")
     total = sum(seconds for _, _, seconds in report)
-    print(f"{len(report)} queries of {len(NAMES)} dashboards on {len(connections)} databases: all right, {total * 1000:.0f} ms")
+    print(f"{len(report)} queries of {len(NAMES)} dashboards over {len(arguments.run)} runs on {len(connections)} databases: all right, "
+          f"{total * 1000:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Alert rules: a chain that stands still, rounds that change again and again, loss, and a monitor that went silent.
+"""Alert rules: a chain that stands still, rounds that change again and again, a silent validator, critical events, loss, and a monitor
+that went silent.
 
 They look at the latest live run only, and at the clock of the capture where they can: a capture that is played back years later
 behaves like its network did. There are no variables in alert rules, and no time range is needed: what they read lies at the end of
@@ -6,7 +7,7 @@ the run. Without a live run a query returns no row, and no row means all is well
 not fire. A query that fails is an error of its own kind, not an alert of the network (`execErrState: Error`).
 """
 
-from . import consensus
+from . import consensus, nodes, suspicious
 from .panels import DATA_SOURCE_UIDS
 from .sql import for_database
 
@@ -30,13 +31,14 @@ def of_live(table):
 class Rule:
     """One rule: a query with one number (and words that become labels), and the threshold above which it fires."""
 
-    def __init__(self, uid, title, summary, description, runbook, *, panel, sql, above, pending, severity):
+    def __init__(self, uid, title, summary, description, runbook, *, panel, sql, above, pending, severity,
+                 dashboard=consensus.DASHBOARD):
         self.uid, self.title, self.summary, self.description, self.runbook = uid, title, summary, description, runbook
-        self.panel = panel
+        self.dashboard, self.panel = dashboard, panel
         self.sql, self.above, self.pending, self.severity = sql, above, pending, severity
 
     def yaml(self, database):
-        panels = consensus.DASHBOARD.json(database)["panels"]
+        panels = self.dashboard.json(database)["panels"]
         # Grafana wants both or none of these.
         (panel,) = (panel["id"] for panel in panels if panel["title"] == self.panel and panel["type"] != "row")
         return {
@@ -71,10 +73,10 @@ class Rule:
                 "summary": self.summary,
                 "description": " ".join(self.description.split()),
                 "runbook": " ".join(self.runbook.split()),
-                "__dashboardUid__": consensus.UID,
+                "__dashboardUid__": self.dashboard.uid,
                 "__panelId__": str(panel),
             },
-            "dashboardUid": consensus.UID,
+            "dashboardUid": self.dashboard.uid,
             "panelId": panel,
             "labels": {"severity": self.severity, "source": "bftap"},
             "isPaused": False,
@@ -87,9 +89,9 @@ RULES = [
         "{{ .Labels.run }}: no new height for {{ .Values.A }} s",
         """No new height was seen for more than 30 seconds, by the clock of the capture and, since the last write, by that of the
         database. Either the network stands still, or bftap does not see it any more.""",
-        """Look at the panels Height over time and Newest rounds of the dashboard Consensus. Rounds that change: see the rule Round-change storm, and
-        who does not vote in the dashboard One sequence. No messages at all: check the capture, and the rule Monitor silent. A network
-        with blocks slower than 30 seconds needs a higher threshold.""",
+        """Look at the panels Height over time and Newest rounds of the dashboard Consensus. Rounds that change: see the rule
+        Round-change storm, and who does not vote in the dashboard One sequence. No messages at all: check the capture, and the rule
+        Monitor silent. A network with blocks slower than 30 seconds needs a higher threshold.""",
         # The height of the newest proposal, and when anything of that height was seen first: proposals of later rounds of the same
         # height are no progress. A capture that is played runs at its own pace after the last write, too.
         sql=f"""
@@ -138,13 +140,59 @@ RULES = [
         panel="Round changes", above=5, pending="0s", severity="warning",
     ),
     Rule(
+        "bftap-silent-validator", "Silent validator",
+        "{{ .Labels.run }}: nothing from {{ .Labels.validator }} for {{ .Values.A }} s",
+        """A validator sends nothing of its own while others are at work, in at least 3 rounds and for at least 5 seconds of the
+        capture: rule silent_validator, which speaks only where no loss can hide its messages. It does not vote and does not
+        propose: its turns cost a round each, and one less may fail.""",
+        """Is the node up, and connected? The dashboard Nodes shows its sessions, Disconnects and what it missed; One sequence,
+        whether others reach it. Nobody is blamed. Thresholds are silent_seconds and silent_rounds (docs/rules.md). A run lists at
+        most 1,000 events of a rule: past that, the dashboard Suspicious says so under What could not be judged, and this rule tells
+        of no further ones.""",
+        # An event that lasts is written again with each change, and says that it is open. Time runs by the capture's clock.
+        sql=f"""
+        SELECT live.name AS run, COALESCE(e.signer, 'none') AS validator,
+          COALESCE(ROUND(MAX(live.seen_ns - e.time_ns) / 1000000000.0), 0) AS seconds
+        FROM run AS live
+        LEFT JOIN event AS e ON e.run_id = live.run_id AND e.rule = 'silent_validator' AND e.numbers LIKE '%"open":1%'
+        WHERE {of_live("live")}
+        GROUP BY live.name, COALESCE(e.signer, 'none')
+        """,
+        panel="Participation", dashboard=nodes.DASHBOARD, above=0, pending="10s", severity="warning",
+    ),
+    Rule(
+        "bftap-critical-events", "Critical events",
+        "{{ .Labels.run }}: {{ .Values.A }} critical events {{ .Labels.event }} that name {{ .Labels.node }}",
+        """Within the last five minutes of the capture a rule found something critical: a validator that signed two blocks for one
+        step, messages with wrong signatures or from strangers, validators locked on different blocks, a storm of round changes. The
+        node is the one that the rule blames, or nobody. A stalled chain has its own alert.""",
+        """Look at Events in the dashboard Suspicious: whether it is suspicious, what happened, and the messages of that height. Its
+        last column makes a bundle of evidence that others can check (docs/evidence.md). A node that was started anew, or whose key
+        runs on two machines, contradicts itself without malice. A run lists at most 1,000 events of a rule: past that, What could
+        not be judged says so.""",
+        sql=f"""
+        SELECT live.name AS run, COALESCE(found.rule, 'none') AS event, COALESCE(found.named, 'nobody') AS node,
+          COALESCE(found.events, 0) AS events
+        FROM run AS live
+        LEFT JOIN (
+          SELECT e.run_id, e.rule, {suspicious.NAMED} AS named, COUNT(*) AS events
+          FROM event AS e
+          WHERE {of_live("e")} AND e.severity = 'critical' AND e.rule <> 'stalled_chain'
+            AND e.time_s > (SELECT FLOOR(seen_ns / 1000000000) - 300 FROM run WHERE {of_live("run")})
+          GROUP BY e.run_id, e.rule, {suspicious.NAMED}
+        ) AS found ON found.run_id = live.run_id
+        WHERE {of_live("live")}
+        """,
+        panel="Events", dashboard=suspicious.DASHBOARD, above=0, pending="0s", severity="critical",
+    ),
+    Rule(
         "bftap-loss", "Loss",
         "{{ .Labels.run }}: {{ .Values.A }} more {{ .Labels.what }}",
-        """Within the newest 1,200 batches (five minutes, at four a second) traffic was lost or could not be read. Counts are lower bounds where
-        the loss falls, and rounds may seem to lack votes that were sent.""",
-        """Look at What could not be read and at Sessions in the dashboard Consensus. Gaps: the capture or the mirror drops packets. Sessions
-        not read: a node's secrets do not arrive (bftap keys check). Messages that do not decode: another dialect or version than
-        expected; the reason stands in the list.""",
+        """Within the newest 1,200 batches (five minutes, at four a second) traffic was lost or could not be read. Counts are lower
+        bounds where the loss falls, and rounds may seem to lack votes that were sent.""",
+        """Look at What could not be read and at Sessions in the dashboard Consensus. Gaps: the capture or the mirror drops packets.
+        Sessions not read: a node's secrets do not arrive (bftap keys check). Messages that do not decode: another dialect or
+        version than expected; the reason stands in the list.""",
         sql=f"""
         SELECT live.name AS run, loss.what, loss.amount
         FROM run AS live
@@ -168,10 +216,12 @@ RULES = [
     Rule(
         "bftap-monitor-silent", "Monitor silent",
         "{{ .Labels.run }}: nothing was written for {{ .Values.A }} s",
-        """A live run is not finished, and bftap has not written to this database for more than 30 seconds. It writes several times a second while
-        packets come: so it is dead, cannot reach the database, or captures nothing at all. What the dashboards show is old.""",
-        """Is the process alive, and its capture? While the database is away bftap spools to disk and drains later: then this rule resolves by
-        itself. A run that was killed is replaced when it is started again under its name. The rule gives up after a day.""",
+        """A live run is not finished, and bftap has not written to this database for more than 30 seconds. It writes several times
+        a second while packets come: so it is dead, cannot reach the database, or captures nothing at all. What the dashboards show
+        is old.""",
+        """Is the process alive, and its capture? While the database is away bftap spools to disk and drains later: then this rule
+        resolves by itself. A run that was killed is replaced when it is started again under its name. The rule gives up after a
+        day.""",
         sql=f"""
         SELECT live.name AS run, {SILENT_S} AS seconds
         FROM run AS live

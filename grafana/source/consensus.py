@@ -1,66 +1,24 @@
 """The dashboard *Consensus*: what the nodes of a run got, what was needed, and what could not be read."""
 
+from .navigation import (
+    CONSENSUS, END_OF_RANGE, FIRST_FIELD_LINK, KIND_VARIABLE, RANGE_VARIABLES, RUN_TO_SEQUENCE, RUN_VARIABLE, SEQUENCE_LINK, links,
+    node_variable,
+)
 from .panels import (
-    BLUE, GREEN, GREY, ORANGE, RED, YELLOW, Dashboard, annotation, as_number, bars, colored_background, colored_text, column, grid, legend,
-    lines, link, list_variable, matrix, null_text, override, query_variable, series, stat, table, value_texts, NO_LEGEND,
+    BLUE, GREEN, ORANGE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid, legend, lines,
+    matrix, null_text, override, series, stat, table, value_texts, NO_LEGEND,
 )
-from .sql import BEST_COVERAGE, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, newest, rounds
-
-UID = "bftap-consensus"
-KIND_NAMES = ("preprepare", "prepare", "commit", "roundchange")
-
-# How far panels that show single heights look back from the end of the range; how many rounds are searched for those above 0.
-HEIGHTS, EXPECTED_HEIGHTS, SEARCHED_ROUNDS = 100, 50, 10000
-
-OF_BEST_COVERAGE = f"WHERE n.coverage = {BEST_COVERAGE}"
-
-OUTCOMES = value_texts({
-    "decided": ("decided", GREEN), "changed": ("changed", ORANGE), "open": ("open", BLUE), "unknown": ("unknown", GREY),
-})
-SESSION_STATES = value_texts({
-    "decrypted": ("decrypted", GREEN), "no_handshake": ("no_handshake", GREY), "no_secret": ("no_secret", RED),
-    "lost": ("lost", RED), "failed": ("failed", RED),
-})
-COVERAGE = value_texts({"full": ("full", GREEN), "lossy": ("lossy", ORANGE), "partial": ("partial", GREY)})
-
-# Runs that have rows: those that were given up have none.
-RUN_VARIABLE = query_variable(
-    "run", "Run",
-    """
-    SELECT CONCAT(name, ' (', run_id, CASE WHEN state = 'running' AND live = 1 THEN ', live' WHEN state = 'running' THEN
-      ', being written' ELSE '' END, ') ', COALESCE(@utc(first_seen_s)@, '')) AS __text, run_id AS __value
-    FROM run
-    WHERE state <> 'failed'
-    UNION ALL
-    SELECT 'no run yet', 0 FROM (SELECT COUNT(*) AS runs FROM run WHERE state <> 'failed') AS stored WHERE runs = 0
-    ORDER BY 2 DESC
-    """,
-    description="One analysis or monitoring; the latest comes first",
+from .shared_panels import (
+    CAUSES_BY_SEQUENCE, EVENTS, EXPECTED_BY_SEQUENCE, EXPECTED_HEIGHTS, GOT_OF_NEEDED, HEIGHTS, HISTOGRAM_OF_COPIES, OF_BEST_COVERAGE,
+    SESSIONS, SESSIONS_BY_STATE,
 )
+from .sql import BEST_COVERAGE, KINDS, NODES, SECONDS_OF_A_POINT, counts, expected_and_received, heights, newest, rounds, with_zeros
+from .words import OUTCOMES, ROUND_CAUSES
 
+# How many rounds are searched for those above 0, and heights for those that were left for a higher one.
+SEARCHED_ROUNDS, SEARCHED_HEIGHTS = 10000, 1000
 
-# The end of a run's range in milliseconds. A capture that is being played has room for what comes: its time is not the clock's.
-END_OF_RANGE = "FLOOR(COALESCE(last_seen_ns, 0) / 1000000) + CASE WHEN state = 'running' THEN 120000 ELSE 0 END"
-
-
-def time_of_run(name, sql):
-    """A hidden variable with the begin or end of the run in milliseconds, for the link that shows all of it."""
-    return query_variable(name, name, f"SELECT {sql} AS __text FROM run WHERE run_id = $run", hidden=True)
-
-
-VARIABLES = [
-    RUN_VARIABLE,
-    query_variable("node", "Node", "SELECT label AS __text FROM node WHERE run_id = $run ORDER BY node_number", multi=True,
-                   description="The receiver of messages"),
-    list_variable("kind", "Kind", KIND_NAMES, "Kind of message"),
-    time_of_run("run_from", "COALESCE(first_seen_s, 0) * 1000"),
-    time_of_run("run_to", END_OF_RANGE),
-]
-
-TO_SEQUENCE = "/d/bftap-sequence?var-datasource=${datasource}&var-run=${run}&var-sequence="
-SEQUENCE_LINK = {"title": "This height, message by message", "url": TO_SEQUENCE + "${__data.fields.sequence.numeric}"}
-FIRST_FIELD_LINK = {"title": "This height, message by message", "url": TO_SEQUENCE + "${__data.fields[0].numeric}"}
-RUN_TO_SEQUENCE = link("One sequence", TO_SEQUENCE + "0", "The newest height of this run, message by message")
+VARIABLES = [RUN_VARIABLE, node_variable("The receiver of messages"), KIND_VARIABLE, *RANGE_VARIABLES]
 
 AT_A_GLANCE = [
     stat(
@@ -93,9 +51,9 @@ AT_A_GLANCE = [
         """), 3, steps=(GREEN, (2, YELLOW), (5, ORANGE)), decimals=2,
     ),
     stat(
-        "Useful of expected", f"""Of the messages that the decided rounds of the newest {EXPECTED_HEIGHTS} heights should bring (see *Expected
-        against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below 100 %
-        votes were not sent, came too late for the capture, or were lost.""",
+        "Useful of expected", f"""Of the messages that the decided rounds of the newest {EXPECTED_HEIGHTS} heights should bring (see
+        *Expected against received*), how many arrived at least once at the chosen validators of which all traffic was seen. Below
+        100 % votes were not sent, came too late for the capture, or were lost.""",
         table(f"""
         SELECT ROUND(1.0 * SUM(useful) / NULLIF(SUM(expected), 0), 4) AS share
         FROM {expected_and_received(EXPECTED_HEIGHTS, "n.label", "useful", where=OF_BEST_COVERAGE)}
@@ -153,25 +111,7 @@ MESSAGES = [
         data_links=[FIRST_FIELD_LINK], links=[RUN_TO_SEQUENCE],
         overrides=[override("sequence\\series", displayName="sequence", decimals=0, unit="none")],
     ),
-    lines(
-        "Expected against received by sequence", f"""Per validator, for the chosen kinds, at each decided round of the newest {EXPECTED_HEIGHTS}
-        heights. Expected: one vote of every other validator of Prepare and Commit each, and the proposal unless the node made
-        it; the number of validators is that of the round (`round.validators`), learned from headers, signers or the
-        configuration. Useful: first copies. Averages over those of the chosen nodes of which most traffic was seen.""",
-        table(f"""
-        SELECT part AS sequence, ROUND(1.0 * expected / NULLIF(receivers, 0), 2) AS expected,
-          ROUND(1.0 * messages / NULLIF(receivers, 0), 2) AS received, ROUND(1.0 * useful / NULLIF(receivers, 0), 2) AS useful
-        FROM {expected_and_received(EXPECTED_HEIGHTS, "r.sequence", "messages", "useful", where=OF_BEST_COVERAGE)}
-        ORDER BY part
-        """), 8, 11, x_field="sequence", axis="messages", data_links=[SEQUENCE_LINK],
-        overrides=[
-            override("expected", color={"mode": "fixed", "fixedColor": GREEN}, custom_lineStyle={"fill": "dash", "dash": [10, 10]},
-                     custom_lineWidth=2),
-            override("received", color={"mode": "fixed", "fixedColor": ORANGE}),
-            override("useful", color={"mode": "fixed", "fixedColor": BLUE}),
-            override("sequence", decimals=0),
-        ],
-    ),
+    EXPECTED_BY_SEQUENCE.sized(8, 11),
     lines(
         "Messages per node and kind over time", """Messages a second that each node got of each kind. Ranges above five minutes are
         shown by the minute of the first message of each count; the last minute is still filling.""",
@@ -183,29 +123,7 @@ MESSAGES = [
         ORDER BY 1, receiver, kind
         """), 12, 9, unit="cps", axis="messages a second", points=60,
     ),
-    grid(
-        "What validators got of what they needed", f"""Over the decided rounds of the newest {EXPECTED_HEIGHTS} heights, for the chosen kinds.
-        Expected as in *Expected against received*. A validator whose own port was not captured (coverage `partial`) shows only what
-        passed the captured ports.""",
-        table(f"""
-        SELECT part AS node, coverage, expected, messages AS received, useful, repeats, echoes, invalid,
-          ROUND(1.0 * useful / NULLIF(expected, 0), 4) AS useful_share, ROUND(1.0 * messages / NULLIF(useful, 0), 2) AS factor
-        FROM {expected_and_received(EXPECTED_HEIGHTS, "n.label", "messages", "useful", "repeats", "echoes", "invalid")}
-        ORDER BY part
-        """), 12, 9, columns=[
-            column("node", "Node"),
-            column("coverage", "Coverage", 90, mappings=[COVERAGE], custom_cellOptions=colored_text()),
-            column("expected", "Expected", 85), column("received", "Received", 85), column("useful", "Useful", 75),
-            column("repeats", "Repeats", 80), column("echoes", "Echoes", 75),
-            column("invalid", "Invalid", 75, thresholds={"mode": "absolute", "steps": [
-                {"color": "text", "value": None}, {"color": RED, "value": 1}]}, custom_cellOptions=colored_text()),
-            column("useful_share", "Useful of expected", 90, "percentunit", 1, min=0, max=1,
-                   thresholds={"mode": "absolute", "steps": [{"color": RED, "value": None}, {"color": YELLOW, "value": 0.8},
-                                                             {"color": GREEN, "value": 0.95}]},
-                   custom_cellOptions=colored_text()),
-            column("factor", "Redundancy", 95, decimals=2),
-        ],
-    ),
+    GOT_OF_NEEDED.sized(12, 9),
 ]
 
 REDUNDANCY = [
@@ -220,26 +138,14 @@ REDUNDANCY = [
         ORDER BY 1, receiver
         """), 12, 8, minimum=1, axis="messages / useful", steps=("transparent", (5, ORANGE)), points=100, decimals=2,
     ),
-    bars(
-        "Histogram of copies", """How many distinct payloads arrived at a node in exactly so many copies, echoes of its own messages
-        included, over the whole run. All in the first bar: nothing came twice.""",
-        table(f"""
-        SELECT CONCAT(c.copies, '') AS copies, n.label AS node, SUM(c.payloads) AS payloads
-        FROM copies AS c
-        JOIN node_ip AS i ON i.run_id = c.run_id AND i.ip = c.receiver_ip
-        JOIN node AS n ON n.run_id = i.run_id AND n.node_number = i.node_number
-        WHERE c.run_id = $run AND n.label IN {NODES}
-        GROUP BY c.copies, n.label
-        ORDER BY c.copies, n.label
-        """), 12, 8, axis="payloads", transformations=[matrix("copies", "node", "payloads")], decimals=0,
-        overrides=[override("copies\\node", displayName="copies")],
-    ),
+    HISTOGRAM_OF_COPIES.sized(12, 8),
+    CAUSES_BY_SEQUENCE.sized(24, 8),
 ]
 
 ROUNDS_ROW = [
     lines(
-        "Height over time", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes are shown
-        by the minute.""",
+        "Height over time", """Highest height that was proposed, over time: a flat piece is a stalled chain. Ranges above 15 minutes
+        are shown by the minute.""",
         series(f"""
         SELECT $__unixEpochGroup(second, $__interval) AS time, MAX(highest_sequence) AS height
         FROM {rounds()}
@@ -248,9 +154,9 @@ ROUNDS_ROW = [
         """), 8, 8, minimum=None, decimals=0, axis="height", legend_options=NO_LEGEND, points=300, span_nulls=True,
     ),
     lines(
-        "From proposal to decision", """From the first sight of the preprepare until the median node had the quorum of commits: the median, the
-        mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the median: of
-        minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
+        "From proposal to decision", """From the first sight of the preprepare until the median node had the quorum of commits: the
+        median, the mean and the slowest of the rounds of a point. Ranges above an hour are shown by the minute, and without the
+        median: of minutes, sums and the slowest are kept. Only nodes of which all traffic was seen are judged.""",
         series(f"""
         SELECT point AS time, MIN(CASE WHEN share >= 0.5 THEN ms END) AS median, ROUND(1.0 * SUM(ms_sum) / SUM(committed), 3) AS mean,
           MAX(ms_max) AS slowest
@@ -267,8 +173,8 @@ ROUNDS_ROW = [
         """), 8, 8, unit="ms", axis="after the preprepare", points=120,
     ),
     lines(
-        "Round changes", """Rounds above 0 that got a proposal, by the time of that proposal, and RoundChange messages at the chosen nodes. A
-        few at the start of a network are usual. Long ranges are shown by the minute.""",
+        "Round changes", """Rounds above 0 that got a proposal, by the time of that proposal, and RoundChange messages at the chosen
+        nodes. A few at the start of a network are usual. Long ranges are shown by the minute.""",
         [
             series(f"""
             SELECT $__unixEpochGroup(second, $__interval) AS time, SUM(higher_rounds) AS rounds
@@ -291,6 +197,82 @@ ROUNDS_ROW = [
     ),
 ]
 
+# Phases in the order in which they happen, and what is measured of each.
+PHASE_WORDS = """CASE phase WHEN 'block_time' THEN 'block to block' WHEN 'preprepare_to_prepared' THEN 'proposal to prepared'
+            WHEN 'prepared_to_committed' THEN 'prepared to committed' WHEN 'preprepare_to_committed' THEN 'proposal to committed'
+            WHEN 'roundchange_to_preprepare' THEN 'round change to proposal' ELSE phase END"""
+PHASE_PLACE = """CASE phase WHEN 'preprepare_to_prepared' THEN 1 WHEN 'prepared_to_committed' THEN 2 WHEN 'preprepare_to_committed' THEN 3
+          WHEN 'roundchange_to_preprepare' THEN 4 ELSE 5 END"""
+# Chains have their own phases; nearly always there is one.
+PHASE_OF_CHAIN = f"CONCAT({PHASE_WORDS}, CASE WHEN chain_id > 0 THEN CONCAT(' (chain ', chain_id, ')') ELSE '' END)"
+
+PHASES = [
+    bars(
+        "How long the phases of rounds take", """Median, 95 % and 99 % of the phases of all rounds of the run: from the first sight of the
+        proposal until the median node was prepared, from there until it was committed, both together, and from the first round
+        change until the proposal of the new round. Only nodes of which all traffic was seen are judged; at most 1 % above
+        the exact values.""",
+        table(f"""
+        SELECT {PHASE_OF_CHAIN} AS phase_name, ROUND(p50_ns / 1000000.0, 3) AS p50_ms, ROUND(p95_ns / 1000000.0, 3) AS p95_ms,
+          ROUND(p99_ns / 1000000.0, 3) AS p99_ms
+        FROM phase
+        WHERE run_id = $run AND phase <> 'block_time'
+        UNION ALL
+        SELECT 'no phase was seen from begin to end', NULL, NULL, NULL
+        FROM (SELECT COUNT(*) AS phases FROM phase WHERE run_id = $run AND phase <> 'block_time') AS stored
+        WHERE phases = 0
+        """), 9, 9, stacked=False, unit="ms", axis="duration", decimals=1, overrides=[
+            override("p50_ms", displayName="median", color={"mode": "fixed", "fixedColor": GREEN}),
+            override("p95_ms", displayName="95 %", color={"mode": "fixed", "fixedColor": YELLOW}),
+            override("p99_ms", displayName="99 %", color={"mode": "fixed", "fixedColor": RED}),
+        ],
+    ),
+    grid(
+        "Phases in numbers", """The same, with the time from block to block, the number of rounds that each was measured in, and the
+        longest. A run of which no node was seen whole has none.""",
+        table(f"""
+        SELECT {PHASE_OF_CHAIN} AS phase_name, {PHASE_PLACE} AS place, rounds, ROUND(p50_ns / 1000000.0, 3) AS p50_ms,
+          ROUND(p95_ns / 1000000.0, 3) AS p95_ms, ROUND(p99_ns / 1000000.0, 3) AS p99_ms, ROUND(max_ns / 1000000.0, 3) AS max_ms
+        FROM phase
+        WHERE run_id = $run
+        UNION ALL
+        SELECT 'no phase was seen from begin to end', 9, 0, NULL, NULL, NULL, NULL
+        FROM (SELECT COUNT(*) AS phases FROM phase WHERE run_id = $run) AS stored
+        WHERE phases = 0
+        ORDER BY 2, 1
+        """), 8, 9, columns=[
+            column("phase_name", "Phase"), column("place", "Order", 60), column("rounds", "Rounds", 75),
+            column("p50_ms", "Median", 90, "ms"),
+            column("p95_ms", "95 %", 90, "ms"), column("p99_ms", "99 %", 90, "ms"), column("max_ms", "Longest", 90, "ms"),
+        ],
+    ),
+    bars(
+        "Why rounds were left for a higher one", f"""Rounds of the newest {SEARCHED_HEIGHTS:,} heights up to the end of the range
+        that were left for a higher one, by cause: no proposal was seen; it came after the first round change; it was there and
+        nobody got a quorum of votes; a node had its quorum and others left all the same; unknown, because loss or missing coverage
+        may hide it.""",
+        table(with_zeros(f"""
+        SELECT {ROUND_CAUSES.sql("r.cause")} AS cause, COUNT(*) AS rounds
+        FROM round AS r
+        WHERE r.run_id = $run AND {newest("r.sequence", SEARCHED_HEIGHTS)} AND r.outcome = 'changed'
+        GROUP BY 1
+        """, "cause", "rounds", ROUND_CAUSES.names)), 7, 9, stacked=False, axis="rounds", decimals=0, legend_options=NO_LEGEND,
+    ),
+    lines(
+        "Block time by sequence", f"""From the commit of the height before to that of this one, both at the median node of which all
+        traffic was seen, at the newest {HEIGHTS} heights up to the end of the range. Heights next to one that was not seen have
+        none.""",
+        table(f"""
+        SELECT r.sequence, ROUND(MAX(r.block_time_ns) / 1000000000.0, 6) AS block_s
+        FROM {heights(HEIGHTS)}
+        JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", HEIGHTS)}
+        GROUP BY r.sequence
+        ORDER BY r.sequence
+        """), 24, 7, unit="s", x_field="sequence", axis="block to block", draw="bars", fill=60, legend_options=legend(("mean", "max")),
+        data_links=[SEQUENCE_LINK], overrides=[override("block_s", displayName="block time"), override("sequence", decimals=0)],
+    ),
+]
+
 ROUND_COLUMNS = [
     column("time", "Proposed", 190, "dateTimeAsIso"), column("sequence", "Sequence", 95, decimals=0, links=[SEQUENCE_LINK]),
     column("round", "Round", 70, custom_cellOptions=colored_background(), thresholds={"mode": "absolute", "steps": [
@@ -304,22 +286,24 @@ ROUND_FIELDS = """r.preprepare_s AS time, r.sequence, r.round, r.proposer, r.out
           ROUND((r.prepared_ns - r.preprepare_ns) / 1000000.0, 3) AS prepared_ms,
           ROUND((r.committed_ns - r.preprepare_ns) / 1000000.0, 3) AS committed_ms, r.messages"""
 
+LEFT_BECAUSE, BEFORE_LEFT = column("cause", "Left because", 130), column("cause_before", "Round before left because", 190)
+
 ROUND_TABLES = [
     grid(
         "Newest rounds", """Every round of the newest 50 heights up to the end of the range, also those of which nothing was seen. The
         sequence leads to the height, message by message.""",
         table(f"""
-        SELECT {ROUND_FIELDS}
+        SELECT {ROUND_FIELDS}, {ROUND_CAUSES.sql("r.cause")} AS cause
         FROM {heights(50)}
         JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", 50)}
         ORDER BY r.sequence DESC, r.round DESC, r.chain_id
-        """), 12, 9, columns=ROUND_COLUMNS, links=[RUN_TO_SEQUENCE],
+        """), 12, 9, columns=[*ROUND_COLUMNS, LEFT_BECAUSE], links=[RUN_TO_SEQUENCE],
     ),
     grid(
         "Heights that took more than one round", f"""Rounds above 0 that got a proposal, among the newest {SEARCHED_ROUNDS:,} rounds of the
-        range; the newest 50 of them. Empty in a network without trouble.""",
+        range; the newest 50 of them, and why the round before was left. Empty in a network without trouble.""",
         table(f"""
-        SELECT {ROUND_FIELDS}
+        SELECT {ROUND_FIELDS}, {ROUND_CAUSES.sql("b.cause")} AS cause_before
         FROM (
           SELECT sequence, round, chain_id
           FROM (
@@ -334,38 +318,15 @@ ROUND_TABLES = [
           LIMIT 50
         ) AS h
         JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND r.round = h.round AND r.chain_id = h.chain_id
+        LEFT JOIN round AS b ON b.run_id = $run AND b.sequence = h.sequence AND b.round = h.round - 1 AND b.chain_id = h.chain_id
         ORDER BY r.preprepare_s DESC, r.sequence DESC, r.round DESC
-        """), 12, 9, columns=ROUND_COLUMNS,
+        """), 12, 9, columns=[*ROUND_COLUMNS, BEFORE_LEFT],
     ),
 ]
 
 READING = [
-    bars(
-        "Sessions by state", """Sessions of the whole run. `no_secret`: no key log has its secret; `lost`: the place in the key stream
-        was lost; `failed`: a secret fits, but nothing sensible comes out; `no_handshake`: a dial that was not completed.""",
-        table("SELECT state, COUNT(*) AS sessions FROM session WHERE run_id = $run GROUP BY state ORDER BY state"),
-        6, 9, stacked=False, axis="sessions", legend_options=NO_LEGEND, decimals=0,
-    ),
-    grid(
-        "Sessions", """The sessions of the whole run, unread and lossy ones first, at most 200. Frames lost: cut or swallowed by gaps, as
-        far as a place behind the gap was found.""",
-        table("""
-        SELECT initiator, recipient, state, attached, mac, gaps, lost_bytes,
-          frames_lost_from_initiator + frames_lost_from_recipient AS frames_lost,
-          frames_from_initiator + frames_from_recipient AS frames_read, detail
-        FROM session
-        WHERE run_id = $run
-        ORDER BY CASE state WHEN 'failed' THEN 0 WHEN 'lost' THEN 1 WHEN 'no_secret' THEN 2 WHEN 'decrypted' THEN 3 ELSE 4 END,
-          lost_bytes DESC, session_number
-        LIMIT 200
-        """), 18, 9, columns=[
-            column("initiator", "Initiator", 150), column("recipient", "Recipient", 150),
-            column("state", "State", 110, mappings=[SESSION_STATES], custom_cellOptions=colored_text()),
-            column("attached", "Joined", 90), column("mac", "MAC", 95), column("gaps", "Gaps", 65),
-            column("lost_bytes", "Lost", 85, "bytes"), column("frames_lost", "Frames lost", 100),
-            column("frames_read", "Frames read", 105), column("detail", "Why it could not be read"),
-        ],
-    ),
+    SESSIONS_BY_STATE.sized(6, 9),
+    SESSIONS.sized(18, 9),
     grid(
         "What could not be read", """Totals of the whole run, zeros included, so that nothing lost and nothing looked at are not
         mistaken for each other. Lists below the totals name reasons and limits.""",
@@ -447,41 +408,27 @@ RUNS = [
                        "&from=${__data.fields.first_ms.numeric}&to=${__data.fields.until_ms.numeric}",
             }]),
             column("state", "State", 110), column("first_ms", "First packet", 190, "dateTimeAsIso"),
-            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("until_ms", "Shown until", 190, "dateTimeAsIso"), column("seconds", "Length", 90, "s"),
+            column("last_ms", "Last packet", 190, "dateTimeAsIso"), column("until_ms", "Shown until", 190, "dateTimeAsIso"),
+            column("seconds", "Length", 90, "s"),
             column("sessions", "Sessions", 85), column("messages", "Messages", 95), column("gaps", "Gaps", 65),
             column("lost_bytes", "Lost", 85, "bytes"), column("undecodable", "Undecodable", 110),
         ],
     ),
 ]
 
-EVENTS = annotation(
-    "Events", ORANGE,
-    """
-    SELECT time_s AS time, CONCAT(rule, ': ', detail) AS text, severity AS tags
-    FROM event
-    WHERE run_id = $run AND $__unixEpochFilter(time_s)
-    ORDER BY time_s DESC
-    LIMIT 200
-    """,
-)
-
 DASHBOARD = Dashboard(
-    UID, "bftap: Consensus",
+    CONSENSUS, "bftap: Consensus",
     """Consensus messages of a BFT network as seen on the wire: what each node got, what it needed, how long rounds took, and what
     could not be read. Times are UTC.""",
     rows=[
         (None, AT_A_GLANCE),
         ("Messages", MESSAGES),
         ("Redundancy", REDUNDANCY),
-        ("Heights and rounds", ROUNDS_ROW + ROUND_TABLES),
+        ("Heights and rounds", ROUNDS_ROW + PHASES + ROUND_TABLES),
         ("What could not be read, and how far behind", READING),
         ("Runs", RUNS),
     ],
     variables=VARIABLES,
-    links=[
-        link("Whole run", f"/d/{UID}?var-datasource=${{datasource}}&var-run=${{run}}&from=${{run_from}}&to=${{run_to}}",
-             "Sets the range to the time of the run: captures are often older than the last hour"),
-        RUN_TO_SEQUENCE,
-    ],
+    links=links(CONSENSUS),
     annotations=[EVENTS], time=("now-1h", "now"), refresh="1s",
 )

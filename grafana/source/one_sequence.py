@@ -1,12 +1,12 @@
 """The dashboard *One sequence*: every round and message of one height, by milliseconds from its first message."""
 
-from .consensus import OUTCOMES, RUN_VARIABLE, UID as CONSENSUS_UID
+from .navigation import RUN_VARIABLE, SEQUENCE, others
 from .panels import (
     BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Dashboard, as_number, bars, colored_background, colored_text, column, grid,
     legend, lines, link, matrix, override, query_variable, stat, table, text_variable,
 )
-
-UID = "bftap-sequence"
+from .sql import KIND_OF_ID
+from .words import OUTCOMES
 
 # The height, its chain and run: `delivery_row` is read by its key. Not through the view `delivery`: MySQL would first
 # look up the texts of every row there is.
@@ -20,30 +20,29 @@ def since_start(time):
     return f"ROUND(({time} - {START}) / 1000000.0, 3)"
 
 
-def label(column):
-    # A lookup by key for each row: databases rarely know how short `label` is, and join it in the wrong order.
-    return f"(SELECT label FROM label AS l WHERE l.run_id = d.run_id AND l.label_id = d.{column})"
+# Deliveries (d) of the height, with ids for texts. A height of many validators has a hundred thousand: names are put in where they have been
+# added up, or only some are shown.
+DELIVERIES = """delivery_row AS d
+  WHERE d.run_id = $run AND d.sequence = $height AND d.chain_id = $chain"""
 
-
-# Each delivery (d) with its texts: round, kind, receiver, sender, signer.
-DELIVERIES = f"""(
-  SELECT r.round, r.kind, names.receiver, r.receiver_ip, r.sender, r.signer, r.copies, r.first_seen_ns, r.last_seen_ns
+# Of each round, kind, receiver and signer the first delivery (f), with the receiver's and the signer's names.
+FIRSTS = f"""(
+  SELECT first_ids.round, first_ids.kind, n.receiver, s.label AS signer, MIN(first_ids.first_ns) AS first_ns
   FROM (
-    SELECT d.round, CASE d.kind_id WHEN 0 THEN 'preprepare' WHEN 1 THEN 'prepare' WHEN 2 THEN 'commit' ELSE 'roundchange' END AS kind,
-      {label("receiver_id")} AS receiver_ip,
-      {label("sender_id")} AS sender,
-      {label("signer_id")} AS signer,
-      d.copies, d.first_seen_ns, d.last_seen_ns
-    FROM delivery_row AS d
-    WHERE d.run_id = $run AND d.sequence = $height AND d.chain_id = $chain
-  ) AS r
+    SELECT d.round, {KIND_OF_ID} AS kind, d.receiver_id, d.signer_id, MIN(d.first_seen_ns) AS first_ns
+    FROM {DELIVERIES}
+    GROUP BY d.round, d.kind_id, d.receiver_id, d.signer_id
+  ) AS first_ids
   JOIN (
-    SELECT receiver_ip, MIN(receiver) AS receiver
-    FROM message_count
-    WHERE {OF_HEIGHT}
-    GROUP BY receiver_ip
-  ) AS names ON names.receiver_ip = r.receiver_ip
-) AS d"""
+    SELECT l.label_id AS receiver_id, MIN(c.receiver) AS receiver
+    FROM message_count AS c
+    JOIN label AS l ON l.run_id = c.run_id AND l.label = c.receiver_ip
+    WHERE c.run_id = $run AND c.chain_id = $chain AND c.sequence = $height
+    GROUP BY l.label_id
+  ) AS n ON n.receiver_id = first_ids.receiver_id
+  JOIN label AS s ON s.run_id = $run AND s.label_id = first_ids.signer_id
+  GROUP BY first_ids.round, first_ids.kind, n.receiver, s.label
+) AS f"""
 
 KIND_COLORS = {"preprepare": PURPLE, "prepare": BLUE, "commit": GREEN, "roundchange": RED}
 KIND_TEXTS = {
@@ -85,7 +84,7 @@ VARIABLES = [
 
 
 def to_height(title, variable, tooltip):
-    return link(title, f"/d/{UID}?var-datasource=${{datasource}}&var-run=${{run}}&var-chain=${{chain}}&var-sequence=${{{variable}}}",
+    return link(title, f"/d/{SEQUENCE}?var-datasource=${{datasource}}&var-run=${{run}}&var-chain=${{chain}}&var-sequence=${{{variable}}}",
                 tooltip)
 
 
@@ -159,12 +158,10 @@ TIMELINE = [
             ROW_NUMBER() OVER (PARTITION BY f.round, f.kind, f.receiver ORDER BY f.ms, f.signer) AS place,
             CASE WHEN f.kind = 'preprepare' THEN 1 ELSE COALESCE(f.quorum, 2) - 1 END AS needed
           FROM (
-            SELECT d.round, d.kind, d.receiver, d.signer, r.quorum,
-              {since_start("MIN(d.first_seen_ns)")} AS ms
-            FROM {DELIVERIES}
-            JOIN round AS r ON r.run_id = $run AND r.chain_id = $chain AND r.sequence = $height AND r.round = d.round
-            WHERE d.signer <> d.receiver
-            GROUP BY d.round, d.kind, d.receiver, d.signer, r.quorum
+            SELECT f.round, f.kind, f.receiver, f.signer, r.quorum, {since_start("f.first_ns")} AS ms
+            FROM {FIRSTS}
+            JOIN round AS r ON r.run_id = $run AND r.chain_id = $chain AND r.sequence = $height AND r.round = f.round
+            WHERE f.signer <> f.receiver
           ) AS f
         ) AS v
         GROUP BY v.round, v.kind, v.receiver
@@ -187,7 +184,7 @@ TIMELINE = [
         FROM (
           SELECT t.ms, t.round, t.kind, SUM(t.copies) AS copies
           FROM (
-            SELECT {since_start("d.first_seen_ns")} AS ms, d.round, d.kind, d.copies
+            SELECT {since_start("d.first_seen_ns")} AS ms, d.round, {KIND_OF_ID} AS kind, d.copies
             FROM {DELIVERIES}
           ) AS t
           GROUP BY t.ms, t.round, t.kind
@@ -201,28 +198,31 @@ TIMELINE = [
 
 
 def arrivals(kind):
-    """Who got whose vote, and when: a receiver in each row, a signer in each column."""
+    """Who got whose vote, and when: a receiver in each row, a signer in each column.
+
+    Pairs and arrivals are put under each other and not joined: PostgreSQL would work out the arrivals again for each pair.
+    """
     return grid(
         f"{kind.capitalize()}: first arrival by signer", f"""For each receiver (rows) and signer (columns) the first {kind} of the last
         round, in milliseconds after the first message of the height. `own`: the receiver's own vote. `missing`: all traffic of
         the receiver was captured, and it never came. `not seen`: it did not pass the captured ports, or was lost there.""",
         table(f"""
-        SELECT w.receiver, w.signer, CASE WHEN w.receiver = w.signer THEN -1
-          WHEN f.ms IS NOT NULL THEN f.ms WHEN w.coverage = 'full' THEN -2 ELSE -3 END AS ms
+        SELECT receiver, signer, CASE WHEN receiver = signer THEN -1 WHEN MIN(ms) IS NOT NULL THEN MIN(ms)
+          WHEN MAX(coverage) = 'full' THEN -2 ELSE -3 END AS ms
         FROM (
-          SELECT r.round, n.label AS receiver, n.coverage, n.node_number AS receiver_number, v.label AS signer,
-            v.node_number AS signer_number
-          FROM (SELECT MAX(round) AS round FROM round WHERE {OF_HEIGHT}) AS r
-          JOIN node AS n ON n.run_id = $run AND n.validator = 1
+          SELECT n.label AS receiver, v.label AS signer, n.coverage, n.node_number AS receiver_number,
+            v.node_number AS signer_number, NULL AS ms
+          FROM node AS n
           JOIN node AS v ON v.run_id = $run AND v.validator = 1
-        ) AS w
-        LEFT JOIN (
-          SELECT d.round, d.receiver, d.signer, {since_start("MIN(d.first_seen_ns)")} AS ms
-          FROM {DELIVERIES}
-          WHERE d.kind = '{kind}'
-          GROUP BY d.round, d.receiver, d.signer
-        ) AS f ON f.round = w.round AND f.receiver = w.receiver AND f.signer = w.signer
-        ORDER BY w.receiver_number, w.signer_number
+          WHERE n.run_id = $run AND n.validator = 1
+          UNION ALL
+          SELECT f.receiver, f.signer, NULL, NULL, NULL, {since_start("f.first_ns")}
+          FROM {FIRSTS}
+          WHERE f.kind = '{kind}' AND f.round = (SELECT MAX(round) FROM round WHERE {OF_HEIGHT})
+        ) AS pairs
+        GROUP BY receiver, signer
+        HAVING COUNT(coverage) > 0
+        ORDER BY MIN(receiver_number), MIN(signer_number)
         """), 12, 9,
         columns=[override("receiver\\signer", displayName="Receiver", custom_width=110, custom_cellOptions={"type": "auto"})],
         defaults={
@@ -238,6 +238,11 @@ def arrivals(kind):
 
 
 MISSING = [arrivals("prepare"), arrivals("commit")]
+
+def named(column):
+    """The text that an id of a delivery (m) stands for."""
+    return f"(SELECT l.label FROM label AS l WHERE l.run_id = $run AND l.label_id = m.{column})"
+
 
 DETAIL = [
     grid(
@@ -263,11 +268,17 @@ DETAIL = [
         "Every message", """Every delivery of this height in the order of its first sight, at most 2,000: who handed whose message to
         whom, in how many copies. Where sender and signer differ, it was passed on.""",
         table(f"""
-        SELECT {since_start("d.first_seen_ns")} AS ms, d.round, d.kind, d.sender, d.receiver, d.signer, d.copies,
-          {since_start("d.last_seen_ns")} AS last_ms
-        FROM {DELIVERIES}
-        ORDER BY d.first_seen_ns, d.receiver_ip, d.round, d.kind, d.sender, d.signer
-        LIMIT 2000
+        SELECT {since_start("m.first_seen_ns")} AS ms, m.round, m.kind, {named("sender_id")} AS sender,
+          COALESCE((SELECT MIN(c.receiver) FROM message_count AS c WHERE c.run_id = $run AND c.chain_id = $chain AND c.sequence = $height
+            AND c.receiver_ip = {named("receiver_id")}), {named("receiver_id")}) AS receiver,
+          {named("signer_id")} AS signer, m.copies, {since_start("m.last_seen_ns")} AS last_ms
+        FROM (
+          SELECT d.round, {KIND_OF_ID} AS kind, d.receiver_id, d.sender_id, d.signer_id, d.copies, d.first_seen_ns, d.last_seen_ns
+          FROM {DELIVERIES}
+          ORDER BY d.first_seen_ns, d.receiver_id, d.round, d.kind_id, d.sender_id, d.signer_id
+          LIMIT 2000
+        ) AS m
+        ORDER BY m.first_seen_ns, m.receiver_id, m.round, m.kind, m.sender_id, m.signer_id
         """), 12, 14, columns=[
             column("ms", "After the first", 115, "ms", 3), column("round", "Round", 70),
             column("kind", "Kind", 105, mappings=[KIND_TEXTS], custom_cellOptions=colored_text()),
@@ -278,7 +289,7 @@ DETAIL = [
 ]
 
 DASHBOARD = Dashboard(
-    UID, "bftap: One sequence",
+    SEQUENCE, "bftap: One sequence",
     """Every round and message of one height of a run. Times are milliseconds from the first message of the height that was seen
     anywhere; the dashboard's time range plays no part.""",
     rows=[
@@ -289,8 +300,7 @@ DASHBOARD = Dashboard(
     ],
     variables=VARIABLES,
     links=[
-        link("Consensus", f"/d/{CONSENSUS_UID}?var-datasource=${{datasource}}&var-run=${{run}}",
-             "All heights of this run", keep_time=True),
+        *others(SEQUENCE),
         to_height("Previous", "previous", "The height before this one"),
         to_height("Next", "next", "The height after this one"),
     ],

@@ -1,5 +1,7 @@
 """Grafana's JSON for panels, variables and dashboards, with the settings that all of ours share."""
 
+import copy
+
 from .sql import for_database
 
 # What Grafana 11 writes into dashboards; later versions migrate it when they load it.
@@ -120,6 +122,12 @@ class Panel:
         self.transformations, self.links = list(transformations), list(links)
         self.interval, self.points = interval, points
 
+    def sized(self, width, height):
+        """The same panel for another place."""
+        other = copy.copy(self)
+        other.width, other.height = width, height
+        return other
+
     def json(self, database, number, x, y):
         panel = {
             "id": number,
@@ -231,14 +239,16 @@ def grid(title, description, query, width, height, *, columns, defaults=None, tr
 
 
 def bars(title, description, query, width, height, *, horizontal=False, stacked=True, unit="none", axis="", overrides=(),
-         transformations=(), links=(), data_links=(), legend_options=None, decimals=None):
+         transformations=(), links=(), data_links=(), legend_options=None, decimals=None, minimum=0):
     """Bars over words."""
     defaults = {
-        "unit": unit, "min": 0, "color": {"mode": "palette-classic-by-name"}, "links": list(data_links),
+        "unit": unit, "color": {"mode": "palette-classic-by-name"}, "links": list(data_links),
         "custom": {"axisLabel": axis, "axisPlacement": "auto", "fillOpacity": 80, "lineWidth": 0, "gradientMode": "none",
                    "thresholdsStyle": {"mode": "off"}},
         "thresholds": thresholds(GREEN),
     }
+    if minimum is not None:
+        defaults["min"] = minimum
     if decimals is not None:
         defaults["decimals"] = decimals
     return Panel(
@@ -267,8 +277,11 @@ def as_number(field):
     return {"id": "convertFieldType", "options": {"conversions": [{"targetField": field, "destinationType": "number"}]}}
 
 
-def query_variable(name, label, sql, *, multi=False, hidden=False, description=""):
-    """A variable whose values come from the database, asked again whenever the range moves: with every refresh."""
+def query_variable(name, label, sql, *, multi=False, hidden=False, description="", all_value=None):
+    """A variable whose values come from the database, asked again whenever the range moves: with every refresh.
+
+    `all_value` stands in queries where all are chosen, instead of each of them: where there may be too many.
+    """
     def json(database):
         text = for_database(sql, database)
         variable = {
@@ -279,6 +292,9 @@ def query_variable(name, label, sql, *, multi=False, hidden=False, description="
         }
         if multi:
             variable["current"] = {"selected": True, "text": ["All"], "value": ["$__all"]}
+        if all_value:
+            # Grafana puts it in as it is, whatever format the query asks for.
+            variable["allValue"] = f"'{all_value}'"
         return variable
     return json
 
@@ -370,3 +386,22 @@ def annotation(name, color, sql):
                        "limit": 200, "matchAny": False, "tags": [], "type": "dashboard"},
         }
     return json
+
+
+def text(title, content, width, height):
+    """Words, in Markdown: what no number says."""
+    return Text(title, content, width, height)
+
+
+class Text:
+    """A panel of words only."""
+
+    def __init__(self, title, content, width, height):
+        self.title, self.content, self.width, self.height = title, content, width, height
+
+    def json(self, _database, number, x, y):
+        return {
+            "id": number, "type": "text", "title": self.title, "gridPos": {"h": self.height, "w": self.width, "x": x, "y": y},
+            "options": {"mode": "markdown", "content": self.content}, "fieldConfig": {"defaults": {}, "overrides": []},
+            "pluginVersion": PLUGIN_VERSION,
+        }

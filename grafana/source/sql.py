@@ -62,8 +62,29 @@ FEW_COUNTS = at_most(300)
 # Minutes of which a part lies in the range: also the one in which it begins, and the one that is still filling.
 MINUTES = "minute_s >= ${__from:date:seconds} - 59 AND minute_s <= ${__to:date:seconds}"
 
+# (of `delivery_row` as `d`)
+KIND_OF_ID = "CASE d.kind_id WHEN 0 THEN 'preprepare' WHEN 1 THEN 'prepare' WHEN 2 THEN 'commit' ELSE 'roundchange' END"
+KIND_NAMES = ("preprepare", "prepare", "commit", "roundchange")
+
+
+
+def with_zeros(sql, word, number, words, order=None):
+    """Rows of a word and a number, and a 0 for each of the words that is not among them: bars that say "none" instead of nothing."""
+    zeros = " ".join(f"UNION ALL SELECT '{one}', 0" for one in words)
+    return f"""
+SELECT {word}, SUM({number}) AS {number}
+FROM (
+{sql}
+{zeros}
+) AS counted
+GROUP BY {word}
+ORDER BY {order or word}"""
+
+
 # In the dashboards' variables every value is quoted by Grafana; the run's id is a number of our own.
 NODES = "(${node:sqlstring})"
+# What stands for all values of a variable that may have more than fit into a query.
+EVERYBODY = "all of them"
 KINDS = "(${kind:sqlstring})"
 
 
@@ -159,7 +180,7 @@ EXPECTED = f"""CASE WHEN 'prepare' IN {KINDS} THEN r.validators - 1 ELSE 0 END
 BEST_COVERAGE = f"(SELECT MIN(coverage) FROM node WHERE run_id = $run AND validator = 1 AND label IN {NODES})"
 
 
-def _decided(number):
+def decided(number):
     """Decided rounds (r) of the newest heights."""
     return f"""{heights(number)}
 JOIN round AS r ON r.run_id = $run AND r.sequence = h.sequence AND {newest("r.sequence", number)}
@@ -180,14 +201,14 @@ def expected_and_received(number, by, *columns, where=""):
   SELECT part, MIN(coverage) AS coverage, SUM(receivers) AS receivers, SUM(expected) AS expected, {sums}
   FROM (
     SELECT {by} AS part, MIN(n.coverage) AS coverage, COUNT(DISTINCT i.ip) AS receivers, SUM({EXPECTED}) AS expected, {nothing}
-    FROM {_decided(number)}
+    FROM {decided(number)}
     JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label IN {NODES}
     JOIN node_ip AS i ON i.run_id = $run AND i.node_number = n.node_number
     {where}
     GROUP BY {by}
     UNION ALL
     SELECT {by} AS part, MIN(n.coverage) AS coverage, 0 AS receivers, 0 AS expected, {came}
-    FROM {_decided(number)}
+    FROM {decided(number)}
     JOIN message_count AS c ON c.run_id = $run AND c.sequence = r.sequence AND c.round = r.round AND c.chain_id = r.chain_id
       AND {newest("c.sequence", number)} AND c.kind IN {KINDS} AND c.kind <> 'roundchange' AND c.receiver IN {NODES}
     JOIN node AS n ON n.run_id = $run AND n.validator = 1 AND n.label = c.receiver

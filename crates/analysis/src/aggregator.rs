@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bftap_model::CaptureTime;
 use hashbrown::HashMap;
 
 use crate::chain::Slots;
@@ -29,7 +30,7 @@ use crate::provisional::{Now, Provisional, Update};
 use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
-use crate::tally::Tallies;
+use crate::tally::{Evicted, Tallies};
 use crate::who::{KnownNode, Who};
 
 /// What the reading side counted.
@@ -82,7 +83,7 @@ pub struct Aggregator {
     /// How many of `events` each rule has.
     pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
-    pub(crate) undecodable: BTreeMap<(u32, i64), u64>,
+    pub(crate) undecodable: BTreeMap<(u32, i64), (u64, CaptureTime)>,
     pub(crate) limits: BTreeMap<String, u64>,
     /// The last session looked up: messages come in runs.
     pub(crate) recent: Option<(SessionKey, SessionParties)>,
@@ -137,8 +138,8 @@ impl Aggregator {
             Observation::End(key, end) => {
                 self.live.remove(&key);
                 self.recent = None;
+                let session = self.session(&end.info);
                 if self.ended.len() < self.options.listed_sessions {
-                    let session = self.session(&end.info);
                     self.ended.push((*end, session));
                 } else {
                     // Not listed, but what it may hide is known all the same.
@@ -177,13 +178,21 @@ impl Aggregator {
         {
             let key = (self.who.party(ip, event.node_id), minute_of(event.time_ns));
             if self.undecodable.len() < MOST_UNDECODABLE || self.undecodable.contains_key(&key) {
-                *self.undecodable.entry(key).or_default() += 1;
+                let sum = self.undecodable.entry(key).or_insert((0, event.time_ns));
+                sum.0 += 1;
+                sum.1 = sum.1.min(event.time_ns);
             } else {
                 self.limit("undecodable_minutes");
             }
         }
         let of_rule = self.events_of.entry(event.rule).or_default();
-        let share = self.options.rules.listed.max(1);
+        // Whoever sends garbage makes as many of these as it likes.
+        let share = self
+            .options
+            .rules
+            .listed
+            .min(self.options.listed_events / 10)
+            .max(1);
         if self.events.len() < self.options.listed_events && *of_rule < share {
             *of_rule += 1;
             self.events.push(event);
@@ -203,6 +212,11 @@ impl Aggregator {
 
     fn session(&mut self, info: &SessionInfo) -> SessionParties {
         let parties = [0, 1].map(|end| self.who.party(info.ends[end].ip, info.node_ids[end]));
+        for at in [0, 1] {
+            if info.accepted[at] {
+                self.who.accept(parties[at]);
+            }
+        }
         SessionParties {
             parties,
             slot: self.slots.of(info.chain, info.ends.map(|end| end.ip)),
@@ -234,8 +248,11 @@ impl Aggregator {
         if let Some(provisional) = &mut self.provisional {
             provisional.note(key, occurrence.seen, link);
         }
-        self.minutes
-            .add(occurrence.seen, link, LinkSum::one(bytes, occurrence.stale))
+        self.minutes.add(
+            occurrence.seen,
+            link,
+            LinkSum::one(bytes, occurrence.stale, occurrence.seen),
+        )
     }
 
     /// Keeps track of what changes from now on, so that [`update`](Self::update) can tell it.
@@ -257,8 +274,8 @@ impl Aggregator {
         let mut losses = self.losses.clone();
         let mut sessions = self.ended.clone();
         for end in now.open {
+            let parties = self.session(&end.info);
             if sessions.len() < self.options.listed_sessions {
-                let parties = self.session(&end.info);
                 sessions.push((end, parties));
             } else {
                 losses.note(&end);
@@ -274,6 +291,7 @@ impl Aggregator {
             losses,
             &now.read,
         );
+        note_unproven(&mut limits, &knowledge);
         let mut update = provisional.judge(
             &knowledge,
             &self.options,
@@ -282,6 +300,7 @@ impl Aggregator {
             now.last,
         )?;
         update.number = self.updates;
+        provisional.evicted().tell(&mut limits);
         let nodes = knowledge.nodes(&self.who, &sessions);
         let states = provisional.last_states()?;
         let mut run_events = Vec::new();
@@ -296,6 +315,7 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        note_left_out(&mut limits, run.minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let found = provisional.events(&self.options)?;
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
@@ -371,7 +391,7 @@ impl Aggregator {
             return 0;
         };
         let most = self.options.listed_events;
-        let (found, more) = exposure::events(policy, sessions, &knowledge.resolved, most);
+        let (found, more) = exposure::events(policy, sessions, knowledge, most);
         events.extend(found);
         more
     }
@@ -387,12 +407,15 @@ impl Aggregator {
         let candidates = drop_candidates(&mut sessions, &self.options);
         let losses = std::mem::take(&mut self.losses);
         let knowledge = Knowledge::new(&self.options, &self.who, &self.slots, &sessions, losses, &read);
+        note_unproven(&mut self.limits, &knowledge);
 
         let known = Arc::clone(&self.options.known_payloads);
         let mut tallies = Tallies::new();
         let mut judged: Option<(ChainContext<'_>, ChainState)> = None;
         let mut states: BTreeMap<ChainName, ChainState> = BTreeMap::new();
         let mut found = EventList::new(&self.options);
+        let oldest = knowledge.oldest_stretch(&self.options.score);
+        let mut evicted = Evicted::default();
         for (name, sequence, parts) in grouped(self.heights.keys(), &knowledge.names) {
             let mut height = Height::default();
             for part in parts {
@@ -410,14 +433,9 @@ impl Aggregator {
                 judged = Some(knowledge.chain(&name, &self.options, &known));
             }
             let (context, state) = judged.as_mut().expect("set above");
-            let facts = close(
-                &height,
-                sequence,
-                context,
-                state,
-                tallies.entry(name).or_default(),
-                keep.as_deref_mut(),
-            );
+            let tally = tallies.entry(name).or_default();
+            let facts = close(&height, sequence, context, state, tally, keep.as_deref_mut());
+            evicted.add(tally.keep_within(oldest));
             found.add(facts.events.iter().cloned());
             if let Some(keep) = &mut keep {
                 keep.keep_near_limits();
@@ -428,9 +446,15 @@ impl Aggregator {
         if let Some((context, state)) = judged.take() {
             states.insert(context.name, state);
         }
+        evicted.tell(&mut self.limits);
         let mut minutes = MinuteBook::default();
         while let Some((start, minute)) = self.minutes.pop_first()? {
-            minutes.note(start, &minute, &knowledge, &self.options.rules);
+            minutes.note(
+                start,
+                &minute,
+                &|party| knowledge.rank_of(party),
+                &self.options.rules,
+            );
             let rows = knowledge.link_rows(start, &minute);
             sink.minute(&rows).map_err(FinishError::Sink)?;
         }
@@ -448,6 +472,7 @@ impl Aggregator {
             undecodable: &self.undecodable,
         };
         of_run(&run, &mut run_events);
+        note_left_out(&mut self.limits, &minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
         let more = found.more + over + hidden;
@@ -471,7 +496,10 @@ impl Aggregator {
                 && event.sender.is_none()
                 && let Some(ip) = event.ip
             {
-                let address = event.address.or_else(|| knowledge.resolved.address_at(ip));
+                let party = event.node_id.and_then(|id| self.who.find(ip, id));
+                let party = party.map(|party| &knowledge.resolved.parties[party as usize]);
+                let address = party.map_or_else(|| knowledge.resolved.address_at(ip), |party| party.address);
+                event.node_id = party.and_then(|party| party.id);
                 event.sender = Some(knowledge.resolved.names.label(ip, address));
                 event.address = address;
             }
@@ -480,6 +508,21 @@ impl Aggregator {
         let mut list = EventList::new(&self.options);
         list.add(events);
         (list.events, list.more)
+    }
+}
+
+/// Tells how often a key was shown that nobody accepted.
+fn note_unproven(limits: &mut BTreeMap<String, u64>, knowledge: &Knowledge) {
+    if knowledge.unproven_keys > 0 {
+        limits.insert("unproven_keys".to_owned(), knowledge.unproven_keys);
+    }
+}
+
+/// Notes findings of rules over minutes that there was no room for.
+fn note_left_out(limits: &mut BTreeMap<String, u64>, minutes: &MinuteBook) {
+    let left_out = minutes.left_out();
+    if left_out > 0 {
+        *limits.entry("minute_findings".to_owned()).or_default() += left_out;
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Changes {
 pub(crate) struct Untold {
     /// How many were told of each.
     parties: usize,
+    accepted: usize,
     slots: usize,
     chains_at: usize,
     ended: usize,
@@ -51,6 +52,8 @@ pub(crate) struct Untold {
 struct Rest {
     updates: u64,
     parties: Vec<(IpAddr, Option<NodeId>)>,
+    /// Of all, those whose keys were accepted.
+    accepted: Vec<u32>,
     slots: Vec<Slot>,
     chains_at: Vec<(IpAddr, ChainId)>,
     books: Vec<(u32, SlotBook)>,
@@ -60,14 +63,14 @@ struct Rest {
     /// Those that changed, each with its sum.
     refused: RefusedSums,
     limits: BTreeMap<String, u64>,
-    undecodable: BTreeMap<(u32, i64), u64>,
+    undecodable: BTreeMap<(u32, i64), (u64, CaptureTime)>,
     renamed: bool,
     former: Vec<(u32, BTreeSet<ChainName>)>,
     pending: Vec<u8>,
 }
 
 crate::kept! {
-    Rest { updates, parties, slots, chains_at, books, ended, events, losses, refused, limits, undecodable, renamed, former, pending }
+    Rest { updates, parties, accepted, slots, chains_at, books, ended, events, losses, refused, limits, undecodable, renamed, former, pending }
     SessionParties { parties, slot }
 }
 
@@ -101,7 +104,7 @@ impl Aggregator {
             minutes::add(
                 minute,
                 link,
-                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale),
+                LinkSum::one(u64::from(occurrence.wire_len), occurrence.stale, occurrence.seen),
             );
             // What it tells of the chain is the same now as when it is observed.
             self.slots.books[session.slot as usize].learn(&occurrence.payload);
@@ -126,6 +129,7 @@ impl Aggregator {
         let rest = Rest {
             updates: self.updates,
             parties: self.who.parties()[untold.parties..].iter().map(party).collect(),
+            accepted: self.who.accepted()[untold.accepted..].to_vec(),
             slots: self.slots.all()[untold.slots..].to_vec(),
             chains_at: self.slots.chains_told()[untold.chains_at..].to_vec(),
             books: if whole {
@@ -150,6 +154,7 @@ impl Aggregator {
         };
         self.untold = Some(Untold {
             parties: self.who.parties().len(),
+            accepted: self.who.accepted().len(),
             slots: self.slots.all().len(),
             chains_at: self.slots.chains_told().len(),
             ended: self.ended.len(),
@@ -177,6 +182,10 @@ impl Aggregator {
         record.end()?;
         for (ip, id) in rest.parties {
             self.who.recall(ip, id).ok_or(io::ErrorKind::InvalidData)?;
+        }
+        for party in rest.accepted {
+            self.check_party(party)?;
+            self.who.accept(party);
         }
         for slot in rest.slots {
             self.slots.recall(slot).ok_or(io::ErrorKind::InvalidData)?;

@@ -18,7 +18,7 @@ use crate::tally::Tally;
 use crate::votes::{self, Table};
 use crate::who::{Resolved, ResolvedParty};
 use crate::witnesses::Witnesses;
-use crate::{ledger, lived, participation, phases, round, rows, rules, what_if};
+use crate::{delays, ledger, lived, participation, phases, round, rows, rules, what_if};
 
 /// What a height is judged by; the same for all heights of a chain.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) deliveries: bool,
     /// What came before this run.
     pub(crate) known: &'a KnownPayloads,
+    /// The validators before the first height.
+    pub(crate) first_validators: Vec<Address>,
     /// Everybody with a vote as far as the whole run tells, sorted.
     pub(crate) members: Vec<Address>,
     /// Index of each party among them; [`NOBODY`] of others.
@@ -67,6 +69,7 @@ pub(crate) const NOBODY: u32 = u32::MAX;
 pub(crate) struct Basis {
     rule: QuorumRule,
     policy: Option<ProposerPolicy>,
+    first_validators: Vec<Address>,
     members: Vec<Address>,
     coverage: CoverageMap,
 }
@@ -82,6 +85,7 @@ impl ChainContext<'_> {
         Basis {
             rule: self.rule,
             policy: self.policy,
+            first_validators: self.first_validators.clone(),
             members: self.members.clone(),
             coverage: self.coverage.clone(),
         }
@@ -107,6 +111,15 @@ pub(crate) struct ChainState {
     pub(crate) last_commit: Option<(u64, CaptureTime)>,
     /// What rules remember.
     pub(crate) rules: RuleState,
+}
+
+impl ChainState {
+    /// About how many numbers it holds.
+    pub(crate) fn len(&self) -> usize {
+        let rules = &self.rules;
+        let small = self.validators.len() + rules.former.len() + rules.decided.len() + rules.paces.len();
+        small + 2 * rules.lives.len() + 3 * rules.troubles.len()
+    }
 }
 
 crate::kept! {
@@ -194,6 +207,7 @@ pub(crate) fn close(
     });
     participation::add(&mut tally.participation, &judged, &table, height, &rows, chain);
     phases::add(&mut tally.phases, &judged);
+    delays::add(&mut tally.delays, &table);
     what_if::add(&mut tally.what_if, &judged, height, &rows, span, chain);
     let deliveries = if chain.deliveries {
         deliveries(height, sequence, chain)

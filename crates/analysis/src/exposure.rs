@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use bftap_model::{Address, CaptureTime};
 
 use crate::aggregator::SessionParties;
-use crate::facts::{EventFact, Label};
+use crate::facts::{ChainName, EventFact, Label};
+use crate::knowledge::Knowledge;
 use crate::observation::SessionEnd;
-use crate::who::Resolved;
 
 /// Who may talk to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,25 +189,42 @@ impl End {
 }
 
 /// Sessions of two ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Contact {
     sessions: u64,
     first: CaptureTime,
     last: CaptureTime,
+    chain: ChainName,
+}
+
+/// Of several chains the first; one that nobody told comes last.
+fn join(chain: &mut ChainName, other: &ChainName) {
+    let unknown = |name: &ChainName| **name == *"unknown";
+    if (unknown(other), other) < (unknown(chain), chain) {
+        *chain = other.clone();
+    }
+}
+
+/// What is known of an end.
+#[derive(Clone, Debug)]
+struct Stay {
+    first: CaptureTime,
+    chain: ChainName,
 }
 
 /// What a policy has to say about sessions: one event for each pair of ends. At most `most`; gives how many more there are.
 pub(crate) fn events(
     policy: &ExposurePolicy,
     sessions: &[(SessionEnd, SessionParties)],
-    resolved: &Resolved,
+    knowledge: &Knowledge,
     most: usize,
 ) -> (Vec<EventFact>, u64) {
     let mut contacts: BTreeMap<[End; 2], Contact> = BTreeMap::new();
-    let mut ends: BTreeMap<End, CaptureTime> = BTreeMap::new();
+    let mut ends: BTreeMap<End, Stay> = BTreeMap::new();
     for (end, parties) in sessions {
+        let chain = &knowledge.names[parties.slot as usize];
         let mut pair = parties.parties.map(|party| {
-            let party = &resolved.parties[party as usize];
+            let party = &knowledge.resolved.parties[party as usize];
             End {
                 ip: party.ip,
                 address: party.address,
@@ -217,19 +234,26 @@ pub(crate) fn events(
         pair.sort_unstable();
         let (first, last) = end.span;
         for end in &pair {
-            let seen = ends.entry(end.clone()).or_insert(first);
-            *seen = (*seen).min(first);
+            let stay = ends.entry(end.clone()).or_insert_with(|| Stay {
+                first,
+                chain: chain.clone(),
+            });
+            stay.first = stay.first.min(first);
+            join(&mut stay.chain, chain);
         }
-        let contact = contacts.entry(pair).or_insert(Contact {
+        let contact = contacts.entry(pair).or_insert_with(|| Contact {
             sessions: 0,
             first,
             last,
+            chain: chain.clone(),
         });
+        join(&mut contact.chain, chain);
         contact.sessions += 1;
         contact.first = contact.first.min(first);
         contact.last = contact.last.max(last);
     }
     let mut list = List {
+        knowledge,
         events: Vec::new(),
         most,
         more: 0,
@@ -248,21 +272,28 @@ pub(crate) fn events(
     let outer = of_kind(|kind| matches!(kind, ExposureKind::Proxy | ExposureKind::Sentry));
     for inner in of_kind(ExposureKind::is_inner) {
         for outer in &outer {
-            let seen = ends[inner.0].max(ends[outer.0]);
-            list.subnet(policy, inner, *outer, seen, &contacts);
+            let (one, other) = (&ends[inner.0], &ends[outer.0]);
+            let mut chain = one.chain.clone();
+            join(&mut chain, &other.chain);
+            let stay = Stay {
+                first: one.first.max(other.first),
+                chain,
+            };
+            list.subnet(policy, inner, *outer, stay, &contacts);
         }
     }
     (list.events, list.more)
 }
 
 /// Events, as many as there is room for.
-struct List {
+struct List<'a> {
+    knowledge: &'a Knowledge,
     events: Vec<EventFact>,
     most: usize,
     more: u64,
 }
 
-impl List {
+impl List<'_> {
     fn contact(
         &mut self,
         policy: &ExposurePolicy,
@@ -292,8 +323,8 @@ impl List {
         let detail = format!("{own} talks to {other}, {why}: {sessions}");
         let mut event = EventFact::new(rule, contact.first, detail);
         event.sender = Some(stranger.label.clone());
-        event.address = stranger.address;
-        event.ip = Some(stranger.ip);
+        event.chain = contact.chain.clone();
+        self.name(&mut event, stranger);
         event.numbers = numbers(Some(contact));
         self.push(event);
     }
@@ -303,7 +334,7 @@ impl List {
         policy: &ExposurePolicy,
         (inner, of_inner): (&End, &[usize]),
         (outer, of_outer): (&End, &[usize]),
-        seen: CaptureTime,
+        stay: Stay,
         contacts: &BTreeMap<[End; 2], Contact>,
     ) {
         let own = |at: &usize| {
@@ -325,16 +356,25 @@ impl List {
             inner.words(policy, of_inner),
             outer.words(policy, of_outer)
         );
-        let mut event = EventFact::new("exposure_shared_subnet", seen, detail);
+        let mut event = EventFact::new("exposure_shared_subnet", stay.first, detail);
+        event.chain = stay.chain;
         let mut pair = [inner.clone(), outer.clone()];
         pair.sort_unstable();
         // Who is inside tells events apart: one proxy may be next to several.
         event.sender = Some(inner.label.clone());
-        event.address = outer.address;
-        event.ip = Some(outer.ip);
+        self.name(&mut event, outer);
         event.numbers = numbers(contacts.get(&pair));
         event.numbers.insert("subnet_bits", bits.into());
         self.push(event);
+    }
+
+    /// Names an end as the one that the event is about.
+    fn name(&self, event: &mut EventFact, end: &End) {
+        event.address = end.address;
+        event.node_id = end
+            .address
+            .and_then(|address| self.knowledge.places.id_of(address));
+        event.ip = Some(end.ip);
     }
 
     fn push(&mut self, event: EventFact) {

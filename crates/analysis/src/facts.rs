@@ -16,8 +16,8 @@ use serde::{Serialize, Serializer};
 
 pub use network::{CensusFact, DialFact, PeerFact, ScoreFact, TcpLinkFact};
 pub use story::{
-    NodeRoundFact, ParticipationFact, PhaseFact, RoundCause, VoteFact, VoteState, WasteCause, WasteFact,
-    WhatIfFact,
+    DelayBound, DelayFact, NodeRoundFact, ParticipationFact, PhaseFact, ReceivedFact, RoundCause, VoteFact,
+    VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 
 /// How a node is shown in text: its name, else its address, else its IP address.
@@ -41,6 +41,13 @@ pub struct HeightFacts {
     pub votes: Vec<VoteFact>,
     /// What rules found in this height; sorted.
     pub events: Vec<EventFact>,
+}
+
+impl HeightFacts {
+    /// More validators than may be faulty were at work on it: it is no height that only a liar names.
+    pub fn is_there(&self) -> bool {
+        self.rounds.iter().any(|round| round.standing.is_there())
+    }
 }
 
 /// Messages that reached one receiver in one round, of one kind.
@@ -140,6 +147,45 @@ impl Outcome {
     }
 }
 
+/// Whether anybody but a liar was in a round.
+///
+/// Rows of rounds go up to the highest that any message names, and one validator (or a stranger, where the validators are not known) can name
+/// any. So whatever counts rounds or heights goes by this, and by nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoundStanding {
+    /// No more validators than may be faulty went there by messages that they signed: it is only spoken of.
+    Claimed,
+    /// More did, or a quorum asked for it, or a node was prepared or committed in it; of round 0, more sent anything of the height.
+    Entered,
+    /// The same; and more than may be faulty went on to higher rounds, and no node committed in it.
+    Left,
+}
+
+impl RoundStanding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Claimed, Self::Entered, Self::Left];
+
+    /// The word used in reports and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Entered => "entered",
+            Self::Left => "left",
+        }
+    }
+
+    /// The round counts.
+    pub const fn is_there(self) -> bool {
+        matches!(self, Self::Entered | Self::Left)
+    }
+
+    /// It counts as one that was left for a higher one.
+    pub const fn is_left(self) -> bool {
+        matches!(self, Self::Left)
+    }
+}
+
 /// One attempt at one height.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoundFact {
@@ -168,10 +214,27 @@ pub struct RoundFact {
     pub messages: u64,
     /// What became of it.
     pub outcome: Outcome,
-    /// Why it was left, where it was.
+    /// Whether it counts.
+    pub standing: RoundStanding,
+    /// Why it was left, where a higher one was seen or asked for.
     pub cause: Option<RoundCause>,
-    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round.
+    /// From the commit of the height before to this one's, both at the median tapped node, in nanoseconds; of a decided round. `None`
+    /// where the clock was set back in between.
     pub block_time_ns: Option<i64>,
+}
+
+impl RoundFact {
+    /// What became of it, for whoever counts rounds: nothing of a round that is only spoken of; and one that a liar alone calls left is not.
+    pub fn counted(&self) -> Option<Outcome> {
+        match (self.standing, self.outcome) {
+            (RoundStanding::Claimed, _) => None,
+            (RoundStanding::Entered, Outcome::Changed) if self.cause == Some(RoundCause::Unknown) => {
+                Some(Outcome::Unknown)
+            }
+            (RoundStanding::Entered, Outcome::Changed) => Some(Outcome::Open),
+            (_, outcome) => Some(outcome),
+        }
+    }
 }
 
 /// Messages per minute on one link.
@@ -504,6 +567,8 @@ pub struct RunFacts {
     pub what_if: Vec<WhatIfFact>,
     /// Phases of rounds, by chain and phase.
     pub phases: Vec<PhaseFact>,
+    /// How long payloads took to reach nodes, by chain and IP address.
+    pub delays: Vec<DelayFact>,
     /// Validators, by chain and label.
     pub participation: Vec<ParticipationFact>,
     /// TCP between IP addresses, by sender and receiver IP.

@@ -45,6 +45,8 @@ pub(crate) struct ProposalEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
     pub(crate) copies: u32,
+    /// Bytes of the largest frame.
+    pub(crate) largest: u32,
     pub(crate) bytes: u64,
     pub(crate) first_seen: CaptureTime,
     pub(crate) last_seen: CaptureTime,
@@ -102,6 +104,7 @@ impl Delivery {
     pub(crate) fn of(occurrence: &Occurrence) -> Self {
         Self {
             copies: 1,
+            largest: occurrence.wire_len,
             bytes: u64::from(occurrence.wire_len),
             first_seen: occurrence.seen,
             last_seen: occurrence.seen,
@@ -111,6 +114,7 @@ impl Delivery {
 
     fn merge(&mut self, other: &Self) {
         self.copies = self.copies.saturating_add(other.copies);
+        self.largest = self.largest.max(other.largest);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
@@ -196,7 +200,7 @@ impl Height {
     /// Writes everything, in no particular order.
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut record = RecordWriter(Vec::with_capacity(
-            self.deliveries.len() * 48 + self.payloads.len() * 160,
+            self.deliveries.len() * 52 + self.payloads.len() * 160,
         ));
         record.u32(self.payloads.len() as u32);
         for entry in &self.payloads {
@@ -224,6 +228,7 @@ impl Height {
             record.u32(key.receiver);
             record.u32(key.sender);
             record.u32(delivery.copies);
+            record.u32(delivery.largest);
             record.u64(delivery.bytes);
             record.i64(delivery.first_seen.nanos());
             record.i64(delivery.last_seen.nanos());
@@ -286,6 +291,7 @@ impl Height {
             }
             let delivery = Delivery {
                 copies: record.u32()?,
+                largest: record.u32()?,
                 bytes: record.u64()?,
                 first_seen: CaptureTime::from_nanos(record.i64()?),
                 last_seen: CaptureTime::from_nanos(record.i64()?),

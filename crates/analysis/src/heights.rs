@@ -120,6 +120,11 @@ impl Heights {
         Ok(())
     }
 
+    /// Heights in memory and numbers in them; and heights of which only a place in the temporary file is.
+    pub(crate) fn residents(&self) -> (usize, usize, usize) {
+        (self.open.len(), self.entries, self.closed.len())
+    }
+
     /// All keys, sorted.
     pub(crate) fn keys(&self) -> Vec<HeightKey> {
         let mut keys: Vec<HeightKey> = self

@@ -19,6 +19,7 @@ use crate::observation::SessionEnd;
 use crate::options::AnalysisOptions;
 use crate::quorum::QuorumRule;
 use crate::rules::Whereabouts;
+use crate::score::{self, ScoreOptions};
 use crate::who::{Resolved, ResolvedParty, Who};
 use crate::witnesses::Witnesses;
 
@@ -40,6 +41,8 @@ pub(crate) struct Knowledge {
     /// For the what-if of a fixed degree.
     pub(crate) what_if_degree: u32,
     pub(crate) links: Links,
+    /// Ends of sessions that showed a key in Hello which no session from their IP address had accepted.
+    pub(crate) unproven_keys: u64,
 }
 
 impl Knowledge {
@@ -58,14 +61,16 @@ impl Knowledge {
         losses.settle();
         let resolved = who.resolve();
         let names = slots.names();
-        let ids = who.nodes().iter().map(|node| node.id);
+        let ids = resolved.parties.iter().filter_map(|party| party.id);
         let mut places = Whereabouts::new(&resolved, ids.chain(who.named_ids()));
+        let mut unproven_keys = 0;
         for (end, session) in sessions {
             if end.spoken.iter().any(|spoken| spoken.messages > 0) {
                 places.lasted(&names[session.slot as usize], end.span.1);
             }
             for at in [0, 1] {
                 let party = &resolved.parties[session.parties[at] as usize];
+                unproven_keys += u64::from(end.info.node_ids[at].is_some() && party.id.is_none());
                 if let Some(address) = party.address {
                     places.session(address, end.span, end.spoken[at].last);
                 }
@@ -84,7 +89,7 @@ impl Knowledge {
         let links = Links::new(sessions.iter().map(|(end, _)| end));
         let mut knowledge = Self {
             ips,
-            chains: chain_books(slots, &names, sessions, who),
+            chains: chain_books(slots, &names, sessions, &resolved),
             names,
             resolved,
             coverage: CoverageMap::default(),
@@ -94,6 +99,7 @@ impl Knowledge {
             rtt_min: links.round_trips(),
             links,
             what_if_degree: options.what_if_degree,
+            unproven_keys,
         };
         knowledge.coverage = knowledge.coverage(&tapped, sessions);
         knowledge
@@ -112,6 +118,11 @@ impl Knowledge {
     /// Whether a height that was last seen at a time can be judged for good.
     pub(crate) fn settled(&self, last: CaptureTime) -> bool {
         self.witnesses.settled(last)
+    }
+
+    /// Sums for scores of before this count for nothing.
+    pub(crate) fn oldest_stretch(&self, options: &ScoreOptions) -> i64 {
+        score::oldest_stretch(self.places.end().unwrap_or_default(), options)
     }
 
     /// What heights of a chain are judged by, and what is known before the first of them.
@@ -142,8 +153,17 @@ impl Knowledge {
                 .and_then(|address| members.binary_search(&address).ok());
             index.map_or(NOBODY, |index| index as u32)
         };
+        let first = book.book.evidence.first_validators().unwrap_or_default();
+        let mut first = first.to_vec();
+        first.sort_unstable();
+        first.dedup();
+        let state = ChainState {
+            validators: first.clone(),
+            ..ChainState::default()
+        };
         let context = ChainContext {
             name: name.clone(),
+            first_validators: first,
             who: &self.resolved,
             ips,
             coverage: &self.coverage,
@@ -164,11 +184,6 @@ impl Knowledge {
             witnesses: &self.witnesses,
             rtt_min: &self.rtt_min,
             what_if_degree: options.what_if_degree,
-        };
-        let first = book.book.evidence.first_validators().map(<[Address]>::to_vec);
-        let state = ChainState {
-            validators: first.unwrap_or_default(),
-            ..ChainState::default()
         };
         (context, state)
     }
@@ -336,7 +351,7 @@ fn chain_books(
     slots: &Slots,
     names: &[ChainName],
     sessions: &[(SessionEnd, SessionParties)],
-    who: &Who,
+    resolved: &Resolved,
 ) -> BTreeMap<ChainName, ChainBook> {
     let mut chains: BTreeMap<ChainName, ChainBook> = BTreeMap::new();
     for (slot, book) in slots.books.iter().enumerate() {
@@ -345,12 +360,14 @@ fn chain_books(
         chain.told &= slots.is_told(slot) || book.dialects.is_empty();
     }
     // One vote a node: the rule that most nodes of the chain follow.
-    let mut clients: BTreeMap<(ChainName, u32), &str> = BTreeMap::new();
+    let mut clients: BTreeMap<(ChainName, Address), &str> = BTreeMap::new();
     for (end, session) in sessions {
         for (party, client) in session.parties.iter().zip(&end.info.clients) {
-            if let (Some(node), Some(client)) = (who.parties()[*party as usize].node, client) {
+            let party = &resolved.parties[*party as usize];
+            let own = party.address.filter(|_| party.id.is_some());
+            if let (Some(address), Some(client)) = (own, client) {
                 let kept = clients
-                    .entry((names[session.slot as usize].clone(), node))
+                    .entry((names[session.slot as usize].clone(), address))
                     .or_insert(client);
                 *kept = (*kept).max(client);
             }

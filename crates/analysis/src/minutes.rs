@@ -23,21 +23,39 @@ pub(crate) struct LinkKey {
     pub(crate) kind: Kind,
 }
 
-/// Messages, their bytes, and those of views that both ends had long left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Messages, their bytes, and those of views that both ends had long left behind; and the first of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LinkSum {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) stale: u64,
+    /// When the first message was seen; the latest time there is without one.
+    pub(crate) first: CaptureTime,
+    /// The same of those that were left behind.
+    pub(crate) first_stale: CaptureTime,
+}
+
+impl Default for LinkSum {
+    fn default() -> Self {
+        Self {
+            messages: 0,
+            bytes: 0,
+            stale: 0,
+            first: CaptureTime::MAX,
+            first_stale: CaptureTime::MAX,
+        }
+    }
 }
 
 impl LinkSum {
     /// One message.
-    pub(crate) const fn one(bytes: u64, stale: bool) -> Self {
+    pub(crate) const fn one(bytes: u64, stale: bool, seen: CaptureTime) -> Self {
         Self {
             messages: 1,
             bytes,
             stale: stale as u64,
+            first: seen,
+            first_stale: if stale { seen } else { CaptureTime::MAX },
         }
     }
 }
@@ -134,6 +152,11 @@ impl Minutes {
         Ok(Cow::Owned(minute))
     }
 
+    /// Links in memory, and minutes of which only a place in the temporary file is.
+    pub(crate) fn residents(&self) -> (usize, usize) {
+        (self.entries, self.closed.len())
+    }
+
     /// Takes the earliest minute out, with all its parts.
     pub(crate) fn pop_first(&mut self) -> io::Result<Option<(CaptureTime, Minute)>> {
         let start = match (self.open.first_key_value(), self.closed.first_key_value()) {
@@ -156,6 +179,8 @@ pub(crate) fn add(minute: &mut Minute, key: LinkKey, added: LinkSum) {
     sum.messages += added.messages;
     sum.bytes += added.bytes;
     sum.stale = sum.stale.saturating_add(added.stale);
+    sum.first = sum.first.min(added.first);
+    sum.first_stale = sum.first_stale.min(added.first_stale);
 }
 
 /// Adds what stands at a place of the temporary file.
@@ -180,6 +205,8 @@ pub(crate) fn write(minute: &Minute) -> Vec<u8> {
         record.u64(sum.messages);
         record.u64(sum.bytes);
         record.u64(sum.stale);
+        record.i64(sum.first.nanos());
+        record.i64(sum.first_stale.nanos());
     }
     record.0
 }
@@ -199,6 +226,8 @@ pub(crate) fn read(record: &[u8]) -> io::Result<Vec<(LinkKey, LinkSum)>> {
             messages: record.u64()?,
             bytes: record.u64()?,
             stale: record.u64()?,
+            first: CaptureTime::from_nanos(record.i64()?),
+            first_stale: CaptureTime::from_nanos(record.i64()?),
         };
         Ok((key, sum))
     };
@@ -227,12 +256,9 @@ mod tests {
                     sender: step % 2,
                     kind: Kind::ALL[step as usize % 4],
                 };
+                let seen = CaptureTime::from_nanos(second * 1_000_000_000);
                 minutes
-                    .add(
-                        CaptureTime::from_nanos(second * 1_000_000_000),
-                        key,
-                        LinkSum::one(u64::from(step), step % 5 == 0),
-                    )
+                    .add(seen, key, LinkSum::one(u64::from(step), step % 5 == 0, seen))
                     .unwrap();
             }
             let mut rows = Vec::new();
@@ -247,6 +273,10 @@ mod tests {
         assert_eq!(all.iter().map(|(_, _, sum)| sum.messages).sum::<u64>(), 1000);
         assert_eq!(all.iter().map(|(_, _, sum)| sum.stale).sum::<u64>(), 200);
         assert!(all.is_sorted_by_key(|(start, key, _)| (*start, *key)));
+        assert!(all.iter().all(|(start, _, sum)| {
+            let within = |time: CaptureTime| time >= *start && time.since(*start).0 < MINUTE;
+            within(sum.first) && (sum.stale == 0) == (sum.first_stale == CaptureTime::MAX)
+        }));
         assert_eq!(all, collect(5));
     }
 }

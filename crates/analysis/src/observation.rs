@@ -38,8 +38,11 @@ impl fmt::Display for ChainId {
 pub struct SessionInfo {
     /// Initiator and recipient.
     pub ends: [Endpoint; 2],
-    /// Their keys, from Hello.
+    /// The keys that they showed in Hello: whose they are is another question, see `accepted`.
     pub node_ids: [Option<NodeId>; 2],
+    /// The other end went on with the session when it had read that Hello, as clients do that compared its key with the one that the
+    /// handshake proved to them. Nobody else can compare them: the handshake's own words are for its two ends. Once true it stays so.
+    pub accepted: [bool; 2],
     /// Their client names, from Hello; escaped.
     pub clients: [Option<String>; 2],
     /// The chain, from Status.

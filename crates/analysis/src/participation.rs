@@ -64,7 +64,7 @@ pub(crate) fn add(
         }
         let over = matches!(fact.outcome, Outcome::Decided | Outcome::Changed);
         if let Some(expected) = notes.expected.filter(is_member)
-            && notes.entered
+            && fact.standing.is_there()
             && (over || notes.proposed_by.is_some())
         {
             parts.entry(expected).or_default().proposals_due += 1;

@@ -20,9 +20,10 @@ const NAMES: [&str; 5] = [
 /// Durations by phase.
 pub(crate) type Phases = BTreeMap<u8, Histogram>;
 
-/// Adds what one height gave.
+/// Adds what the rounds of one height gave that count.
 pub(crate) fn add(phases: &mut Phases, judged: &Rounds) {
-    for (fact, notes) in &judged.rounds {
+    let there = judged.rounds.iter().filter(|(fact, _)| fact.standing.is_there());
+    for (fact, notes) in there {
         let between = |from: Option<CaptureTime>, to: Option<CaptureTime>| Some(to?.since(from?).0);
         let durations = [
             fact.block_time_ns,
@@ -32,7 +33,8 @@ pub(crate) fn add(phases: &mut Phases, judged: &Rounds) {
             between(notes.asked_for, fact.preprepare_ns),
         ];
         for (phase, duration) in (0..).zip(durations) {
-            if let Some(duration) = duration {
+            // Where the clock was set back nobody knows how long it took.
+            if let Some(duration) = duration.filter(|duration| *duration >= 0) {
                 phases.entry(phase).or_default().note(duration);
             }
         }

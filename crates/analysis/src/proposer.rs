@@ -4,7 +4,7 @@
 //! sorted by address: round robin takes the next one and one more a round, sticky takes the same one and one more a round.
 //! Klaytn's weighted-random policy depends on stakes that are not in the messages, so nothing is expected there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bftap_model::Address;
 use serde::Deserialize;
@@ -75,11 +75,24 @@ impl PolicyEvidence {
         }
     }
 
-    /// The validators of the lowest proposal.
+    /// The validators at the begin: of the lists in the lowest proposals the one that most of its own validators proposed under, then the one
+    /// in most proposals, then the lowest. A liar can make up a list, and messages of heights long past, but not whose turn comes next.
     pub(crate) fn first_validators(&self) -> Option<&[Address]> {
-        self.proposals
-            .first_key_value()
-            .map(|(_, proposed)| &*proposed.validators)
+        let mut lists: BTreeMap<&[Address], (BTreeSet<Address>, usize, (u64, u64))> = BTreeMap::new();
+        for (&view, proposed) in &self.proposals {
+            let (signers, times, _) = lists
+                .entry(&proposed.validators)
+                .or_insert_with(|| (BTreeSet::new(), 0, view));
+            *times += 1;
+            if proposed.validators.contains(&proposed.signer) {
+                signers.insert(proposed.signer);
+            }
+        }
+        let rank = |(signers, times, first): &(BTreeSet<Address>, usize, (u64, u64))| {
+            (signers.len(), *times, std::cmp::Reverse(*first))
+        };
+        let (list, _) = lists.into_iter().max_by_key(|(_, found)| rank(found))?;
+        Some(list)
     }
 
     /// The policy that all kept proposals follow, if enough of them tell it.
@@ -146,6 +159,24 @@ mod tests {
             None
         );
         assert_eq!(PolicyEvidence::default().policy(), None);
+    }
+
+    #[test]
+    fn a_liar_does_not_say_who_the_first_validators_are() {
+        let mut evidence = evidence(|sequence| (sequence % 4) as u8);
+        let honest: Vec<_> = (0..4).map(address).collect();
+        // Height 0 and many views of height 1, all by one of them.
+        for round in 1..200 {
+            let proposed = Proposed {
+                signer: address(3),
+                author: address(3),
+                validators: vec![address(3), address(77)],
+            };
+            evidence.note(1, round, proposed.clone());
+            evidence.note(0, 0, proposed);
+        }
+        assert_eq!(evidence.first_validators(), Some(&*honest));
+        assert_eq!(PolicyEvidence::default().first_validators(), None);
     }
 
     #[test]

@@ -17,17 +17,16 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::aggregator::ReadFacts;
 use crate::closing::{Basis, ChainContext, ChainState, close, span_of};
-use crate::facts::{ChainName, EventFact, HeightFacts, Label, LinkCountFact, RunFacts};
+use crate::facts::{ChainName, HeightFacts, Label, LinkCountFact, RunFacts};
 use crate::height::Height;
 use crate::heights::{HeightKey, Heights};
+use crate::judged::{Judged, JudgedHeights};
 use crate::knowledge::{Knowledge, LinkRow};
 use crate::minutes::{LinkKey, Minutes, minute_of};
 use crate::observation::{SessionEnd, WorkerTotals};
 use crate::options::AnalysisOptions;
-use crate::record::{RecordReader, RecordWriter};
 use crate::rules::{EventList, MinuteBook};
-use crate::spill::{Place, Spill};
-use crate::tally::{Summed as _, Tallies, Tally};
+use crate::tally::{Evicted, Summed as _, Tallies, Tally};
 use crate::who::Names;
 
 /// A height of a chain, by the chain's name.
@@ -113,6 +112,8 @@ pub(crate) struct Provisional {
     judged_by: BTreeMap<NamedHeight, u32>,
     judged: JudgedHeights,
     tallies: Tallies,
+    /// What had to leave them.
+    evicted: Evicted,
     /// Heights in whose latest judgement rules found something.
     eventful: BTreeSet<NamedHeight>,
     /// Names in the rows given last.
@@ -323,17 +324,23 @@ impl Provisional {
             }
             self.judged.insert(at, judged)?;
         }
+        let oldest = knowledge.oldest_stretch(&options.score);
+        for tally in self.tallies.values_mut() {
+            self.evicted.add(tally.keep_within(oldest));
+        }
         for start in std::mem::take(&mut self.stored_minutes) {
             if !self.links.contains_key(&start) {
                 let minute = minutes.read(start)?;
+                let time = CaptureTime::from_nanos(start);
                 self.minutes
-                    .note(CaptureTime::from_nanos(start), &minute, knowledge, &options.rules);
+                    .note(time, &minute, &|party| knowledge.rank_of(party), &options.rules);
             }
         }
         for (start, changed) in std::mem::take(&mut self.links) {
             let minute = minutes.read(start)?;
             let time = CaptureTime::from_nanos(start);
-            self.minutes.note(time, &minute, knowledge, &options.rules);
+            self.minutes
+                .note(time, &minute, &|party| knowledge.rank_of(party), &options.rules);
             let mut rows = if self.renamed {
                 knowledge.link_rows(time, &*minute)
             } else {
@@ -357,6 +364,16 @@ impl Provisional {
         }
         update.sums = sums.iter().map(sum).collect();
         Ok(update)
+    }
+
+    /// What had to leave the sums, because there was no room for it.
+    pub(crate) fn evicted(&self) -> Evicted {
+        self.evicted
+    }
+
+    /// How much is held in memory: judgements, and numbers in them.
+    pub(crate) fn residents(&self) -> (usize, usize) {
+        self.judged.residents()
     }
 
     /// Sums over all heights judged so far.
@@ -490,215 +507,4 @@ fn parts(
         .map(|&slot| (slot, sequence))
         .filter(|&key| heights.contains(key))
         .collect()
-}
-
-/// What a height that was judged gave to what runs through all heights.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Judged {
-    tally: Tally,
-    /// What rules found in it.
-    events: Vec<EventFact>,
-    /// What it leaves to the next height of its chain.
-    after: ChainState,
-}
-
-/// All heights that were judged, those judged lately in memory.
-#[derive(Debug, Default)]
-struct JudgedHeights {
-    places: BTreeMap<NamedHeight, Option<Place>>,
-    lately: HashMap<NamedHeight, (u64, Judged)>,
-    spill: Spill,
-    clock: u64,
-    /// Numbers in `lately`.
-    len: usize,
-}
-
-/// Judgements kept in memory, and numbers in them (about 40 bytes each): a height of a hundred validators has tens of thousands.
-const JUDGED_LATELY: usize = 4096;
-const NUMBERS_LATELY: usize = 1 << 18;
-
-impl JudgedHeights {
-    fn contains(&self, at: &NamedHeight) -> bool {
-        self.places.contains_key(at)
-    }
-
-    fn get(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
-        if let Some((_, judged)) = self.lately.get(at) {
-            return Ok(Some(judged.clone()));
-        }
-        let Some(&Some(place)) = self.places.get(at) else {
-            return Ok(None);
-        };
-        let mut record = Vec::new();
-        self.spill.read(place, &mut record)?;
-        Judged::read(&record).map(Some)
-    }
-
-    /// What rules found in a height.
-    fn events(&mut self, at: &NamedHeight) -> io::Result<Vec<EventFact>> {
-        if let Some((_, judged)) = self.lately.get(at) {
-            return Ok(judged.events.clone());
-        }
-        Ok(self.get(at)?.map(|judged| judged.events).unwrap_or_default())
-    }
-
-    fn remove(&mut self, at: &NamedHeight) -> io::Result<Option<Judged>> {
-        let judged = self.get(at)?;
-        self.places.remove(at);
-        if let Some((_, judged)) = self.lately.remove(at) {
-            self.len -= judged.tally.len();
-        }
-        Ok(judged)
-    }
-
-    fn insert(&mut self, at: NamedHeight, judged: Judged) -> io::Result<()> {
-        self.clock += 1;
-        self.places.insert(at.clone(), None);
-        self.len += judged.tally.len();
-        if let Some((_, earlier)) = self.lately.insert(at, (self.clock, judged)) {
-            self.len -= earlier.tally.len();
-        }
-        if self.lately.len() <= JUDGED_LATELY && self.len <= NUMBERS_LATELY {
-            return Ok(());
-        }
-        let mut clocks: Vec<u64> = self.lately.values().map(|(clock, _)| *clock).collect();
-        let half = clocks.len() / 2;
-        let (_, &mut middle, _) = clocks.select_nth_unstable(half);
-        for (at, (_, judged)) in self.lately.extract_if(|_, (clock, _)| *clock < middle) {
-            self.len -= judged.tally.len();
-            let place = self.spill.append(&judged.write())?;
-            self.places.insert(at, Some(place));
-        }
-        Ok(())
-    }
-
-    /// What the height judged before this one of its chain leaves to it.
-    fn state_before(&mut self, at: &NamedHeight) -> io::Result<Option<ChainState>> {
-        let earlier = self.places.range((at.0.clone(), 0)..at.clone()).next_back();
-        let Some(earlier) = earlier.map(|(earlier, _)| earlier.clone()) else {
-            return Ok(None);
-        };
-        if let Some((_, judged)) = self.lately.get(&earlier) {
-            return Ok(Some(judged.after.clone()));
-        }
-        Ok(self.get(&earlier)?.map(|judged| judged.after))
-    }
-
-    /// What the last height of each chain leaves.
-    fn last_states(&mut self) -> io::Result<BTreeMap<ChainName, ChainState>> {
-        let mut last: Vec<NamedHeight> = Vec::new();
-        let mut behind = None;
-        // From the end: the chain before the one that was found.
-        loop {
-            let range = match &behind {
-                None => self.places.range::<NamedHeight, _>(..),
-                Some(name) => self.places.range(..(ChainName::clone(name), 0)),
-            };
-            let Some((at, _)) = range.into_iter().next_back() else {
-                break;
-            };
-            behind = Some(at.0.clone());
-            last.push(at.clone());
-        }
-        let mut states = BTreeMap::new();
-        for at in last {
-            if let Some(judged) = self.get(&at)? {
-                states.insert(at.0, judged.after);
-            }
-        }
-        Ok(states)
-    }
-
-    fn next(&self, at: &NamedHeight) -> Option<NamedHeight> {
-        let behind = (at.0.clone(), at.1.checked_add(1)?);
-        let (next, _) = self.places.range(behind..).next()?;
-        (next.0 == at.0).then(|| next.clone())
-    }
-}
-
-crate::kept! {
-    Judged { tally, events, after }
-}
-
-impl Judged {
-    fn write(&self) -> Vec<u8> {
-        let mut record = RecordWriter::default();
-        record.put(self);
-        record.0
-    }
-
-    fn read(record: &[u8]) -> io::Result<Self> {
-        RecordReader(record).get()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bftap_model::Address;
-
-    use super::*;
-    use crate::rules::RuleState;
-
-    fn judged(number: u64) -> Judged {
-        Judged {
-            tally: Tally {
-                copies: [
-                    (([10, 0, 0, 1].into(), number), 3),
-                    (("fe80::1".parse().unwrap(), 2), number),
-                    (("::ffff:10.0.0.1".parse().unwrap(), 7), 1),
-                ]
-                .into(),
-                messages: [(
-                    ([10, 0, 0, 1].into(), Kind::Commit),
-                    MessageSums {
-                        messages: number,
-                        useful: 1,
-                        repeats: 2,
-                        echoes: 3,
-                    },
-                )]
-                .into(),
-                skipped_rounds: number,
-                ..Tally::default()
-            },
-            events: vec![
-                EventFact::new("restart", CaptureTime::from_nanos(3), "why".to_owned());
-                number as usize % 3
-            ],
-            after: ChainState {
-                validators: vec![Address([number as u8; 20]); 3],
-                last_block: number.is_multiple_of(2).then_some((number, Address([9; 20]))),
-                last_commit: number
-                    .is_multiple_of(3)
-                    .then_some((number, CaptureTime::from_nanos(number as i64))),
-                rules: RuleState {
-                    latest: Some(CaptureTime::from_nanos(number as i64)),
-                    ..RuleState::default()
-                },
-            },
-        }
-    }
-
-    #[test]
-    fn judgements_come_back_from_the_temporary_file() {
-        let mut heights = JudgedHeights::default();
-        let chain: ChainName = "1/0x".into();
-        let other: ChainName = "2/0x".into();
-        let many = 3 * JUDGED_LATELY as u64;
-        for sequence in 0..many {
-            heights
-                .insert((chain.clone(), sequence), judged(sequence))
-                .unwrap();
-        }
-        assert!(heights.lately.len() <= JUDGED_LATELY);
-        for sequence in [0, 1, many / 2, many - 1] {
-            let at = (chain.clone(), sequence);
-            assert_eq!(heights.get(&at).unwrap(), Some(judged(sequence)), "{sequence}");
-        }
-        let at = (chain.clone(), 2);
-        assert_eq!(heights.state_before(&at).unwrap(), Some(judged(1).after));
-        assert_eq!(heights.next(&at), Some((chain.clone(), 3)));
-        assert_eq!(heights.next(&(chain, many - 1)), None);
-        assert_eq!(heights.state_before(&(other, 5)).unwrap(), None);
-    }
 }

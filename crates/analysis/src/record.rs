@@ -178,7 +178,7 @@ macro_rules! kept {
 }
 
 kept! {
-    SessionInfo { ends, node_ids, clients, chain }
+    SessionInfo { ends, node_ids, accepted, clients, chain }
     ChainId { network_id, genesis }
     SessionEnd {
         info, state, candidate, attached, opened_by, mac, frames, gaps, lost_bytes, incomplete_bytes, frames_lost, capabilities,
@@ -532,6 +532,7 @@ mod tests {
                     port: 30_303,
                 }),
                 node_ids: [Some(NodeId([7; 64])), None],
+                accepted: [true, false],
                 clients: [None, Some("Klaytn/v1.4.2".to_owned())],
                 chain: Some(ChainId {
                     network_id: 1000,

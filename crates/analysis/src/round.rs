@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use crate::chain::KEPT_VALIDATORS;
 use crate::closing::{ChainContext, ChainState};
-use crate::facts::{CountFact, Coverage, Outcome, RoundCause, RoundFact};
+use crate::facts::{CountFact, Coverage, Outcome, RoundCause, RoundFact, RoundStanding};
 use crate::height::{Height, PayloadEntry};
 use crate::lived::{self, Lived, Lives};
 use crate::quorum::faulty;
@@ -33,8 +33,6 @@ pub(crate) struct RoundNotes {
     pub(crate) expected: Option<Address>,
     /// Who did.
     pub(crate) proposed_by: Option<Address>,
-    /// Some honest node was in it: it is round 0, or a quorum asked for it, or more than may be faulty sent something of it.
-    pub(crate) entered: bool,
     /// Earliest round change asking for it.
     pub(crate) asked_for: Option<CaptureTime>,
     /// Some node was seen to be prepared.
@@ -62,7 +60,7 @@ pub(crate) fn judge(
 ) -> Rounds {
     let first_sight = rows::first_sights(rows, height.payloads.len());
     if chain.fixed_validators.is_none()
-        && let Some(validators) = validators_of(height, &state.validators)
+        && let Some(validators) = validators_of(height, &state.validators, chain.committee)
     {
         state.validators = validators;
     }
@@ -84,7 +82,6 @@ pub(crate) fn judge(
     // A hostile round number must not make a billion rows: beyond the limit only what was seen has a row.
     let mut rounds: BTreeSet<u64> = (0..=highest.min(MAX_EMPTY_ROUNDS)).collect();
     rounds.extend(messages.keys());
-    tally.skipped_rounds += highest.saturating_add(1) - rounds.len() as u64;
 
     let uncertain = !chain.all_validators_covered || chain.losses.overlap_anywhere(span.0, span.1);
     let before = sequence.checked_sub(1);
@@ -97,6 +94,12 @@ pub(crate) fn judge(
         .filter(|&(last, _)| before == Some(last))
         .map(|(_, time)| time);
     let requests = Requests::of(height, &first_sight, &validators);
+    let here = Standings {
+        requests: &requests,
+        quorum,
+        faulty: faulty(members) as usize,
+    };
+    let mut highest_there = None;
     let mut all_seen = None;
     let mut decided_author = None;
     let mut last_proposal = None;
@@ -134,9 +137,6 @@ pub(crate) fn judge(
         let notes = RoundNotes {
             expected,
             proposed_by: proposal.and_then(|(_, entry)| entry.signer),
-            entered: round == 0
-                || quorum.is_some_and(|quorum| requests.askers(round) >= quorum as usize)
-                || requests.voices(round) > faulty(members) as usize,
             asked_for: requests.first_for(round),
             prepared: nodes().any(|(_, lived)| lived.prepared.is_some()),
             last_committed: committed.filter_map(|(_, lived)| lived.committed).max(),
@@ -150,6 +150,10 @@ pub(crate) fn judge(
         } else {
             Outcome::Open
         };
+        let standing = here.of(round, committed_somewhere, notes.prepared);
+        if standing.is_there() {
+            highest_there = Some(round);
+        }
         let committed_ns = median(|lived| lived.committed);
         if commit.is_none() && outcome == Outcome::Decided {
             commit = committed_ns;
@@ -180,14 +184,25 @@ pub(crate) fn judge(
             committed_ns,
             messages: messages.get(&round).copied().unwrap_or(0),
             outcome,
+            standing,
             cause,
             block_time_ns: committed_ns
                 .filter(|_| outcome == Outcome::Decided)
                 .zip(last_commit)
-                .map(|(now, before)| now.since(before).0),
+                .map(|(now, before)| now.since(before).0)
+                // Where the clock was set back nobody knows how long it took; the event `clock_step` tells.
+                .filter(|took| *took >= 0),
         };
         judged.push((fact, notes));
     }
+    // Rounds that only a liar names and that have no row are no rounds that went uncounted.
+    let without_row = |up_to: u64| {
+        let rows = judged.partition_point(|(fact, _): &(RoundFact, RoundNotes)| fact.round <= up_to);
+        up_to.saturating_add(1).saturating_sub(rows as u64)
+    };
+    let there = highest_there.map_or(0, without_row);
+    tally.skipped_rounds += there;
+    tally.claimed_rounds += without_row(highest).saturating_sub(there);
     if let Some(author) = decided_author.or(last_proposal) {
         state.last_block = Some((sequence, author));
     }
@@ -242,12 +257,41 @@ fn all_seen_since(
     !validators.is_empty() && validators.iter().all(seen)
 }
 
+/// What makes a round one that counts: the only place where that is judged.
+struct Standings<'a> {
+    requests: &'a Requests,
+    quorum: Option<u32>,
+    /// How many validators may be faulty; 0 where they are not known.
+    faulty: usize,
+}
+
+impl Standings<'_> {
+    fn of(&self, round: u64, committed: bool, prepared: bool) -> RoundStanding {
+        let entered = committed
+            || prepared
+            || round == 0 && self.requests.present() > self.faulty
+            || self
+                .quorum
+                .is_some_and(|quorum| self.requests.askers(round) >= quorum as usize)
+            || self.requests.voices(round) > self.faulty;
+        if !entered {
+            RoundStanding::Claimed
+        } else if !committed && self.requests.beyond(round) > self.faulty {
+            RoundStanding::Left
+        } else {
+            RoundStanding::Entered
+        }
+    }
+}
+
 /// Who asked for which round, and who else was in it: valid messages of validators.
 struct Requests {
     /// Round asked for, who asks, when that was first seen; sorted.
     all: Vec<(u64, Address, CaptureTime)>,
     /// Round and validator of everything else, each once; sorted.
     others: Vec<(u64, Address)>,
+    /// The highest round that each validator went to by a message of its own; sorted.
+    highest: Vec<u64>,
 }
 
 impl Requests {
@@ -269,7 +313,25 @@ impl Requests {
             .collect();
         others.sort_unstable();
         others.dedup();
-        Self { all, others }
+        let mut by_signer: HashMap<Address, u64> = HashMap::new();
+        let own = all.iter().map(|&(round, signer, _)| (round, signer));
+        for (round, signer) in own.chain(others.iter().copied()) {
+            let known = by_signer.entry(signer).or_default();
+            *known = (*known).max(round);
+        }
+        let mut highest: Vec<u64> = by_signer.into_values().collect();
+        highest.sort_unstable();
+        Self { all, others, highest }
+    }
+
+    /// How many validators sent anything of the height.
+    fn present(&self) -> usize {
+        self.highest.len()
+    }
+
+    /// How many validators went to a higher round.
+    fn beyond(&self, round: u64) -> usize {
+        self.highest.len() - self.highest.partition_point(|highest| *highest <= round)
     }
 
     /// How many validators sent a proposal or a vote in this round.
@@ -304,11 +366,15 @@ impl Requests {
 /// Rounds that get a row although nothing of them was seen, per height.
 const MAX_EMPTY_ROUNDS: u64 = 1000;
 
-/// The validators that the header of the height's block lists, sorted by address.
+/// The validators that the header of the height's block lists, sorted by address; `None` leaves the known ones.
 ///
-/// Of several proposals the one with most votes counts, and only those that have a vote so far may propose and vote: a
-/// stranger's proposal cannot rename the validators.
-fn validators_of(height: &Height, known: &[Address]) -> Option<Vec<Address>> {
+/// A list in a proposal is its proposer's word. So, first to last:
+/// 1. While none are known, the list of the proposal with most votes holds, of several the one with the lowest hash.
+/// 2. Afterwards another list takes the place of the known one only if more of the known validators than may be faulty voted for its block
+///    (prepare or commit), so that an honest one has checked it; of several the one with most of these votes, then with the lowest hash.
+///
+/// So one validator's proposal, for a height where nobody else is, changes nothing.
+fn validators_of(height: &Height, known: &[Address], committee: u32) -> Option<Vec<Address>> {
     let has_a_vote = |signer: &Address| known.is_empty() || known.binary_search(signer).is_ok();
     let mut votes: HashMap<Hash256, BTreeSet<Address>> = HashMap::new();
     for entry in height.payloads.iter().filter(|entry| !entry.invalid) {
@@ -319,18 +385,21 @@ fn validators_of(height: &Height, known: &[Address]) -> Option<Vec<Address>> {
             votes.entry(digest).or_default().insert(signer);
         }
     }
-    let proposal = height
+    let least = if known.is_empty() {
+        0
+    } else {
+        let members = u32::try_from(known.len()).unwrap_or(u32::MAX).min(committee);
+        faulty(members) as usize + 1
+    };
+    let (_, proposal) = height
         .payloads
         .iter()
         .filter(|entry| !entry.invalid && entry.signer.as_ref().is_some_and(has_a_vote))
         .filter_map(|entry| entry.proposal.as_ref())
         .filter(|proposal| (1..=KEPT_VALIDATORS).contains(&proposal.validators.len()))
-        .max_by_key(|proposal| {
-            (
-                votes.get(&proposal.hash).map_or(0, BTreeSet::len),
-                std::cmp::Reverse(proposal.hash),
-            )
-        })?;
+        .map(|proposal| (votes.get(&proposal.hash).map_or(0, BTreeSet::len), proposal))
+        .filter(|(behind, _)| *behind >= least)
+        .max_by_key(|(behind, proposal)| (*behind, std::cmp::Reverse(proposal.hash)))?;
     let mut validators = proposal.validators.clone();
     validators.sort_unstable();
     validators.dedup();

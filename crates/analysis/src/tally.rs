@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use bftap_ibft_decode::Kind;
 use bftap_model::Address;
 
+use crate::delays::Delays;
 use crate::facts::ChainName;
 use crate::participation::Participation;
 use crate::phases::Phases;
@@ -88,34 +89,117 @@ pub(crate) struct Tally {
     pub(crate) messages: BTreeMap<(IpAddr, Kind), MessageSums>,
     /// Rounds without a row.
     pub(crate) skipped_rounds: u64,
+    /// The same of those that no more validators than may be faulty speak of.
+    pub(crate) claimed_rounds: u64,
     /// Copies of no use.
     pub(crate) waste: Waste,
     pub(crate) participation: Participation,
     pub(crate) phases: Phases,
+    /// First deliveries, by receiver's IP address.
+    pub(crate) delays: Delays,
     pub(crate) what_if: WhatIf,
-    /// Messages that came long before their height's turn, by sender (address, IP address) and start of the minute.
+    /// Messages that came long before their height's turn, by sender (address, IP address) and second: minima
+    /// cannot be taken back, and a rule has to say when it began.
     pub(crate) early: BTreeMap<(Option<Address>, IpAddr, i64), u64>,
     /// What nodes handed over, for their scores.
     pub(crate) peers: BTreeMap<PeerKey, PeerSums>,
 }
 
 summed! {
-    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if, early, peers }
+    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, delays, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 crate::kept! {
-    Tally { copies, messages, skipped_rounds, waste, participation, phases, what_if, early, peers }
+    Tally { copies, messages, skipped_rounds, claimed_rounds, waste, participation, phases, delays, what_if, early, peers }
     MessageSums { messages, useful, repeats, echoes }
 }
 
 impl Tally {
     /// About how many numbers it holds.
     pub(crate) fn len(&self) -> usize {
-        let steps = 16 * (self.participation.len() + self.phases.len() + self.what_if.len());
-        self.copies.len() + self.messages.len() + self.waste.len() + steps
+        let steps =
+            16 * (self.participation.len() + self.phases.len() + self.delays.len() + self.what_if.len());
+        let minutes = 2 * self.early.len() + 3 * self.peers.len();
+        self.copies.len() + self.messages.len() + self.waste.len() + steps + minutes
+    }
+
+    /// Lets go what there is no room for of the lists that grow with time, and tells how much that was.
+    ///
+    /// Stretches of scores before `oldest` count for nothing any more. Else the oldest go first; and of messages that came too early, the
+    /// minutes with fewest, since floods are what they are kept for. It depends on what is in the lists only. What a height gave may have left
+    /// when it is judged again: then it is added once more.
+    pub(crate) fn keep_within(&mut self, oldest: i64) -> Evicted {
+        self.keep_most(oldest, MOST_PEER_SUMS, MOST_EARLY_MINUTES)
+    }
+
+    fn keep_most(&mut self, oldest: i64, most_peers: usize, most_early: usize) -> Evicted {
+        let mut evicted = Evicted::default();
+        if self.peers.len() > most_peers {
+            self.peers.retain(|key, _| key.2 >= oldest);
+            let mut stretches: BTreeMap<i64, usize> = BTreeMap::new();
+            for key in self.peers.keys() {
+                *stretches.entry(key.2).or_default() += 1;
+            }
+            let mut left = self.peers.len();
+            let mut first_kept = i64::MIN;
+            for (stretch, sums) in stretches {
+                if left <= most_peers {
+                    break;
+                }
+                left -= sums;
+                first_kept = stretch.saturating_add(1);
+                evicted.score_sums += sums as u64;
+            }
+            self.peers.retain(|key, _| key.2 >= first_kept);
+        }
+        if self.early.len() > most_early {
+            let mut by_messages: Vec<_> = self
+                .early
+                .iter()
+                .map(|(key, messages)| (*messages, *key))
+                .collect();
+            by_messages.sort_unstable();
+            by_messages.truncate(by_messages.len() - most_early / 2);
+            evicted.early_minutes += by_messages.len() as u64;
+            for (_, key) in by_messages {
+                self.early.remove(&key);
+            }
+        }
+        evicted
     }
 }
+
+/// What had to leave the sums of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) score_sums: u64,
+    pub(crate) early_minutes: u64,
+}
+
+impl Evicted {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.score_sums += more.score_sums;
+        self.early_minutes += more.early_minutes;
+    }
+
+    /// Adds it to the limits that were reached.
+    pub(crate) fn tell(self, limits: &mut BTreeMap<String, u64>) {
+        for (limit, number) in [
+            ("score_sums", self.score_sums),
+            ("early_minutes", self.early_minutes),
+        ] {
+            if number > 0 {
+                *limits.entry(limit.to_owned()).or_default() += number;
+            }
+        }
+    }
+}
+
+/// Nodes and stretches of time with sums for scores, of one chain: a hundred nodes over four days, about 100 bytes each.
+pub(crate) const MOST_PEER_SUMS: usize = 1 << 16;
+/// Senders and minutes with messages that came too early, of one chain.
+pub(crate) const MOST_EARLY_MINUTES: usize = 1 << 16;
 
 /// The sums of each chain.
 pub(crate) type Tallies = BTreeMap<ChainName, Tally>;
@@ -153,6 +237,45 @@ mod tests {
             .into(),
             ..Tally::default()
         }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_goes_and_is_counted() {
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let mut sums = Tally::default();
+        for stretch in 0..100 {
+            for node in 0..10 {
+                let one = PeerSums {
+                    firsts: 1,
+                    ..PeerSums::default()
+                };
+                sums.peers.insert((Some(Address([node; 20])), None, stretch), one);
+            }
+            // A flood, long ago, among minutes with a few each.
+            sums.early
+                .insert((None, ip, stretch), if stretch == 3 { 500 } else { 2 });
+        }
+        let whole = sums.clone();
+        assert_eq!(sums.keep_within(0), Evicted::default());
+        assert_eq!(sums, whole, "there is room");
+        let evicted = sums.keep_most(20, 505, 40);
+        assert_eq!(
+            (evicted.score_sums, sums.peers.len()),
+            (300, 500),
+            "those before 20 count for nothing, and are not counted"
+        );
+        assert_eq!(sums.peers.keys().map(|key| key.2).min(), Some(50));
+        assert_eq!((evicted.early_minutes, sums.early.len()), (80, 20));
+        assert_eq!(sums.early[&(None, ip, 3)], 500);
+        let mut limits = BTreeMap::new();
+        evicted.tell(&mut limits);
+        assert_eq!(
+            limits,
+            [("score_sums".to_owned(), 300), ("early_minutes".to_owned(), 80)].into()
+        );
+        // Taking back what is not there any more does no harm.
+        sums.take_back(&whole);
+        assert!(sums.peers.is_empty() && sums.early.is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime};
 
 use crate::closing::{ChainContext, NOBODY};
+use crate::delays;
 use crate::facts::{Coverage, Outcome, RoundFact, VoteFact, VoteState};
 use crate::height::{Height, PayloadEntry};
 use crate::lived::{Lived, earlier};
@@ -162,7 +163,9 @@ impl<'t> Judge<'t> {
             }
             self.known
                 .push((entry.round, entry.kind, own as u32, first.delivery.first_seen));
-            lines.push((signer, self.seen_vote(entry, own, first, &reached)));
+            let mut vote = self.seen_vote(entry, own, first, &reached);
+            vote.received = delays::received(group, &signer, first.delivery.first_seen, chain);
+            lines.push((signer, vote));
         }
         lines
     }
@@ -230,6 +233,7 @@ impl<'t> Judge<'t> {
             of,
             not_reached,
             state,
+            received: Vec::new(),
         }
     }
 
@@ -254,7 +258,7 @@ impl<'t> Judge<'t> {
 
     /// Lines for votes of a round that were due and not seen.
     fn unseen_votes(&self, fact: &RoundFact, notes: &RoundNotes, lines: &mut Vec<(Address, VoteFact)>) {
-        if self.table.judged.validators.is_empty() || !notes.entered {
+        if self.table.judged.validators.is_empty() || !fact.standing.is_there() {
             return;
         }
         let mut add = |index: usize, kind: Kind, state: VoteState| {
@@ -342,6 +346,7 @@ impl<'t> Judge<'t> {
             of: not_reached.len() as u32,
             not_reached,
             state,
+            received: Vec::new(),
         }
     }
 

@@ -1,6 +1,10 @@
 //! Who is who: a node is its public key; IP addresses, names and client versions hang on it.
 //!
 //! Where the key is unknown the IP address stands in, and where exactly one key is known behind that address, that key.
+//!
+//! Anybody can show any key in Hello. A key is believed of an IP address when a session of the two was *accepted*
+//! ([`SessionInfo::accepted`](crate::SessionInfo)): by then the peer has compared it with the one that the handshake proved. Until then
+//! the party is its IP address like one without Hello; so neither a stranger's claim, nor what it does afterwards, touches whom it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,7 +35,7 @@ impl KnownNode {
     }
 }
 
-/// One end of a session: where it is, and whose key Hello showed.
+/// One end of a session: where it is, and which key Hello showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Party {
     pub(crate) ip: IpAddr,
@@ -49,6 +53,8 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedParty {
     pub(crate) ip: IpAddr,
+    /// The key that it showed itself, if that was accepted.
+    pub(crate) id: Option<NodeId>,
     pub(crate) address: Option<Address>,
     pub(crate) label: Label,
 }
@@ -61,6 +67,9 @@ pub(crate) struct Who {
     node_index: HashMap<NodeId, u32>,
     parties: Vec<Party>,
     party_index: HashMap<Party, u32>,
+    /// Parties whose key was accepted, in the order in which that was seen.
+    accepted: Vec<u32>,
+    is_accepted: Vec<bool>,
 }
 
 impl Who {
@@ -95,7 +104,27 @@ impl Who {
         (self.party(ip, id) == next).then_some(())
     }
 
-    /// The key of a party, if it is known.
+    /// The key of a party was accepted in a session.
+    pub(crate) fn accept(&mut self, party: u32) {
+        if self.parties[party as usize].node.is_none() {
+            return;
+        }
+        let at = party as usize;
+        if self.is_accepted.len() <= at {
+            self.is_accepted.resize(at + 1, false);
+        }
+        if !self.is_accepted[at] {
+            self.is_accepted[at] = true;
+            self.accepted.push(party);
+        }
+    }
+
+    /// Those of [`accept`](Self::accept), in the order in which they came.
+    pub(crate) fn accepted(&self) -> &[u32] {
+        &self.accepted
+    }
+
+    /// The key that a party showed, if it did.
     pub(crate) fn id_of(&self, party: &Party) -> Option<NodeId> {
         party.node.map(|node| self.nodes[node as usize].id)
     }
@@ -114,6 +143,12 @@ impl Who {
         &self.nodes
     }
 
+    /// The party that showed this key at this place, if there was one.
+    pub(crate) fn find(&self, ip: IpAddr, id: NodeId) -> Option<u32> {
+        let node = Some(*self.node_index.get(&id)?);
+        self.party_index.get(&Party { ip, node }).copied()
+    }
+
     pub(crate) fn parties(&self) -> &[Party] {
         &self.parties
     }
@@ -124,19 +159,34 @@ impl Who {
             names: Names::new(&self.known),
             ..Resolved::default()
         };
-        for party in &self.parties {
-            if let Some(node) = party.node {
-                resolved.names.saw(party.ip, self.nodes[node as usize].address);
+        // Of each party the node whose key it showed, if that was accepted.
+        let known = self.is_accepted.iter().copied().chain(std::iter::repeat(false));
+        let own: Vec<Option<&Node>> = self
+            .parties
+            .iter()
+            .zip(known)
+            .map(|(party, known)| {
+                party
+                    .node
+                    .filter(|_| known)
+                    .map(|node| &self.nodes[node as usize])
+            })
+            .collect();
+        for (party, node) in self.parties.iter().zip(&own) {
+            if let Some(node) = node {
+                resolved.names.saw(party.ip, node.address);
             }
         }
         resolved.parties = self
             .parties
             .iter()
-            .map(|party| {
-                let own = party.node.map(|node| self.nodes[node as usize].address);
+            .zip(&own)
+            .map(|(party, node)| {
+                let own = node.map(|node| node.address);
                 let address = own.or_else(|| resolved.address_at(party.ip));
                 ResolvedParty {
                     ip: party.ip,
+                    id: node.map(|node| node.id),
                     address,
                     label: resolved.names.label(party.ip, address),
                 }
@@ -153,7 +203,7 @@ pub struct Names {
     by_ip: BTreeMap<IpAddr, BTreeSet<Label>>,
     /// Keys that the user ties to an IP address.
     listed_at: BTreeMap<IpAddr, BTreeSet<Address>>,
-    /// Keys that Hello showed at an IP address.
+    /// Keys that Hello showed at an IP address, and that were accepted.
     seen_at: BTreeMap<IpAddr, BTreeSet<Address>>,
     /// Keys that have their name from the only IP address where they, and no other key, were seen.
     tied: HashMap<Address, BTreeSet<(Label, IpAddr)>>,
@@ -288,6 +338,40 @@ mod tests {
         [10, 0, 0, last].into()
     }
 
+    /// With all keys accepted.
+    fn resolved(who: &mut Who) -> Resolved {
+        (0..who.parties.len() as u32).for_each(|party| who.accept(party));
+        who.resolve()
+    }
+
+    #[test]
+    fn a_key_that_nobody_accepted_is_nobodys() {
+        let (honest, other) = (NodeId([7; 64]), NodeId([8; 64]));
+        let mut who = Who::new(Vec::new());
+        let own = who.party(ip(1), Some(honest));
+        let stranger = who.party(ip(9), Some(honest));
+        // Somebody behind a known node's address shows another key there.
+        let beside = who.party(ip(1), Some(other));
+        who.accept(own);
+        let resolved = who.resolve();
+        let address = |party: u32| resolved.parties[party as usize].address;
+        assert_eq!(address(own), Some(honest.address()));
+        assert_eq!(address(stranger), None);
+        assert_eq!(&*resolved.parties[stranger as usize].label, "10.0.0.9");
+        assert_eq!(
+            address(beside),
+            Some(honest.address()),
+            "the one key that is known there"
+        );
+        assert_eq!(resolved.parties[beside as usize].id, None);
+        who.accept(beside);
+        who.accept(beside);
+        assert_eq!(who.accepted(), [own, beside]);
+        let resolved = who.resolve();
+        assert_eq!(resolved.parties[beside as usize].address, Some(other.address()));
+        assert_eq!(resolved.address_at(ip(1)), None);
+    }
+
     #[test]
     fn names_go_by_key_before_ip_address() {
         let key = NodeId([7; 64]);
@@ -309,7 +393,7 @@ mod tests {
         let proxy = who.party(ip(9), Some(NodeId([9; 64])));
         let stranger = who.party(ip(4), Some(NodeId([4; 64])));
         let unknown = who.party(ip(3), None);
-        let resolved = who.resolve();
+        let resolved = resolved(&mut who);
         let label = |party: u32| resolved.parties[party as usize].label.to_string();
         assert_eq!(label(moved), "cn1");
         assert_eq!(label(silent), "cn1", "the user says who is there");
@@ -327,7 +411,7 @@ mod tests {
             ..KnownNode::default()
         }]);
         let impostor = who.party(ip(1), Some(NodeId([8; 64])));
-        let resolved = who.resolve();
+        let resolved = resolved(&mut who);
         assert_eq!(
             *resolved.parties[impostor as usize].label,
             *NodeId([8; 64]).address().to_string()
@@ -364,10 +448,10 @@ mod tests {
         let mut who = Who::new(Vec::new());
         who.party(ip(1), Some(NodeId([1; 64])));
         assert_eq!(
-            *who.resolve().receiver_label(ip(1)),
+            *resolved(&mut who).receiver_label(ip(1)),
             *NodeId([1; 64]).address().to_string()
         );
         who.party(ip(1), Some(NodeId([2; 64])));
-        assert_eq!(&*who.resolve().receiver_label(ip(1)), "10.0.0.1");
+        assert_eq!(&*resolved(&mut who).receiver_label(ip(1)), "10.0.0.1");
     }
 }

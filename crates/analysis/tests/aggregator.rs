@@ -1,11 +1,15 @@
 //! Facts from hand-made observations: what counts as what, and that no order of arrival changes it.
 
+#[path = "aggregator/blame.rs"]
+mod blame;
 #[path = "aggregator/fuzzing.rs"]
 mod fuzzing;
 #[path = "aggregator/known.rs"]
 mod known;
 #[path = "aggregator/ledger.rs"]
 mod ledger;
+#[path = "aggregator/memory.rs"]
+mod memory;
 mod network;
 #[path = "aggregator/peers.rs"]
 mod peers;
@@ -15,6 +19,8 @@ mod restart;
 mod rules;
 #[path = "aggregator/story.rs"]
 mod story;
+#[path = "aggregator/strangers.rs"]
+mod strangers;
 #[path = "aggregator/updates.rs"]
 mod updates;
 

@@ -322,8 +322,9 @@ pub(crate) struct DecodeArgs {
     pub(crate) dialect: Option<&'static str>,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 when everything was read to the end, 1 when something could not be read \
-    (what could be is still reported), 2 for wrong usage.";
+const EXIT_STATUS: &str = "Exit status: 0 when every capture was read to its end, also where sessions in it could not be opened for \
+    want of their secret (the report says so); 1 when a capture could not be read, or something not be written (what could be is \
+    still reported); 2 for wrong usage.";
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,7 @@ impl<W: Write> JsonReport<W> {
         list(&mut self.out, "waste", &facts.waste)?;
         list(&mut self.out, "what_if", &facts.what_if)?;
         list(&mut self.out, "phases", &facts.phases)?;
+        list(&mut self.out, "delays", &facts.delays)?;
         list(&mut self.out, "participation", &facts.participation)?;
         list(&mut self.out, "links", &facts.links)?;
         list(&mut self.out, "peers", &facts.peers)?;
@@ -190,7 +191,7 @@ mod tests {
             ),
             (
                 "votes",
-                "chain sequence round kind signer digest first_ns first_sender reached of not_reached state",
+                "chain sequence round kind signer digest first_ns first_sender reached of not_reached state received",
             ),
             (
                 "waste",
@@ -199,6 +200,10 @@ mod tests {
             (
                 "what_if",
                 "chain policy payloads messages bytes not_delivered delay_p50_ns delay_p95_ns",
+            ),
+            (
+                "delays",
+                "chain node_ip node payloads exact p50_ns p95_ns p99_ns max_ns",
             ),
             ("phases", "chain phase rounds p50_ns p95_ns p99_ns max_ns"),
             (

@@ -33,6 +33,12 @@ pub(crate) enum NodesError {
     /// It is larger than any list of names.
     #[error("the nodes file {path} is larger than {MAX_FILE} bytes: is it a nodes file?")]
     TooLarge { path: String },
+    /// It is a capture.
+    #[error(
+        "the nodes file {path} is a capture ({format}), no list of nodes: captures are named without --nodes, and --nodes takes \
+         the JSON file with names (docs/cli.md)"
+    )]
+    Capture { path: String, format: &'static str },
     /// It is not JSON, or not a list of nodes.
     #[error("the nodes file {path} is not a list of nodes: {source}")]
     Shape { path: String, source: serde_json::Error },
@@ -72,6 +78,12 @@ pub(crate) fn read(path: &Path) -> Result<Nodes, NodesError> {
         .take(MAX_FILE + 1)
         .read_to_end(&mut text)
         .map_err(failed)?;
+    if let Some((_, format)) = CAPTURES.iter().find(|(magic, _)| text.starts_with(magic)) {
+        return Err(NodesError::Capture {
+            path: shown(),
+            format,
+        });
+    }
     if text.len() as u64 > MAX_FILE {
         return Err(NodesError::TooLarge { path: shown() });
     }
@@ -198,6 +210,17 @@ fn hex<T: std::str::FromStr<Err = bftap_model::ParseHexError>>(text: &str) -> Re
         .map_err(|error: bftap_model::ParseHexError| error.to_string())
 }
 
+/// How captures begin, and what may be one.
+const CAPTURES: [(&[u8], &str); 7] = [
+    (b"\x0a\x0d\x0d\x0a", "pcapng"),
+    (b"\xd4\xc3\xb2\xa1", "pcap"),
+    (b"\xa1\xb2\xc3\xd4", "pcap"),
+    (b"\x4d\x3c\xb2\xa1", "pcap"),
+    (b"\xa1\xb2\x3c\x4d", "pcap"),
+    (b"\x1f\x8b", "or packed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "or packed with zstd"),
+];
+
 /// Far above any real list: 16 MiB is some 50,000 nodes.
 const MAX_FILE: u64 = 16 << 20;
 
@@ -277,6 +300,19 @@ mod tests {
         let error = parse(b"{}").unwrap_err().to_string();
         assert!(error.contains("line 1"), "{error}");
         assert!(parse(b"\xef\xbb\xbf[]").unwrap().known.is_empty());
+    }
+
+    #[test]
+    fn a_capture_in_its_place_is_recognised() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.pcapng");
+        for (start, format) in CAPTURES {
+            std::fs::write(&path, [start, &[0; 20]].concat()).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("is a capture ({format})")), "{error}");
+        }
+        std::fs::write(&path, "[]").unwrap();
+        assert!(read(&path).unwrap().known.is_empty());
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! What facts become, whichever command found them: rows, JSON, metrics, and the report of the end.
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bftap_analysis::Update;
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, Outcome, RoundCause, RunFacts, VoteState};
+use bftap_analysis::facts::{
+    DelayBound, FactSink, HeightFacts, LinkCountFact, Outcome, RoundCause, RunFacts, VoteState,
+};
 use bftap_model::CaptureTime;
-use bftap_pipeline::{CutHeights, LiveSink, Moment};
+use bftap_pipeline::{CutHeights, LeftOut, LiveSink, Moment};
 use bftap_store::{NewRun, StoreError, StoreUrl, StoreWriter, WriterOptions};
 
 use crate::args::ReadArgs;
@@ -115,6 +118,9 @@ fn cut_height(mut height: HeightFacts) -> HeightFacts {
             VoteState::Missing | VoteState::Partial | VoteState::Late
         ) {
             vote.state = VoteState::Unknown;
+        }
+        for received in &mut vote.received {
+            received.bound = DelayBound::Unknown;
         }
     }
     height
@@ -251,6 +257,8 @@ pub(crate) fn report(sinks: &mut Sinks<'_>, facts: &RunFacts, asked: &Asked) -> 
 pub(crate) fn asked(
     read: &ReadArgs,
     part: Option<&Part>,
+    cut: &CutHeights,
+    tapped: &[IpAddr],
     key_sources: bool,
     secrets: usize,
     stored: Option<String>,
@@ -259,10 +267,25 @@ pub(crate) fn asked(
         secrets,
         key_sources,
         selection: part.map(|part| part.words().to_owned()),
+        cuts_heights: part.is_some_and(Part::cuts_heights),
+        beside: cut.left_out().map(beside),
+        tapped: tapped.to_vec(),
         ports: !read.ports.is_empty(),
         attach: (read.attach_search, read.attach_budget),
         no_mac: read.no_mac,
         no_signatures: read.no_signatures,
         stored,
     }
+}
+
+/// What lies outside of the part that was asked for, in words.
+pub(crate) fn beside(left_out: LeftOut) -> String {
+    let (first, last) = left_out.sequences;
+    let (from, to) = left_out.seen;
+    let heights = if first == last {
+        format!("height {first}")
+    } else {
+        format!("heights {first} to {last}")
+    };
+    format!("{heights}, from {from} to {to}")
 }

@@ -55,6 +55,11 @@ impl Part {
         })
     }
 
+    /// Whether heights are left out, by their number or their time.
+    pub(crate) const fn cuts_heights(&self) -> bool {
+        self.from_ns.is_some() || self.first_sequence.is_some()
+    }
+
     /// In words.
     pub(crate) fn words(&self) -> &str {
         &self.words

@@ -333,7 +333,7 @@ const MAX_PROBLEM: usize = 1000;
 const MAX_TOTAL: u64 = 512 << 20;
 const MAX_MANIFEST: u64 = 64 << 20;
 const MAX_SMALL: u64 = 4096;
-/// Sealed blocks: the parent and one that builds on it.
+/// Sealed blocks: the parent alone counts.
 const MAX_ANCHORS: usize = 4;
 /// Headers: of the blocks voted for, and of sealed ones. Each may hold many seals, and a seal takes time.
 const MAX_HEADERS: usize = 80;

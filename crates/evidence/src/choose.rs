@@ -8,7 +8,7 @@ use bftap_model::{Address, Hash256};
 use crate::claim::ClaimKind;
 use crate::collect::{Collector, Found, Sight};
 use crate::manifest::Claim;
-use crate::material::{MAX_HEADER, needed_of, parents_named};
+use crate::material::{MAX_HEADER, parents_named};
 
 /// What an event says, as far as messages can show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub fn choose(collector: &Collector, accusation: &Accusation) -> Result<Chosen, 
         parents.append(&mut own);
     }
     if let [parent] = Vec::from_iter(&parents)[..] {
-        chosen.anchors = anchors(found, &headers, &chosen.claim, *parent);
+        chosen.anchors = Vec::from_iter(anchor(found, &headers, &chosen.claim, *parent));
         wanted.extend(chosen.anchors.iter().map(|anchor| anchor.block));
     }
     for hash in wanted {
@@ -352,60 +352,32 @@ fn headers(found: &BTreeMap<Hash256, Found>) -> BTreeMap<Hash256, HeaderSeen<'_>
     headers
 }
 
-/// The parent block, and a block that builds on it where that one does not do.
-fn anchors(
+/// The parent block with its seals, if it was found: nothing else binds a list of validators to its chain.
+fn anchor(
     found: &BTreeMap<Hash256, Found>,
     headers: &BTreeMap<Hash256, HeaderSeen<'_>>,
     claim: &Claim,
     parent: Hash256,
-) -> Vec<ChosenAnchor> {
-    let seals = |block: &Hash256, header: &HeaderSeen<'_>| {
-        let mut seals: BTreeMap<Address, Hash256> = BTreeMap::new();
-        for (hash, found) in found {
-            let message = &found.message;
-            if message.kind == Kind::Commit
-                && message.digest == Some(*block)
-                && found.dialect.name() == header.dialect.name()
-                && let Some(signer) = message.commit_seal.as_ref().and_then(CommitSeal::signer)
-                && header.validators.contains(&signer)
-            {
-                seals.entry(signer).or_insert(*hash);
-            }
-        }
-        seals
-    };
-    let mut anchors = Vec::new();
-    let mut is_enough = false;
-    let own = headers
+) -> Option<ChosenAnchor> {
+    let header = headers
         .get(&parent)
-        .filter(|header| header.number.checked_add(1) == Some(claim.sequence));
-    if let Some(header) = own {
-        let sealed = seals(&parent, header);
-        is_enough = sealed.len() >= needed_of(header.validators.len())
-            && claim
-                .accused
-                .is_none_or(|accused| header.validators.contains(&accused));
-        anchors.push(ChosenAnchor {
-            block: parent,
-            seals: sealed.into_values().take(MAX_SEALS).collect(),
-        });
+        .filter(|header| header.number.checked_add(1) == Some(claim.sequence))?;
+    let mut seals: BTreeMap<Address, Hash256> = BTreeMap::new();
+    for (hash, found) in found {
+        let message = &found.message;
+        if message.kind == Kind::Commit
+            && message.digest == Some(parent)
+            && found.dialect.name() == header.dialect.name()
+            && let Some(signer) = message.commit_seal.as_ref().and_then(CommitSeal::signer)
+            && header.validators.contains(&signer)
+        {
+            seals.entry(signer).or_insert(*hash);
+        }
     }
-    if !is_enough {
-        let children = headers
-            .iter()
-            .filter(|(_, header)| header.parent == parent && header.number == claim.sequence);
-        let best = children
-            .map(|(hash, header)| (seals(hash, header), hash, header))
-            .filter(|(sealed, _, header)| {
-                !header.validators.is_empty() && sealed.len() >= needed_of(header.validators.len())
-            })
-            .max_by_key(|(sealed, hash, _)| (sealed.len(), **hash));
-        anchors.extend(best.map(|(sealed, hash, _)| ChosenAnchor {
-            block: *hash,
-            seals: sealed.into_values().take(MAX_SEALS).collect(),
-        }));
-    }
-    anchors
+    Some(ChosenAnchor {
+        block: parent,
+        seals: seals.into_values().take(MAX_SEALS).collect(),
+    })
 }
 
 /// Messages that a bundle accuses.

@@ -150,7 +150,7 @@ struct View<'m> {
     signers: BTreeSet<Address>,
     /// The one parent of all accused messages; why there is none, in words.
     parent: Result<Hash256, String>,
-    /// Sealed blocks that are that parent, or build on it at the claimed height.
+    /// That parent, if it is sealed.
     sealed: Vec<&'m Anchor>,
 }
 
@@ -350,8 +350,15 @@ impl<'m> View<'m> {
         }
         let why = match self.material.anchors.first() {
             _ if self.parent.is_err() => "it is not known which chain that would be".to_owned(),
-            None => {
-                "no proposal of the block before was found, nor a sealed one of the same height".to_owned()
+            None => "no proposal of the block before was found".to_owned(),
+            Some(anchor)
+                if self
+                    .parent
+                    .as_ref()
+                    .is_ok_and(|parent| !is_of_chain(self.material, anchor, *parent)) =>
+            {
+                "the sealed block that is here is not the block before, and anybody can make such a block"
+                    .to_owned()
             }
             Some(anchor) => format!(
                 "of the {} validators that block {} lists, {} sealed it, {} are needed",
@@ -445,17 +452,13 @@ fn parent_of(material: &Material, accused: &[&Message]) -> Result<Hash256, Strin
     }
 }
 
-/// Whether a block is `parent`, or builds on it at the claimed height.
+/// Whether a block is `parent`, the block before the claimed height.
 ///
-/// That somebody is no validator only the parent itself can show: anybody can make a block that builds on it, list whom he likes in it, and
-/// seal it.
+/// Nothing else binds a list of validators to that chain: anybody can make a block that builds on it, list whom he likes in it, and seal it with
+/// keys of his own.
 pub(crate) fn is_of_chain(material: &Material, anchor: &Anchor, parent: Hash256) -> bool {
-    let sequence = material.claim.sequence;
     let header = &material.headers[anchor.header].header;
-    (header.hash == parent && header.number.checked_add(1) == Some(sequence))
-        || (material.claim.what != ClaimKind::NotValidator
-            && header.parent == parent
-            && header.number == sequence)
+    header.hash == parent && header.number.checked_add(1) == Some(material.claim.sequence)
 }
 
 fn shown<T: ToString>(value: Option<T>) -> String {

@@ -5,8 +5,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use bftap_evidence::{
-    Accusation, ChooseError, ClaimKind, CollectLimits, Collector, MANIFEST, Manifest, Outcome, SIGNATURE,
-    SUMS, SignedBy, SigningKey, Verdict, What, choose, verify,
+    Accusation, AnchorEntry, ChooseError, ClaimKind, CollectLimits, Collector, MANIFEST, Manifest, Outcome,
+    SIGNATURE, SUMS, SignedBy, SigningKey, Verdict, What, choose, verify,
 };
 use bftap_ibft_decode::{Kind, View};
 use bftap_model::Hash256;
@@ -144,7 +144,7 @@ fn what_the_anchor_lacks_is_told() {
 }
 
 #[test]
-fn a_sealed_block_of_the_same_height_will_do() {
+fn a_sealed_block_of_the_same_height_will_not_do() {
     for dialect in [Dialect::Klaytn, Dialect::QuorumIbft] {
         let (world, messages) = equivocation(dialect);
         let blocks: Vec<SignedMessage> = messages[5..].to_vec();
@@ -155,8 +155,165 @@ fn a_sealed_block_of_the_same_height_will_do() {
         let mut wanted = accusation(ClaimKind::Equivocation, 12);
         wanted.kind = Some(Kind::Preprepare);
         let verdict = check(&build(&only, &wanted));
-        assert_eq!(verdict.outcome(), Outcome::Proven, "{verdict:?}");
+        assert_eq!(verdict.outcome(), Outcome::NotProven, "{verdict:?}");
+        assert!(
+            text_of(&verdict, What::SealedValidators).contains("no proposal of the block before"),
+            "{verdict:?}"
+        );
     }
+}
+
+/// Somebody makes blocks that build on the real one, lists keys of his own in them, seals them, and accuses whom he made up.
+#[test]
+fn forged_siblings_bind_nobody_to_the_chain() {
+    for dialect in [Dialect::Klaytn, Dialect::QuorumIbft] {
+        let (_, mut messages) = equivocation(dialect);
+        messages.truncate(5);
+        let parent = messages[0].digest;
+        let forger = World::new(dialect, 4, 99);
+        let blocks = [0, 1].map(|variant| forger.block_of(0, parent, 12, variant));
+        for block in &blocks {
+            messages.push(forger.propose(0, 0, block));
+        }
+        messages.extend(forger.commits(&blocks[0], 0, 0..4));
+        messages.push(forger.vote(0, Kind::Commit, 12, 1, blocks[1].hash(), parent));
+        let in_a_name = SignedMessage::vote(
+            dialect,
+            forger.key(0),
+            Kind::Prepare,
+            View {
+                sequence: 12,
+                round: 0,
+            },
+            blocks[0].hash(),
+            parent,
+            Some(Forgery::ClaimedAddress(forger.address(1))),
+        );
+        let by_nobody = SignedMessage::vote(
+            dialect,
+            forger.key(0),
+            Kind::Prepare,
+            View {
+                sequence: 12,
+                round: 0,
+            },
+            blocks[0].hash(),
+            parent,
+            Some(Forgery::RandomSignature([0xff; 65])),
+        );
+        messages.extend([in_a_name.clone(), by_nobody.clone()]);
+        for what in [
+            ClaimKind::Equivocation,
+            ClaimKind::ConflictingLock,
+            ClaimKind::WrongSigner,
+            ClaimKind::BadSignature,
+            ClaimKind::Signed,
+        ] {
+            let mut wanted = accusation(what, 12);
+            match what {
+                ClaimKind::Equivocation => wanted.kind = Some(Kind::Preprepare),
+                ClaimKind::ConflictingLock => wanted.round = None,
+                ClaimKind::WrongSigner => wanted.payloads = vec![in_a_name.payload_hash],
+                ClaimKind::BadSignature => wanted.payloads = vec![by_nobody.payload_hash],
+                _ => {
+                    wanted.accused = Some(forger.address(0));
+                    wanted.payloads = vec![messages[5].payload_hash];
+                }
+            }
+            // With the real block before and its seals, and without.
+            for kept in [&messages[..], &messages[5..]] {
+                let files = build(kept, &wanted);
+                let verdict = check(&files);
+                assert_ne!(verdict.outcome(), Outcome::Broken, "{what:?} {verdict:?}");
+                let of_validators = |what| {
+                    verdict
+                        .findings
+                        .iter()
+                        .any(|finding| finding.what == what && finding.proven)
+                };
+                assert!(
+                    !of_validators(What::SignerIsValidator) && !of_validators(What::ClaimedIsValidator),
+                    "{what:?} {verdict:?}"
+                );
+                let needs = matches!(what, ClaimKind::Equivocation | ClaimKind::ConflictingLock);
+                assert_eq!(
+                    verdict.outcome() == Outcome::NotProven,
+                    needs,
+                    "{what:?} {verdict:?}"
+                );
+            }
+        }
+
+        // Nor does a bundle that says so by itself: the forged block and its seals, as a sealed block.
+        let mut wanted = accusation(ClaimKind::ConflictingLock, 12);
+        wanted.round = None;
+        let files = build(&messages[5..], &wanted);
+        let forge = |manifest: &mut Manifest| {
+            let block = blocks[0].hash();
+            let header = manifest
+                .headers
+                .iter()
+                .find(|header| header.hash == block)
+                .unwrap();
+            let seals = manifest
+                .messages
+                .iter()
+                .filter(|message| message.digest == Some(block));
+            let mut sealed_by = header.validators.clone();
+            sealed_by.sort();
+            manifest.anchors.push(AnchorEntry {
+                block,
+                header: header.file.clone(),
+                seals: seals.map(|message| message.file.clone()).collect(),
+                validators: 4,
+                needed: 3,
+                sealed_by,
+            });
+        };
+        let mut sealed = files.clone();
+        mend(&mut sealed, forge);
+        let verdict = check(&sealed);
+        assert_eq!(verdict.outcome(), Outcome::NotProven, "{verdict:?}");
+        assert!(
+            text_of(&verdict, What::SealedValidators).contains("is not the block before"),
+            "{verdict:?}"
+        );
+        let mut lying = files;
+        mend(&mut lying, |manifest| {
+            forge(manifest);
+            for mark in &mut manifest.findings {
+                mark.proven = true;
+            }
+        });
+        assert_eq!(outcome(&lying), Outcome::Broken);
+    }
+}
+
+/// Every bit of every file.
+#[test]
+fn any_flipped_bit_of_a_small_bundle_is_found() {
+    let (world, messages) = equivocation(Dialect::Klaytn);
+    let mut wanted = accusation(ClaimKind::Signed, 12);
+    wanted.accused = Some(world.address(1));
+    wanted.payloads = vec![messages[5].payload_hash];
+    let all_bits = |files: &BTreeMap<String, Vec<u8>>, names: &[&str]| {
+        assert_eq!(outcome(files), Outcome::Proven);
+        for name in names {
+            for at in 0..files[*name].len() {
+                for bit in 0..8 {
+                    let mut flipped = files.clone();
+                    flipped.get_mut(*name).unwrap()[at] ^= 1 << bit;
+                    assert_eq!(outcome(&flipped), Outcome::Broken, "{name} byte {at} bit {bit}");
+                }
+            }
+        }
+    };
+    let files = build(&messages[5..6], &wanted);
+    assert!(files.len() >= 4, "{:?}", files.keys());
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    all_bits(&files, &names);
+    // Elliptic curves take longer: only what is of the signature.
+    all_bits(&build_signed(&messages[5..6], &wanted), &[SIGNATURE]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bftap_decrypt::capability::Agreed;
 use bftap_decrypt::disconnect::Disconnect;
 use bftap_decrypt::hello::{Hello, HelloError};
 use bftap_decrypt::status::{Status, StatusError};
-use bftap_model::Direction;
+use bftap_model::{Direction, NodeId};
 use bftap_simnet::client::Client;
 use bftap_simnet::consensus::{Dialect, SignedMessage};
 use bftap_simnet::devp2p::{
@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
+use crate::faults::FaultKind;
 use crate::frames::{FrameError, FrameReader, FrameSink, Incoming, MAX_FRAME};
 use crate::node::{EVENTS_KIB, Event};
 use crate::record::Entry;
@@ -32,6 +33,8 @@ use crate::shared::{PeerIndex, Reservation, Shared, fresh_prng};
 pub(crate) enum Outgoing {
     /// A consensus message.
     Consensus(Arc<SignedMessage>),
+    /// A consensus message with bytes behind it, compressed together.
+    Padded(Arc<SignedMessage>, Arc<[u8]>),
     /// Under the code of consensus messages, and none; not compressed.
     Junk(Arc<[u8]>),
     /// A message of the capability that carries blocks, by its local code; the payload is not compressed.
@@ -97,6 +100,7 @@ impl Outgoing {
     fn bytes(&self) -> usize {
         match self {
             Self::Consensus(message) => message.wire.len() + message.compressed.len(),
+            Self::Padded(message, content) => message.wire.len() + message.compressed.len() + content.len(),
             Self::Junk(payload) | Self::Chain(_, payload) => payload.len(),
             Self::Base(_, payload) => payload.len(),
             Self::Disconnect(_) | Self::Close => 0,
@@ -217,13 +221,22 @@ fn tell_failure(shared: &Shared, role: Role, ip: IpAddr, end: &End) {
     });
 }
 
-/// Handshake, Hello, Status.
-async fn prepare(shared: &Arc<Shared>, stream: TcpStream, role: Role) -> Result<Session, End> {
+/// A connection behind the handshake.
+struct Secured {
+    reader: FrameReader,
+    sink: FrameSink,
+    initiator: bool,
+    channel: u8,
+    id: NodeId,
+}
+
+/// The handshake.
+async fn secure(shared: &Arc<Shared>, stream: TcpStream, role: Role) -> Result<Secured, End> {
     let client = shared.options.client;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::with_capacity(READ_BUFFER, read);
     if client.dialect() == Dialect::Klaytn {
-        write.write_all(&[CONSENSUS_NODE]).await?;
+        write.write_all(&[connection_type(shared, role)]).await?;
         // Any byte will do: the role is the peer's affair.
         read.read_u8().await?;
     }
@@ -251,9 +264,90 @@ async fn prepare(shared: &Arc<Shared>, stream: TcpStream, role: Role) -> Result<
     } else {
         (Direction::FromRecipient, Direction::FromInitiator)
     };
-    let mut sink = FrameSink::new(write, &secrets, ours, client.writes());
-    let mut reader = FrameReader::new(read, &secrets, theirs);
+    Ok(Secured {
+        sink: FrameSink::new(write, &secrets, ours, client.writes()),
+        reader: FrameReader::new(read, &secrets, theirs),
+        initiator,
+        channel,
+        id,
+    })
+}
 
+/// What the node says that it is.
+fn connection_type(shared: &Shared, role: Role) -> u8 {
+    let told = shared.faults().find_map(|fault| match fault {
+        FaultKind::Role(told) => Some((fault, told)),
+        _ => None,
+    });
+    let Some((fault, told)) = told else {
+        return CONSENSUS_NODE;
+    };
+    // Who dials is not known yet.
+    let peer = match role {
+        Role::Dialled { peer, .. } => Some(peer),
+        Role::Accepted { .. } => None,
+    };
+    shared.deed(fault, (None, None), None, peer.into_iter());
+    told.connection_type()
+}
+
+/// Connects to one peer after the other, says Hello and goes, as long as the fault is on.
+pub(crate) async fn churn(shared: Arc<Shared>) {
+    let count = shared.options.network.validators.len();
+    let mut peer = shared.ours;
+    let mut running = tokio::task::JoinSet::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        let on = shared.faults().find_map(|fault| match fault {
+            FaultKind::Churn(every) => Some((fault, every)),
+            _ => None,
+        });
+        let Some((fault, every)) = on else {
+            sleep(CHURN_LOOK).await;
+            continue;
+        };
+        sleep(every).await;
+        peer = (peer + 1) % count;
+        if peer != shared.ours && running.len() < MOST_VISITS {
+            let shared = Arc::clone(&shared);
+            running.spawn(async move {
+                let visited = timeout(HANDSHAKE_TIME, visit(&shared, peer)).await;
+                if matches!(visited, Ok(Ok(()))) {
+                    shared.deed(fault, (None, None), None, std::iter::once(peer));
+                }
+            });
+        }
+    }
+}
+
+/// A connection that comes to nothing, on purpose: both ends are through with the handshake, and one says Hello.
+async fn visit(shared: &Arc<Shared>, peer: PeerIndex) -> Result<(), End> {
+    let stream = TcpStream::connect(shared.validator(peer).endpoint).await?;
+    stream.set_nodelay(true)?;
+    let role = Role::Dialled { peer, channel: 0 };
+    let mut secured = secure(shared, stream, role).await?;
+    secured.sink.send(HELLO, &our_hello(shared)).await?;
+    // Whatever the answer is: most likely that they are connected already.
+    let _ = secured.reader.next(MAX_HELLO).await;
+    refuse(
+        &mut secured.sink,
+        shared.options.client,
+        DisconnectReason::Requested,
+    )
+    .await;
+    Ok(())
+}
+
+/// Handshake, Hello, Status.
+async fn prepare(shared: &Arc<Shared>, stream: TcpStream, role: Role) -> Result<Session, End> {
+    let client = shared.options.client;
+    let Secured {
+        mut reader,
+        mut sink,
+        initiator,
+        channel,
+        id,
+    } = secure(shared, stream, role).await?;
     let peer = shared
         .options
         .network
@@ -524,6 +618,10 @@ async fn write_all(
                     .await?;
                 shared.sent(peer, &message, bytes);
             }
+            Outgoing::Padded(message, content) => {
+                let bytes = sink.send_as_is(consensus + CONSENSUS, &content).await?;
+                shared.sent(peer, &message, bytes);
+            }
             Outgoing::Junk(payload) => drop(sink.send(consensus + CONSENSUS, &payload).await?),
             Outgoing::Chain(code, payload) => drop(sink.send(chain + code, &payload).await?),
             Outgoing::Base(code, payload) => drop(sink.send(code, &payload).await?),
@@ -608,6 +706,10 @@ pub(crate) fn places(agreed: &Agreed) -> Option<(u64, u32, u64)> {
 
 /// Klaytn's connection type of a consensus node.
 const CONSENSUS_NODE: u8 = 0;
+/// How often a node looks whether it is to churn.
+const CHURN_LOOK: Duration = Duration::from_millis(50);
+/// Visits at once; a peer that answers slowly must not make them pile up.
+const MOST_VISITS: usize = 32;
 /// `handshakeTimeout` and the ones of the protocols above it.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// `frameReadTimeout`.

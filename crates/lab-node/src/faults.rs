@@ -24,6 +24,8 @@ pub enum FaultKind {
     Silent,
     /// Does not propose when it is its turn; votes like everyone.
     NoProposals,
+    /// Proposes so much later than it could.
+    SlowProposals(Duration),
     /// Takes this much longer for each consensus message.
     Slow(Duration),
     /// Proposes two blocks at once and votes for two, to one half of the nodes each.
@@ -41,6 +43,47 @@ pub enum FaultKind {
     Partial(u32),
     /// With each vote sends one for the height before.
     StaleRounds,
+    /// With each vote sends the same one signed by a key that has no vote.
+    StrangeVotes,
+    /// One peer, another each height, gets its votes with so many bytes behind them in the frame.
+    Oversized(u32),
+    /// So often dials a peer anew, says Hello, and ends the connection.
+    Churn(Duration),
+    /// Says on each new connection that it is another kind of node, and takes part in consensus all the same.
+    Role(Role),
+}
+
+/// What a node calls itself in the first byte of a connection; a consensus node calls itself `cn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An endpoint node.
+    En,
+    /// A proxy node.
+    Pn,
+    /// A boot node.
+    Bn,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::En, Self::Pn, Self::Bn];
+
+    /// The word used in options.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Pn => "pn",
+            Self::Bn => "bn",
+        }
+    }
+
+    /// Klaytn's connection type (`common.ConnType`).
+    pub(crate) const fn connection_type(self) -> u8 {
+        match self {
+            Self::En => 1,
+            Self::Pn => 2,
+            Self::Bn => 3,
+        }
+    }
 }
 
 impl Fault {
@@ -56,9 +99,10 @@ impl Fault {
 pub struct UnknownFault(String);
 
 /// What there is, for help texts.
-pub const KINDS: &str = "KIND is silent, no-proposals, slow=SPAN, equivocation, wrong-signatures, wrong-addresses, \
-                         conflicting-commits, flood=RATE[:same|future|stale|round-changes|undecodable], partial=PEERS or \
-                         stale-rounds";
+pub const KINDS: &str = "KIND is silent, no-proposals, slow-proposals=SPAN, slow=SPAN, partial=PEERS, equivocation, \
+                         conflicting-commits, wrong-signatures, wrong-addresses, strange-votes, stale-rounds, \
+                         flood=RATE[:same|future|stale|round-changes|undecodable], oversized=BYTES, churn=SPAN or \
+                         role=en|pn|bn";
 
 impl FromStr for Fault {
     type Err = UnknownFault;
@@ -87,25 +131,39 @@ impl FromStr for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |span: Duration| format!("{}ms", span.as_millis());
-        match self.kind {
-            FaultKind::Silent => f.write_str("silent"),
-            FaultKind::NoProposals => f.write_str("no-proposals"),
-            FaultKind::Slow(by) => write!(f, "slow={}", ms(by)),
-            FaultKind::Equivocation => f.write_str("equivocation"),
-            FaultKind::ConflictingCommits => f.write_str("conflicting-commits"),
-            FaultKind::WrongSignatures => f.write_str("wrong-signatures"),
-            FaultKind::WrongAddresses => f.write_str("wrong-addresses"),
-            FaultKind::Flood(rate, of) => write!(f, "flood={rate}:{}", of.as_str()),
-            FaultKind::Partial(peers) => write!(f, "partial={peers}"),
-            FaultKind::StaleRounds => f.write_str("stale-rounds"),
-        }?;
+        self.kind.fmt(f)?;
         match self.until {
-            Some(until) => write!(f, "@{}..{}", ms(self.from), ms(until)),
+            Some(until) => write!(f, "@{}..{}", millis(self.from), millis(until)),
             None if self.from.is_zero() => Ok(()),
-            None => write!(f, "@{}", ms(self.from)),
+            None => write!(f, "@{}", millis(self.from)),
         }
     }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Silent => f.write_str("silent"),
+            Self::NoProposals => f.write_str("no-proposals"),
+            Self::SlowProposals(by) => write!(f, "slow-proposals={}", millis(by)),
+            Self::Slow(by) => write!(f, "slow={}", millis(by)),
+            Self::Equivocation => f.write_str("equivocation"),
+            Self::ConflictingCommits => f.write_str("conflicting-commits"),
+            Self::WrongSignatures => f.write_str("wrong-signatures"),
+            Self::WrongAddresses => f.write_str("wrong-addresses"),
+            Self::StrangeVotes => f.write_str("strange-votes"),
+            Self::Flood(rate, of) => write!(f, "flood={rate}:{}", of.as_str()),
+            Self::Partial(peers) => write!(f, "partial={peers}"),
+            Self::StaleRounds => f.write_str("stale-rounds"),
+            Self::Oversized(bytes) => write!(f, "oversized={bytes}"),
+            Self::Churn(every) => write!(f, "churn={}", millis(every)),
+            Self::Role(role) => write!(f, "role={}", role.as_str()),
+        }
+    }
+}
+
+fn millis(span: Duration) -> String {
+    format!("{}ms", span.as_millis())
 }
 
 fn kind_of(text: &str) -> Option<FaultKind> {
@@ -117,11 +175,19 @@ fn kind_of(text: &str) -> Option<FaultKind> {
         ("silent", None) => FaultKind::Silent,
         ("no-proposals", None) => FaultKind::NoProposals,
         ("slow", Some(by)) => FaultKind::Slow(span(by).filter(|by| *by <= MOST_DELAY)?),
+        ("slow-proposals", Some(by)) => FaultKind::SlowProposals(span(by).filter(|by| *by <= MOST_DELAY)?),
         ("equivocation", None) => FaultKind::Equivocation,
         ("conflicting-commits", None) => FaultKind::ConflictingCommits,
         ("wrong-signatures", None) => FaultKind::WrongSignatures,
         ("wrong-addresses", None) => FaultKind::WrongAddresses,
         ("stale-rounds", None) => FaultKind::StaleRounds,
+        ("strange-votes", None) => FaultKind::StrangeVotes,
+        ("oversized", Some(bytes)) => {
+            let bytes = bytes.parse().ok();
+            FaultKind::Oversized(bytes.filter(|bytes| (1..=MOST_PADDING).contains(bytes))?)
+        }
+        ("churn", Some(every)) => FaultKind::Churn(span(every).filter(|every| *every >= LEAST_PAUSE)?),
+        ("role", Some(role)) => FaultKind::Role(Role::ALL.into_iter().find(|known| known.as_str() == role)?),
         ("partial", Some(peers)) => FaultKind::Partial(peers.parse().ok()?),
         ("flood", None) => FaultKind::Flood(DEFAULT_RATE, FloodOf::Same),
         ("flood", Some(argument)) => {
@@ -152,6 +218,9 @@ pub fn span(text: &str) -> Option<Duration> {
 const MOST_DELAY: Duration = Duration::from_secs(60);
 const DEFAULT_RATE: u32 = 200;
 const MOST_RATE: u32 = 100_000;
+/// A frame holds twelve times as many bytes.
+const MOST_PADDING: u32 = 1 << 20;
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +242,11 @@ mod tests {
             "conflicting-commits",
             "partial=2",
             "stale-rounds",
+            "strange-votes@1000ms",
+            "slow-proposals=1500ms",
+            "oversized=9000",
+            "churn=300ms@0ms..60000ms",
+            "role=pn",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
@@ -195,6 +269,10 @@ mod tests {
             "silent@3",
             "silent@3s..2s",
             "silent=1",
+            "oversized=0",
+            "oversized=2000000",
+            "churn=1ms",
+            "role=cn",
         ] {
             let error = text.parse::<Fault>().unwrap_err();
             assert!(error.to_string().contains("stale-rounds"), "{text}");

@@ -8,22 +8,19 @@ use bftap_ibft_decode::{Kind, View};
 use bftap_model::{Hash256, keccak256};
 use bftap_simnet::Gossip;
 use bftap_simnet::consensus::{BlockPlan, Dialect, Forgery, NodeSet, Proposal, SignedMessage};
+use bftap_simnet::key::NodeKey;
+use bftap_simnet::rlpx::frame::compress;
 
 use crate::clock;
 use crate::connection::Outgoing;
 use crate::faults::{FaultKind, FloodOf};
-use crate::node::Node;
+use crate::node::{Node, Timer};
 use crate::record::Entry;
 
 impl Node {
     /// The faults that are on.
     pub(crate) fn faults(&self) -> Vec<FaultKind> {
-        let age = self.started.elapsed();
-        let faults = self.shared.options.faults.iter();
-        faults
-            .filter(|fault| fault.is_active(age))
-            .map(|fault| fault.kind)
-            .collect()
+        self.shared.faults().collect()
     }
 
     pub(crate) fn has_fault(&self, kind: FaultKind) -> bool {
@@ -51,7 +48,14 @@ impl Node {
             });
         }
         let everyone = NodeSet::first(self.peers.len());
+        let left_out = self.connected.without(self.allowed());
+        if !left_out.is_empty()
+            && let Some(partial) = faults.iter().find(|fault| matches!(fault, FaultKind::Partial(_)))
+        {
+            self.deed(*partial, &message, left_out);
+        }
         if faults.contains(&FaultKind::Silent) {
+            self.deed(FaultKind::Silent, &message, self.connected);
             self.relay.forward(&message.payload_hash, everyone);
         } else if message.kind == Kind::Preprepare {
             // The half that got another proposal does not get this one.
@@ -72,21 +76,22 @@ impl Node {
     }
 
     /// What goes out instead of an honest vote, or besides it.
-    fn send_forged(&mut self, message: &SignedMessage, faults: &[FaultKind]) {
-        let forgery = faults.iter().find_map(|fault| match fault {
+    fn send_forged(&mut self, message: &Arc<SignedMessage>, faults: &[FaultKind]) {
+        let forgery = faults.iter().find_map(|&fault| match fault {
             FaultKind::WrongSignatures => {
                 let mut signature = self.prng.bytes();
                 // A v that is none: nobody recovers a key.
                 signature[64] = 2;
-                Some(Forgery::RandomSignature(signature))
+                Some((fault, Forgery::RandomSignature(signature)))
             }
             FaultKind::WrongAddresses => {
                 let other = (self.shared.ours + 1) % self.peers.len();
-                Some(Forgery::ClaimedAddress(self.shared.validator(other).address))
+                let claimed = self.shared.validator(other).address;
+                Some((fault, Forgery::ClaimedAddress(claimed)))
             }
             _ => None,
         });
-        if let Some(forgery) = forgery {
+        if let Some((fault, forgery)) = forgery {
             let forged = self.vote(
                 message.kind,
                 message.view,
@@ -97,14 +102,31 @@ impl Node {
             // Nobody gets the honest one.
             self.relay
                 .forward(&message.payload_hash, NodeSet::first(self.peers.len()));
-            self.send_to(self.connected, &forged);
+            self.commit_deed(fault, self.connected, &forged);
+        }
+        for fault in faults {
+            match *fault {
+                FaultKind::StrangeVotes => {
+                    let strange = self.vote_of(
+                        &self.stranger,
+                        message.kind,
+                        message.view,
+                        message.digest,
+                        message.parent,
+                        None,
+                    );
+                    self.commit_deed(*fault, self.connected, &strange);
+                }
+                FaultKind::Oversized(bytes) => self.send_padded(*fault, bytes, message),
+                _ => {}
+            }
         }
         if faults.contains(&FaultKind::Equivocation) && message.kind != Kind::RoundChange {
             let other = keccak256(&message.digest.0);
             let forged = self.vote(message.kind, message.view, other, message.parent, None);
             let half = NodeSet(self.connected.0 & EVERY_OTHER);
             self.relay.forward(&message.payload_hash, half);
-            self.send_to(half, &forged);
+            self.commit_deed(FaultKind::Equivocation, half, &forged);
         }
         if faults.contains(&FaultKind::ConflictingCommits) && message.kind == Kind::Commit {
             let view = View {
@@ -113,7 +135,7 @@ impl Node {
             };
             let other = keccak256(&message.digest.0);
             let forged = self.vote(Kind::Commit, view, other, message.parent, None);
-            self.send_to(self.connected, &forged);
+            self.commit_deed(FaultKind::ConflictingCommits, self.connected, &forged);
         }
         if faults.contains(&FaultKind::StaleRounds) && message.view.sequence > 1 {
             let view = View {
@@ -121,8 +143,38 @@ impl Node {
                 round: message.view.round,
             };
             let stale = self.vote(message.kind, view, message.parent, message.parent, None);
-            self.send_to(self.connected, &stale);
+            self.commit_deed(FaultKind::StaleRounds, self.connected, &stale);
         }
+    }
+
+    /// One peer gets the vote with random bytes behind it, and no other copy of it.
+    fn send_padded(&mut self, fault: FaultKind, bytes: u32, message: &Arc<SignedMessage>) {
+        let turn = (message.view.sequence % self.connected.len().max(1) as u64) as usize;
+        let Some(peer) = self.connected.iter().nth(turn) else {
+            return;
+        };
+        let mut padding = vec![0; bytes as usize];
+        self.prng.fill(&mut padding);
+        let Ok(content) = compress(&[&message.wire[..], &padding].concat()) else {
+            return;
+        };
+        let target = self.relay.forward(&message.payload_hash, NodeSet(1 << peer));
+        if target.contains(peer) && self.allowed().contains(peer) {
+            self.deed(fault, message, target);
+            self.send(peer, 0, Outgoing::Padded(Arc::clone(message), content.into()));
+        }
+    }
+
+    /// Sends a message that it should not send, and records that it did.
+    fn commit_deed(&mut self, fault: FaultKind, targets: NodeSet, message: &Arc<SignedMessage>) {
+        let reached = NodeSet(targets.0 & self.connected.0 & self.allowed().0);
+        self.deed(fault, message, reached);
+        self.send_to(targets, message);
+    }
+
+    fn deed(&self, fault: FaultKind, message: &SignedMessage, peers: NodeSet) {
+        let about = (Some(message.kind), Some(message.view));
+        self.shared.deed(fault, about, Some(message), peers.iter());
     }
 
     fn vote(
@@ -133,7 +185,20 @@ impl Node {
         parent: Hash256,
         forgery: Option<Forgery>,
     ) -> Arc<SignedMessage> {
-        let (dialect, key) = (self.shared.dialect(), &self.shared.options.key);
+        let key = &self.shared.options.key;
+        self.vote_of(key, kind, view, digest, parent, forgery)
+    }
+
+    fn vote_of(
+        &self,
+        key: &NodeKey,
+        kind: Kind,
+        view: View,
+        digest: Hash256,
+        parent: Hash256,
+        forgery: Option<Forgery>,
+    ) -> Arc<SignedMessage> {
+        let dialect = self.shared.dialect();
         Arc::new(SignedMessage::vote(
             dialect, key, kind, view, digest, parent, forgery,
         ))
@@ -177,9 +242,27 @@ impl Node {
 
     /// Builds a block and proposes it.
     pub(crate) fn propose(&mut self, view: View) {
+        let about = (Some(Kind::Preprepare), Some(view));
         if self.has_fault(FaultKind::NoProposals) {
+            self.shared
+                .deed(FaultKind::NoProposals, about, None, self.connected.iter());
             return;
         }
+        let slow = self.shared.faults().find_map(|fault| match fault {
+            FaultKind::SlowProposals(by) => Some((fault, by)),
+            _ => None,
+        });
+        match slow {
+            Some((fault, by)) => {
+                self.shared.deed(fault, about, None, self.connected.iter());
+                self.after(by, Timer::Propose(view));
+            }
+            None => self.propose_now(view),
+        }
+    }
+
+    /// The same without waiting.
+    pub(crate) fn propose_now(&mut self, view: View) {
         let block = self.build_block();
         if self.has_fault(FaultKind::Equivocation) {
             let other = self.build_block();
@@ -187,7 +270,7 @@ impl Node {
             let other = Arc::new(SignedMessage::preprepare(dialect, key, view, other));
             let half = NodeSet(self.connected.0 & EVERY_OTHER);
             self.second_proposal = half;
-            self.send_to(half, &other);
+            self.commit_deed(FaultKind::Equivocation, half, &other);
         }
         self.core.propose(block);
     }
@@ -227,14 +310,20 @@ impl Node {
                         None => return,
                     },
                 };
+                let mut reached = NodeSet::default();
                 for peer in self.connected.iter() {
                     // A peer that cannot keep up is not dropped for it: the flood is to go on.
                     let room = self.peers[peer].outboxes[0]
                         .as_ref()
                         .is_some_and(|(_, outbox)| outbox.has_room(FLOOD_ROOM));
                     if room {
+                        reached.insert(peer);
                         self.send(peer, 0, message.clone());
                     }
+                }
+                match &message {
+                    Outgoing::Consensus(message) => self.deed(fault, message, reached),
+                    _ => self.shared.deed(fault, (None, None), None, reached.iter()),
                 }
             }
         }

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bftap_ibft_decode::View;
 use bftap_model::{Address, Hash256, Nanos};
 use bftap_simnet::Gossip;
 use bftap_simnet::consensus::{
     Action, Config, Core, Dialect, NodeSet, ReceivedBlock, Relay, SignedMessage, TimerToken,
 };
 use bftap_simnet::devp2p::{self, ChainCodes, DisconnectReason};
+use bftap_simnet::key::NodeKey;
 use bftap_simnet::prng::Prng;
 use bftap_simnet::transaction::made_up;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +23,7 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::chain::{Chain, ChainBlock};
 use crate::connection::{self, Outbox, Outgoing, Role};
+use crate::faults::FaultKind;
 use crate::options::NodeOptions;
 use crate::record::{Entry, Record, address};
 use crate::shared::{ConnId, PeerIndex, Shared, fresh_prng};
@@ -147,6 +150,8 @@ pub(crate) enum Timer {
     Fetch(Arc<ReceivedBlock>),
     /// Consensus begins, whoever is connected.
     WarmUp,
+    /// Late, as the fault wants it.
+    Propose(View),
 }
 
 pub(crate) struct Peer {
@@ -168,7 +173,8 @@ pub(crate) struct Node {
     pub(crate) inbox: VecDeque<Arc<SignedMessage>>,
     pub(crate) mempool: VecDeque<Vec<u8>>,
     pub(crate) prng: Prng,
-    pub(crate) started: Instant,
+    /// A key that has no vote, for votes that it should not make.
+    pub(crate) stranger: NodeKey,
     /// When the head came.
     pub(crate) imported: Instant,
     pub(crate) timers: Vec<(Instant, Timer)>,
@@ -223,6 +229,14 @@ pub async fn start(options: NodeOptions) -> Result<LabNode, StartError> {
     }
     for peer in (0..shared.options.network.validators.len()).filter(|&peer| peer != ours) {
         tasks.spawn(dial(Arc::clone(&shared), peer));
+    }
+    if shared
+        .options
+        .faults
+        .iter()
+        .any(|fault| matches!(fault.kind, FaultKind::Churn(_)))
+    {
+        tasks.spawn(connection::churn(shared));
     }
     let task = tokio::spawn(async move {
         node.run(incoming, &tell).await;
@@ -301,7 +315,7 @@ async fn dial(shared: Arc<Shared>, peer: PeerIndex) {
 }
 
 impl Node {
-    pub(crate) fn new(shared: Arc<Shared>, prng: Prng) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, mut prng: Prng) -> Self {
         let options = &shared.options;
         let addresses = options.network.addresses();
         let nanos = i64::try_from(options.round_timeout.as_nanos()).unwrap_or(i64::MAX);
@@ -331,8 +345,8 @@ impl Node {
             syncing: None,
             inbox: VecDeque::new(),
             mempool: VecDeque::new(),
+            stranger: NodeKey::draw(&mut prng),
             prng,
-            started: Instant::now(),
             imported: Instant::now(),
             timers: Vec::new(),
             second_proposal: NodeSet::default(),
@@ -578,12 +592,14 @@ impl Node {
                 Timer::Request(_) => {}
                 Timer::Fetch(block) => self.fetch(&block),
                 Timer::WarmUp => self.start_core(),
+                Timer::Propose(view) if view == self.core.view() => self.propose_now(view),
+                Timer::Propose(_) => {}
             }
         }
     }
 
     fn tick(&mut self, since: Duration) {
-        let age = self.started.elapsed();
+        let age = self.shared.started.elapsed();
         for (fault, was_on) in self.shared.options.faults.iter().zip(&mut self.faults_on) {
             let on = fault.is_active(age);
             if std::mem::replace(was_on, on) != on {

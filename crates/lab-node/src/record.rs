@@ -45,6 +45,8 @@ pub enum Entry<'a> {
         peer: &'a str,
         #[serde(flatten)]
         message: MessageEntry,
+        /// It signed it itself, or claims to be who signed.
+        own: bool,
     },
     /// A consensus message came whole.
     Received {
@@ -74,6 +76,17 @@ pub enum Entry<'a> {
     RoundChange { sequence: u64, round: u64 },
     /// A fault begins or ends.
     Fault { fault: String, on: bool },
+    /// A fault makes it do something, or leave something undone.
+    Deed {
+        fault: String,
+        #[serde(flatten)]
+        view: Option<ViewEntry>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signer: Option<String>,
+        peers: Vec<&'a str>,
+    },
     /// The node stops.
     Stop { height: u64 },
 }
@@ -88,6 +101,14 @@ pub struct MessageEntry {
     bytes: usize,
 }
 
+/// What a deed is about.
+#[derive(Debug, Serialize)]
+pub struct ViewEntry {
+    kind: &'static str,
+    sequence: u64,
+    round: u64,
+}
+
 /// Whether a message was the first copy of its payload at this node.
 #[derive(Clone, std::marker::Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +119,16 @@ pub enum Copy {
     Repeat,
     /// A payload that the node signed itself.
     Echo,
+}
+
+impl ViewEntry {
+    pub(crate) const fn new(kind: Kind, view: View) -> Self {
+        Self {
+            kind: kind.as_str(),
+            sequence: view.sequence,
+            round: view.round,
+        }
+    }
 }
 
 impl MessageEntry {

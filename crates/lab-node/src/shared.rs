@@ -6,18 +6,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bftap_ibft_decode::DecodeError;
+use bftap_ibft_decode::{DecodeError, Kind, View};
 use bftap_model::{Hash256, keccak256};
 use bftap_simnet::consensus::{Dialect, SignedMessage};
 use bftap_simnet::prng::Prng;
 use bftap_simnet::rlpx::handshake::SessionSecrets;
 use hashbrown::HashMap;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::clock;
+use crate::faults::FaultKind;
 use crate::node::{EVENTS_KIB, Event};
 use crate::options::{NodeOptions, Validator};
-use crate::record::{Copy, Entry, MessageEntry, Record};
+use crate::record::{Copy, Entry, MessageEntry, Record, ViewEntry, address};
 
 /// A peer, by its place among the validators.
 pub(crate) type PeerIndex = usize;
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) freed: Vec<Notify>,
     judge: Mutex<Judge>,
     next_conn: AtomicU64,
+    /// When the node did.
+    pub(crate) started: Instant,
 }
 
 impl Shared {
@@ -64,6 +68,7 @@ impl Shared {
             freed: (0..count).map(|_| Notify::new()).collect(),
             judge: Mutex::default(),
             next_conn: AtomicU64::new(1),
+            started: Instant::now(),
             options,
         }
     }
@@ -151,6 +156,35 @@ impl Shared {
             self.record.tell(Entry::Sent {
                 peer: self.name(peer),
                 message: MessageEntry::new(message.kind, message.view, &message.payload_hash, bytes),
+                own: [Some(message.claimed), message.signer].contains(&Some(self.options.key.address())),
+            });
+        }
+    }
+
+    /// The faults that are on.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = FaultKind> + '_ {
+        let age = self.started.elapsed();
+        let faults = self.options.faults.iter();
+        faults
+            .filter(move |fault| fault.is_active(age))
+            .map(|fault| fault.kind)
+    }
+
+    /// Records what a fault does to peers: with a message, or with none.
+    pub(crate) fn deed(
+        &self,
+        fault: FaultKind,
+        (kind, view): (Option<Kind>, Option<View>),
+        message: Option<&SignedMessage>,
+        peers: impl Iterator<Item = PeerIndex>,
+    ) {
+        if self.record.is_kept() {
+            self.record.tell(Entry::Deed {
+                fault: fault.to_string(),
+                view: kind.zip(view).map(|(kind, view)| ViewEntry::new(kind, view)),
+                payload: message.map(|message| message.payload_hash.to_hex()),
+                signer: message.and_then(|message| message.signer).map(address),
+                peers: peers.map(|peer| self.name(peer)).collect(),
             });
         }
     }

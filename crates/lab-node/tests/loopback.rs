@@ -493,3 +493,68 @@ async fn a_slow_node_takes_its_time() {
     assert!(last(&records[0]) <= last(&records[1]));
     assert_eq!(of(&records[0], "fault").count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strange_votes_and_padded_ones_arrive_and_go_no_further() {
+    let (_net, records) = with_fault("strange-votes", Gossip::Flood).await;
+    let deeds: BTreeSet<_> = of(&records[0], "deed")
+        .map(|deed| deed["payload"].to_string())
+        .collect();
+    assert!(deeds.len() > 5);
+    let strange = |entry: &&Value| deeds.contains(&entry["payload"].to_string());
+    let received = |peer: &str| received_from(&records, peer).filter(strange).count();
+    assert!(received("cn1") > 5);
+    assert_eq!(
+        received("cn2") + received("cn3") + received("cn4"),
+        0,
+        "nobody passes them on"
+    );
+
+    let (_net, records) = with_fault("oversized=5000", Gossip::Flood).await;
+    let large = |peer: &str| {
+        let large = received_from(&records, peer).filter(|entry| entry["bytes"].as_u64().unwrap() > 5000);
+        large.count()
+    };
+    assert!(large("cn1") > 5);
+    // The vote is good, and is passed on, but not what stood behind it.
+    assert_eq!(large("cn2") + large("cn3") + large("cn4"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fault_holds_back_is_recorded_as_a_deed() {
+    let (_net, records) = with_fault("silent", Gossip::Flood).await;
+    assert!(of(&records[0], "deed").count() > 5);
+    assert!(of(&records[0], "deed").all(|deed| deed["fault"] == "silent" && deed["kind"].is_string()));
+    for record in &records[1..] {
+        assert_eq!(of(record, "deed").count(), 0, "the others are honest");
+    }
+    let (_net, records) = with_fault("slow-proposals=400ms", Gossip::Direct).await;
+    for deed in of(&records[0], "deed") {
+        assert_eq!(
+            (&deed["kind"], &deed["fault"]),
+            (&"preprepare".into(), &"slow-proposals=400ms".into())
+        );
+    }
+    assert!(of(&records[0], "deed").count() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visits_end_behind_the_handshake_and_harm_no_session() {
+    let (_net, records) = with_fault("churn=20ms", Gossip::Direct).await;
+    let visits: BTreeSet<_> = of(&records[0], "deed")
+        .map(|deed| deed["peers"][0].to_string())
+        .collect();
+    assert_eq!(visits.len(), 3, "each peer in turn: {visits:?}");
+    for record in &records[1..] {
+        let failed = of(record, "failed").filter(|entry| entry["peer"] == "127.0.0.1");
+        assert!(failed.count() > 2);
+        assert!(of(record, "up").any(|entry| entry["peer"] == "cn1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_connection_with_a_false_role_is_recorded() {
+    let (_net, records) = with_fault("role=en", Gossip::Direct).await;
+    assert!(of(&records[0], "deed").count() >= of(&records[0], "up").count());
+    assert!(of(&records[0], "sent").count() > 0, "it takes part all the same");
+}

@@ -24,10 +24,15 @@ struct Entry {
 }
 
 /// Draws a key for each node into its folder, and writes the nodes file.
+///
+/// The numbers of nodes follow the order of their addresses, so validators propose in the order of their numbers.
 pub(crate) fn draw(plan: &Plan, port: u16) -> io::Result<()> {
     let mut entries = Vec::new();
-    for node in 1..=plan.nodes {
-        let (digits, key) = fresh_key()?;
+    let mut keys = (1..=plan.nodes)
+        .map(|_| fresh_key())
+        .collect::<io::Result<Vec<_>>>()?;
+    keys.sort_by_key(|(_, key)| key.address());
+    for (node, (digits, key)) in (1..).zip(keys) {
         write(&plan.node_dir(node).join("key"), digits.as_bytes(), 0o600)?;
         entries.push(Entry {
             port: Some(port),

@@ -1,7 +1,7 @@
 //! Precision and recall of the rules over scenarios from seeds; `bench/scenarios` runs it.
 //!
 //! `scenarios A..B` plays the seeds from A to B-1 and prints a table in Markdown, and what was wrong on standard error. `scenarios N` plays one
-//! and tells all of it.
+//! and tells all of it. `scenarios --check` plays healthy networks for 500 blocks each, in which no rule may have anything to say.
 
 #[path = "../tests/scenarios/judge.rs"]
 mod judge;
@@ -11,10 +11,53 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use bftap_model::Nanos;
+use bftap_simnet::{Gossip, SimulateOptions};
+use bftap_testkit::scenario::Scenario;
 use judge::Verdict;
+
+/// Nodes and gossip of healthy networks. 21 nodes that pass everything on would make ten million messages.
+const HEALTHY: [(usize, Gossip); 2] = [(7, Gossip::Flood), (21, Gossip::Direct)];
+
+/// Plays healthy networks; any event of a rule is wrong.
+fn check() -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for (nodes, gossip) in HEALTHY {
+        let about = format!("{nodes} nodes, {gossip:?}, 500 blocks");
+        let scenario = Scenario {
+            seed: 0,
+            about: vec![about.clone()],
+            options: SimulateOptions {
+                nodes,
+                gossip,
+                sequences: Some(500),
+                background: false,
+                latency: Nanos::from_millis(1),
+                ..SimulateOptions::default()
+            },
+            named: true,
+            must: Vec::new(),
+            may: Vec::new(),
+        };
+        let verdict = judge::judge_scenario(&scenario, false);
+        println!(
+            "{about}: {} consensus messages, {} events of rules",
+            verdict.messages,
+            verdict.scores.values().map(|score| score.events).sum::<u64>()
+        );
+        if !verdict.wrong.is_empty() {
+            eprintln!("{}", verdict.wrong.join("\n"));
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1).unwrap_or_else(|| "1..1001".to_owned());
+    if argument == "--check" {
+        return check();
+    }
     if let Ok(seed) = argument.parse() {
         let verdict = judge::judge(seed, true);
         eprintln!("{}", verdict.wrong.join("\n"));
@@ -22,7 +65,7 @@ fn main() -> ExitCode {
     }
     let span = argument.split_once("..");
     let Some((Ok(from), Ok(to))) = span.map(|(from, to)| (from.parse::<u64>(), to.parse::<u64>())) else {
-        eprintln!("usage: scenarios [A..B | SEED]");
+        eprintln!("usage: scenarios [A..B | SEED | --check]");
         return ExitCode::from(2);
     };
     let next = AtomicU64::new(from);

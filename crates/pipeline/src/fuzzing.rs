@@ -29,8 +29,8 @@ pub fn fuzz_journal(data: &[u8]) {
     if form % 2 == 1 {
         state.extend_from_slice(bytes);
     } else {
-        state.extend_from_slice(b"bftap-journal-state-0002");
-        messages.extend_from_slice(b"bftap-journal-parts-0002");
+        state.extend_from_slice(b"bftap-journal-state-0003");
+        messages.extend_from_slice(b"bftap-journal-parts-0003");
         for (what, record) in records(bytes) {
             let file = if what % 2 == 0 { &mut state } else { &mut messages };
             frame_record(record, file);
@@ -106,6 +106,7 @@ mod tests {
                 port: 30_300 + u16::from(last),
             }),
             node_ids: [Some(NodeId([7; 64])), None],
+            accepted: [true, false],
             clients: [None, Some("Klaytn/v1.4.2".to_owned())],
             chain: Some(ChainId {
                 network_id: 1000,
@@ -247,7 +248,7 @@ mod tests {
     fn seeds_hold_every_promise_whole_cut_and_changed() {
         let seed = seed();
         let mut raw = vec![1];
-        raw.extend_from_slice(b"bftap-journal-state-0002");
+        raw.extend_from_slice(b"bftap-journal-state-0003");
         records(&seed[1..])
             .filter(|(what, _)| *what == 0)
             .for_each(|(_, record)| frame_record(record, &mut raw));
@@ -276,8 +277,8 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         let (mut state, mut messages) = (
-            b"bftap-journal-state-0002".to_vec(),
-            b"bftap-journal-parts-0002".to_vec(),
+            b"bftap-journal-state-0003".to_vec(),
+            b"bftap-journal-parts-0003".to_vec(),
         );
         for (what, record) in records(&seed()[1..]) {
             frame_record(record, if what == 0 { &mut state } else { &mut messages });

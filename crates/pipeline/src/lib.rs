@@ -29,7 +29,7 @@ mod worker;
 
 pub use checkpoint::Checkpoint;
 pub use journal::Journal;
-pub use options::{AttachOptions, CutHeights, PipelineOptions, Selection};
+pub use options::{AttachOptions, CutHeights, LeftOut, PipelineOptions, Selection};
 pub use pacing::{Clock, Live, Moment, Pace};
 pub use raw::{RawMessage, RawSink};
 pub use reading::Progress;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bftap_analysis::AnalysisOptions;
 use bftap_capture::flow_table::FlowLimits;
@@ -35,6 +35,19 @@ pub struct CutHeights {
     early: AtomicU64,
     /// The lowest height of a message that came too late.
     late: AtomicU64,
+    /// Lowest and highest height of messages that were left out.
+    heights: (AtomicU64, AtomicU64),
+    /// Earliest and latest sight of these, in nanoseconds.
+    times: (AtomicI64, AtomicI64),
+}
+
+/// What lies outside of a part of captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Lowest and highest height of messages that do not count.
+    pub sequences: (u64, u64),
+    /// The earliest and the latest of them.
+    pub seen: (CaptureTime, CaptureTime),
 }
 
 impl Default for CutHeights {
@@ -42,6 +55,8 @@ impl Default for CutHeights {
         Self {
             early: AtomicU64::new(0),
             late: AtomicU64::new(u64::MAX),
+            heights: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
+            times: (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN)),
         }
     }
 }
@@ -50,6 +65,24 @@ impl CutHeights {
     /// Whether messages of this height may have been left out; final when everything was read.
     pub fn contains(&self, sequence: u64) -> bool {
         sequence < self.early.load(Ordering::Relaxed) || sequence >= self.late.load(Ordering::Relaxed)
+    }
+
+    /// What was left out, final when everything was read; `None` if all messages count.
+    pub fn left_out(&self) -> Option<LeftOut> {
+        let height = |height: &AtomicU64| height.load(Ordering::Relaxed);
+        let time = |time: &AtomicI64| CaptureTime::from_nanos(time.load(Ordering::Relaxed));
+        let left_out = LeftOut {
+            sequences: (height(&self.heights.0), height(&self.heights.1)),
+            seen: (time(&self.times.0), time(&self.times.1)),
+        };
+        (left_out.sequences.0 <= left_out.sequences.1).then_some(left_out)
+    }
+
+    fn leave_out(&self, seen: CaptureTime, sequence: u64) {
+        self.heights.0.fetch_min(sequence, Ordering::Relaxed);
+        self.heights.1.fetch_max(sequence, Ordering::Relaxed);
+        self.times.0.fetch_min(seen.nanos(), Ordering::Relaxed);
+        self.times.1.fetch_max(seen.nanos(), Ordering::Relaxed);
     }
 }
 
@@ -69,16 +102,19 @@ impl Selection {
     #[inline]
     pub fn covers(&self, seen: CaptureTime, sequence: u64) -> bool {
         if !self.sequences.contains(&sequence) {
+            self.cut.leave_out(seen, sequence);
             return false;
         }
         if seen < self.from {
             self.cut
                 .early
                 .fetch_max(sequence.saturating_add(1), Ordering::Relaxed);
+            self.cut.leave_out(seen, sequence);
             return false;
         }
         if seen > self.to {
             self.cut.late.fetch_min(sequence, Ordering::Relaxed);
+            self.cut.leave_out(seen, sequence);
             return false;
         }
         true
@@ -196,5 +232,25 @@ mod tests {
             .filter(|&sequence| selection.cut.contains(sequence))
             .collect();
         assert_eq!(cut, [8, 9, 10, 30, 31, 32]);
+    }
+
+    #[test]
+    fn what_lies_beside_a_part_is_known() {
+        let at = CaptureTime::from_nanos;
+        let selection = Selection {
+            from: at(100),
+            sequences: 10..=50,
+            ..Selection::default()
+        };
+        assert!(selection.covers(at(100), 10));
+        assert_eq!(selection.cut.left_out(), None);
+        assert!(!selection.covers(at(-5), 20) && !selection.covers(at(300), 0));
+        assert_eq!(
+            selection.cut.left_out(),
+            Some(LeftOut {
+                sequences: (0, 20),
+                seen: (at(-5), at(300)),
+            })
+        );
     }
 }

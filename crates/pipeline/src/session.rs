@@ -69,6 +69,12 @@ pub(crate) struct Session {
     key: FlowKey,
     pub(crate) decoder: SessionDecoder,
     told: Option<SessionInfo>,
+    /// By [`Direction::index`]: something besides Hello was said, before any Disconnect.
+    went_on: [bool; 2],
+    /// The same when `told` was made.
+    told_on: [bool; 2],
+    /// By [`Direction::index`]: Disconnect was said.
+    left: [bool; 2],
     /// Hello or Status came since `told` was made.
     stale: bool,
     covered: Option<Place>,
@@ -108,6 +114,9 @@ impl Session {
             key,
             decoder: SessionDecoder::new(Arc::clone(options), key, syn_from),
             told: None,
+            went_on: [false; 2],
+            told_on: [false; 2],
+            left: [false; 2],
             stale: true,
             covered: None,
             meanings: Meanings::default(),
@@ -180,6 +189,12 @@ impl Session {
             };
             let frame = FrameFacts::of(&message);
             self.breaks.read(frame.direction, frame.origin.seen);
+            let way = frame.direction.index();
+            match message.meaning {
+                Meaning::Base { name: "Hello" } => {}
+                Meaning::Base { name: "Disconnect" } => self.left[way] = true,
+                _ => self.went_on[way] |= !self.left[way],
+            }
             // Until the secret is named, which Hello brings about, nothing can have been read before.
             if !self.stale
                 && let Some(place) = self.covered
@@ -214,9 +229,11 @@ impl Session {
                 }
                 _ => None,
             };
-            if self.stale {
+            if self.stale || self.went_on != self.told_on {
+                let uncovered = self.stale;
                 self.refresh(around);
-                if let Some(place) = self.covered
+                if uncovered
+                    && let Some(place) = self.covered
                     && !around
                         .covered
                         .note(place, frame.direction, frame.block, frame.next_block)
@@ -240,6 +257,7 @@ impl Session {
     /// Tells who is at the ends, and on which chain, if that changed.
     fn refresh(&mut self, around: &mut Surroundings<'_>) {
         self.stale = false;
+        self.told_on = self.went_on;
         let summary = self.decoder.summary();
         self.covered = summary.secret_id.map(|id| around.covered.place((self.key, id)));
         if let (Some(place), Some(saved)) = (self.covered, self.saved_before())
@@ -256,7 +274,7 @@ impl Session {
             HelloFamily::Klaytn => Family::Klaytn,
             HelloFamily::Ethereum => Family::Ethereum,
         }));
-        let info = session_info(self.key, &summary);
+        let info = session_info(self.key, &summary, self.went_on);
         if self.told.as_ref() != Some(&info) {
             around
                 .out
@@ -320,7 +338,7 @@ impl Session {
             // Sequence numbers wrap at 4 GiB, and so does this.
             let seq = self.starts[side.index()].map(|start| start.add(frame.origin.offset.0 as u32));
             sink.take(RawMessage {
-                session: session_info(self.key, &summary),
+                session: session_info(self.key, &summary, self.went_on),
                 flow: self.key,
                 side,
                 direction: frame.direction,
@@ -409,7 +427,7 @@ impl Session {
         detail: &str,
         around: &mut Surroundings<'_>,
     ) {
-        let info = session_info(self.key, &self.decoder.summary());
+        let info = session_info(self.key, &self.decoder.summary(), self.went_on);
         let [initiator, recipient] = info.ends;
         let (from, to) = match direction {
             Some(Direction::FromRecipient) => (recipient, initiator),
@@ -558,8 +576,15 @@ fn same_meaning(a: &Meaning, b: &Meaning) -> bool {
     }
 }
 
-fn session_info(key: FlowKey, summary: &SessionSummary) -> SessionInfo {
+/// `went_on`: which ends said something besides Hello, before any Disconnect.
+fn session_info(key: FlowKey, summary: &SessionSummary, went_on: [bool; 2]) -> SessionInfo {
+    let accepts = |at: usize| {
+        let hello = summary.hellos[at].as_ref();
+        went_on[at] && !(at == 1 && hello.is_some_and(|hello| believes_anybody(&hello.client)))
+    };
     SessionInfo {
+        // Each end's key by the other's word.
+        accepted: [accepts(1), accepts(0)],
         ends: [
             key.endpoint(summary.initiator),
             key.endpoint(summary.initiator.other()),
@@ -577,4 +602,14 @@ fn session_info(key: FlowKey, summary: &SessionSummary) -> SessionInfo {
             genesis: chain.genesis,
         }),
     }
+}
+
+/// Whether a client takes whoever dials it at the word of its Hello.
+///
+/// geth and what grew from it compare (Klaytn v1.4.2 and GoQuorum v20.10.0 `p2p/server.go` `setupConn`: `DiscUnexpectedIdentity`). Besu does
+/// so for peers that it dialled only: `rlpx/connections/netty/DeFramer.java`, where `expectedPeer` is empty for the others.
+fn believes_anybody(client: &str) -> bool {
+    client
+        .get(..4)
+        .is_some_and(|name| name.eq_ignore_ascii_case("besu"))
 }

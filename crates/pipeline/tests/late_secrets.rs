@@ -272,6 +272,29 @@ fn secrets_that_come_late_lose_nothing_where_all_may_wait() {
     println!("{messages} messages, all of them, in {SESSIONS} sessions");
     assert_eq!(messages, truth.totals.consensus_messages);
     assert!(facts.sessions.iter().all(|session| session.lost_bytes == 0));
+    nobody_is_blamed(&facts);
+}
+
+/// What nobody could read for a while is no fault of a node.
+fn nobody_is_blamed(facts: &RunFacts) {
+    let blamed: Vec<_> = facts.events.iter().filter(|event| event.suspicious).collect();
+    assert!(blamed.is_empty(), "{blamed:#?}");
+    let absent = |event: &&bftap_analysis::facts::EventFact| {
+        [
+            "silent_validator",
+            "missing_proposer",
+            "partial_sender",
+            "stalled_chain",
+        ]
+        .contains(&event.rule)
+    };
+    let absent: Vec<_> = facts.events.iter().filter(absent).collect();
+    assert!(absent.is_empty(), "{absent:#?}");
+    let deficits = facts
+        .scores
+        .iter()
+        .filter(|score| score.delivery_deficit_milli < 0);
+    assert_eq!(deficits.count(), 0, "{:?}", facts.scores);
 }
 
 #[test]
@@ -299,6 +322,7 @@ fn behind_the_limit_sessions_are_joined_where_they_are() {
         "{messages}, and {after} came behind the secrets"
     );
     assert_eq!(lost as u64, SESSIONS);
+    nobody_is_blamed(&facts);
 }
 
 /// So few bytes that a search by bytes never comes.

@@ -6,12 +6,14 @@ use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bftap_analysis::facts::{FactSink, HeightFacts, LinkCountFact, RunFacts};
+use bftap_analysis::facts::{Coverage, FactSink, HeightFacts, LinkCountFact, RunFacts};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
 use bftap_model::Nanos;
 use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
-use bftap_simnet::{CaptureFormat, CaptureLayout, SimulateOptions, Sinks, simulate};
+use bftap_simnet::{
+    CaptureFormat, CaptureLayout, Fault, FaultKind, Role, SimulateOptions, Sinks, Taps, simulate,
+};
 
 struct Nowhere;
 
@@ -248,4 +250,55 @@ fn one_way_delays_are_those_of_the_packets_whatever_the_clocks_say() {
     }
     let again = files.analyze(3, &[2, 0, 3, 1]);
     assert_eq!(again.links, facts.links, "order of files, number of workers");
+}
+
+/// An observer shows the key of a validator that is silent, again and again: every node that reads it sends it away.
+#[test]
+fn a_stranger_with_a_validators_key_is_a_stranger() {
+    let (victim, stranger) = (2, 4);
+    let fault = |node, from, until: Option<i64>, kind| Fault {
+        node,
+        from: Nanos::from_secs(from),
+        until: until.map(Nanos::from_secs),
+        kind,
+    };
+    let files = simulated(&SimulateOptions {
+        seed: 5,
+        nodes: 4,
+        observers: vec![Role::Endpoint],
+        taps: Taps::Only((0..4).collect()),
+        sequences: Some(24),
+        faults: vec![
+            fault(stranger, 0, None, FaultKind::FalseKey(victim)),
+            fault(stranger, 0, None, FaultKind::Churn(Nanos::from_millis(500))),
+            fault(victim, 8, Some(24), FaultKind::Silent),
+        ],
+        ..SimulateOptions::default()
+    });
+    let facts = files.analyze(3, &[0, 1, 2, 3]);
+    let node = facts
+        .nodes
+        .iter()
+        .find(|node| node.ips.contains(&ip(victim)))
+        .unwrap();
+    assert_eq!((&*node.ips, node.coverage), (&[ip(victim)][..], Coverage::Full));
+    let of_rule = |rule: &str| facts.events.iter().find(|event| event.rule == rule);
+    let silent = of_rule("silent_validator").unwrap_or_else(|| panic!("{:#?}", facts.events));
+    assert_eq!((silent.address, silent.ip), (node.address, Some(ip(victim))));
+    let churn = of_rule("connection_churn").unwrap_or_else(|| panic!("{:#?}", facts.events));
+    assert_eq!((churn.address, churn.ip), (None, Some(ip(stranger))));
+    assert!(facts.totals.limits_reached["unproven_keys"] > 24);
+    let peer = facts
+        .peers
+        .iter()
+        .find(|peer| peer.ips == [ip(stranger)])
+        .unwrap();
+    assert_eq!(peer.node_id, None);
+    let refused = peer
+        .disconnects_received
+        .iter()
+        .find(|(reason, _)| *reason == "unexpected identity");
+    assert!(refused.is_some(), "{peer:?}");
+    let again = files.analyze(1, &[3, 2, 1, 0]);
+    assert_eq!(again.events, facts.events, "whoever looked first");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bftap_analysis::Update;
@@ -49,21 +49,32 @@ impl Clock for Fast {
     }
 }
 
-/// Packets from the `skip`th on.
+/// Packets from the `skip`th on. However fast the machine is, none comes behind those with which the monitor is to be killed, until it is.
 struct From {
     source: Box<dyn PacketSource>,
     skip: usize,
     /// Of the only input.
     skipped: u64,
+    /// Packets that may still come.
+    left: usize,
+    killed: Arc<AtomicBool>,
 }
 
 impl PacketSource for From {
     fn next_batch(&mut self) -> Option<Batch> {
+        if self.left == 0 {
+            while !self.killed.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return None;
+        }
         let mut batch = self.source.next_batch()?;
         let skipped = self.skip.min(batch.records.len());
         batch.records.drain(..skipped);
         self.skip -= skipped;
         self.skipped += skipped as u64;
+        batch.records.truncate(self.left);
+        self.left -= batch.records.len();
         Some(batch)
     }
 
@@ -126,6 +137,7 @@ struct Sink<'s> {
     store: usize,
     /// It is killed when so many were.
     kill: usize,
+    killed: Arc<AtomicBool>,
     arrived: Arc<AtomicU64>,
     packets: usize,
     updates: Vec<Update>,
@@ -162,6 +174,7 @@ impl LiveSink for Sink<'_> {
             self.arrived.store(update.number, Ordering::SeqCst);
         }
         if self.packets >= self.kill {
+            self.killed.store(true, Ordering::SeqCst);
             return Err(Killed);
         }
         self.updates.push(update);
@@ -224,6 +237,7 @@ impl Network {
             rows: &mut rows,
             store: 0,
             kill: 0,
+            killed: Arc::default(),
             arrived: Arc::default(),
             packets: 0,
             updates: Vec::new(),
@@ -233,12 +247,12 @@ impl Network {
         (rows, analysis.facts)
     }
 
-    /// One life: from packet `from` on; updates are stored up to so many packets, and behind so many it is killed. The packets that the
-    /// last update knew of, or the end.
+    /// One life: from packet `from` on, when `known` were counted before; updates are stored up to so many packets, and with so many it is
+    /// killed. The packets that the last update knew of, or the end.
     fn live(
         &self,
         state: &Path,
-        from: usize,
+        (from, known): (usize, usize),
         (store, kill): (usize, usize),
         rows: &mut Rows,
         jobs: usize,
@@ -250,13 +264,14 @@ impl Network {
             pace: Pace::new(1.0),
         };
         let mut journal = Journal::open(state, None, "run").unwrap();
-        let arrived = Arc::new(AtomicU64::new(0));
+        let (arrived, killed) = (Arc::new(AtomicU64::new(0)), Arc::<AtomicBool>::default());
         let told = Arc::clone(&arrived);
         journal.set_arrived(Box::new(move || told.load(Ordering::SeqCst)));
         let mut sink = Sink {
             rows,
             store,
             kill,
+            killed: Arc::clone(&killed),
             arrived,
             packets: 0,
             updates: Vec::new(),
@@ -266,6 +281,8 @@ impl Network {
             source: files(self.inputs(), &options),
             skip: from,
             skipped: 0,
+            left: kill.saturating_sub(known),
+            killed,
         });
         let progress = Progress::default();
         match analyze_kept(source, options, &progress, live, Some(&mut journal), &mut sink) {
@@ -311,19 +328,27 @@ fn restarts(options: &SimulateOptions, restarts: &[Restart], jobs: usize) -> (Ru
     let mut rows = Rows::default();
     let mut from = 0;
     let mut down = 0;
+    let mut known = 0;
     for restart in restarts {
         let packets = |share: usize| share * whole.totals.packets as usize / 1000;
         let at = (packets(restart.at.0), packets(restart.at.1));
-        let packets = network
-            .live(state.path(), from, at, &mut rows, jobs)
+        known = network
+            .live(state.path(), (from, known), at, &mut rows, jobs)
             .expect_err("it is killed before the end");
+        assert!(known >= at.1);
         // Packets of earlier lives are counted, too; those that passed between are not.
-        from = (packets + down).saturating_add_signed(restart.down);
+        from = (known + down).saturating_add_signed(restart.down);
         down = down.saturating_add_signed(restart.down);
     }
     let jobs = 3 - jobs;
     let (facts, updates) = network
-        .live(state.path(), from, (usize::MAX, usize::MAX), &mut rows, jobs)
+        .live(
+            state.path(),
+            (from, known),
+            (usize::MAX, usize::MAX),
+            &mut rows,
+            jobs,
+        )
         .expect("it comes to the end");
 
     // No count is greater than the truth, and none is gone.
@@ -498,7 +523,7 @@ fn a_folder_is_one_monitors_own() {
     });
     let mut rows = Rows::default();
     network
-        .live(state.path(), 0, (1000, 1000), &mut rows, 1)
+        .live(state.path(), (0, 0), (1000, 1000), &mut rows, 1)
         .expect_err("it is killed");
     assert!(matches!(refused(Some("other")), JournalError::OtherRun { .. }));
     for entry in std::fs::read_dir(state.path()).unwrap() {

@@ -315,7 +315,7 @@ impl SimulateOptions {
         }
         let last = self.hosts() - 1;
         let other_ends = self.faults.iter().filter_map(|fault| match fault.kind {
-            FaultKind::Cut(node) => Some(node),
+            FaultKind::Cut(node) | FaultKind::FalseKey(node) => Some(node),
             _ => None,
         });
         let mut named = tapped
@@ -352,6 +352,7 @@ impl SimulateOptions {
             | FaultKind::LossyTap(_) => true,
             FaultKind::Cut(other) => other != fault.node,
             FaultKind::Votes => observer,
+            FaultKind::FalseKey(other) => observer && other != fault.node,
             _ => !observer,
         }
     }

@@ -19,7 +19,9 @@ use crate::rows::{
 use crate::store::{LiveState, RunId};
 
 pub(crate) use network::{census_row, dial_row, peer_disconnect_rows, peer_row, score_row, tcp_link_row};
-pub(crate) use story::{node_round_row, participation_row, phase_row, vote_rows, waste_row, what_if_row};
+pub(crate) use story::{
+    delay_row, node_round_row, participation_row, phase_row, vote_rows, waste_row, what_if_row,
+};
 
 /// Most characters of a text that is or may become part of a key.
 ///
@@ -158,6 +160,7 @@ pub(crate) fn round_row(run: RunId, names: &Names, fact: &RoundFact) -> RoundRow
         outcome: fact.outcome.as_str().to_owned(),
         cause: fact.cause.map(|cause| cause.as_str().to_owned()),
         block_time_ns: fact.block_time_ns,
+        standing: Some(fact.standing.as_str().to_owned()),
     }
 }
 

@@ -46,4 +46,4 @@ pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
 pub use writer::{Opener, Opening, Stopper, StoreWriter, WriterOptions, WriterStatus, WrittenRun};
 
 /// Version of the tables: the same number for the same tables in every database.
-pub const SCHEMA: i64 = 4;
+pub const SCHEMA: i64 = 5;

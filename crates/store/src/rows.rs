@@ -11,7 +11,7 @@ mod table;
 pub(crate) use any::read as read_cells;
 pub use any::{Cell, Column, Stored, TABLES, Table};
 pub use network::{CensusRow, DialRow, PeerDisconnectRow, PeerRow, ScoreRow, TcpLinkRow};
-pub use story::{NodeRoundRow, ParticipationRow, PhaseRow, VoteRow, WasteRow, WhatIfRow};
+pub use story::{DelayRow, NodeRoundRow, ParticipationRow, PhaseRow, VoteRow, WasteRow, WhatIfRow};
 pub use table::{ColumnType, Holds};
 pub(crate) use table::{Columns, Field, Selected, TableRow, Value, table_row};
 
@@ -400,6 +400,8 @@ table_row! {
         cause: Option<String>,
         /// From the commit of the height before to this one's.
         block_time_ns: Option<i64>,
+        /// `claimed`, `entered` or `left`; null in rows of schema 4 and before.
+        standing: Option<String>,
     }
 }
 

@@ -14,9 +14,9 @@ use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, ColumnType, CopiesRow, CountRow, CounterRow, DialRow, EventRow,
-    LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow, RunRow,
-    ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
+    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, ColumnType, CopiesRow, CountRow, CounterRow, DelayRow, DialRow,
+    EventRow, LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow,
+    RunRow, ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
@@ -336,6 +336,12 @@ pub struct LiveState {
     pub thinned_copies: i64,
 }
 
+/// Who got a vote from whom stands in `delivery`, so nothing of that waits for the database a second time.
+fn as_stored(mut vote: VoteFact) -> VoteFact {
+    vote.received = Vec::new();
+    vote
+}
+
 impl Batch {
     /// Number of rows, those of the small lists not counted.
     pub fn len(&self) -> usize {
@@ -359,7 +365,7 @@ impl Batch {
             self.votes.push(HeightVotes {
                 chain: vote.chain.clone(),
                 sequence: vote.sequence,
-                votes: height.votes,
+                votes: height.votes.into_iter().map(as_stored).collect(),
             });
         }
     }
@@ -396,6 +402,8 @@ pub struct RunDetails {
     pub phases: Vec<PhaseRow>,
     /// What validators took part in.
     pub participation: Vec<ParticipationRow>,
+    /// How long payloads took to reach nodes.
+    pub delays: Vec<DelayRow>,
     /// TCP between IP addresses.
     pub tcp_links: Vec<TcpLinkRow>,
     /// Nodes as a crawler would list them.

@@ -70,7 +70,7 @@ impl VoteState {
     }
 }
 
-/// One validator's message of one kind in one round: a line of the truth table. Who got it from whom and when, one by one, stands in
+/// One validator's message of one kind in one round: a line of the truth table. Further copies, by sender, stand in
 /// [`DeliveryFact`](super::DeliveryFact).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VoteFact {
@@ -101,6 +101,60 @@ pub struct VoteFact {
     pub not_reached: Vec<Label>,
     /// What is known of it.
     pub state: VoteState,
+    /// Each node at which it was seen to arrive, the signer left out; by delay.
+    pub received: Vec<ReceivedFact>,
+}
+
+/// The first delivery of a payload to one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceivedFact {
+    /// The node's IP address.
+    pub node_ip: IpAddr,
+    /// The node in text.
+    pub node: Label,
+    /// Who handed that copy over.
+    pub sender: Label,
+    /// From the first sight of the payload anywhere to its first arrival here, in nanoseconds. 0 where the first sight is this one.
+    pub delay_ns: i64,
+    /// What the delay says.
+    pub bound: DelayBound,
+}
+
+/// What a delay says of the time from a payload's leaving its signer to its first arrival at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DelayBound {
+    /// Both ends were seen whole: it is that time, as far as the taps are at the two ends.
+    Exact,
+    /// The signer was not seen whole: the payload may have left it before the first sight.
+    AtLeast,
+    /// The node was not seen whole: the payload may have reached it before.
+    AtMost,
+    /// Neither was.
+    Unknown,
+}
+
+/// How long payloads of validators took to reach one node, over the whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DelayFact {
+    /// Chain.
+    pub chain: ChainName,
+    /// The node's IP address.
+    pub node_ip: IpAddr,
+    /// The node in text.
+    pub node: Label,
+    /// Payloads that reached it, its own left out.
+    pub payloads: u64,
+    /// Of these, those with a delay that is [`DelayBound::Exact`]: the following are of them.
+    pub exact: u64,
+    /// Median, in nanoseconds, at most 1 % above the exact one; `None` without any, as the following.
+    pub p50_ns: Option<i64>,
+    /// 95 %.
+    pub p95_ns: Option<i64>,
+    /// 99 %.
+    pub p99_ns: Option<i64>,
+    /// Longest.
+    pub max_ns: Option<i64>,
 }
 
 /// Why a copy was of no use to its receiver. Of several reasons the first in this order holds.
@@ -200,7 +254,7 @@ pub struct PhaseFact {
     pub p95_ns: i64,
     /// 99 %.
     pub p99_ns: i64,
-    /// Longest, told like the others.
+    /// Longest.
     pub max_ns: i64,
 }
 

@@ -3,7 +3,8 @@
 //! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one IP address to another,
 //! one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
 //! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down.
-//! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst: `connections`, `handshakes`, `span_ns`.
+//! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst, at the first connection of its pace: the few
+//! before it at an honest pace count, and do not date it. `connections`, `handshakes`, `span_ns`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,6 +64,24 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
     }
 }
 
+/// Where a burst begins: the first few dials are an honest node's if a pause behind them is more than twice as long as is usual in the burst.
+fn begin<T>(dials: &[T], time: impl Fn(&T) -> CaptureTime) -> usize {
+    let pause = |pair: &[T]| time(&pair[1]).since(time(&pair[0])).0;
+    let pauses: Vec<i64> = dials.windows(2).map(pause).collect();
+    let mut sorted = pauses.clone();
+    sorted.sort_unstable();
+    let usual = sorted.get(sorted.len() / 2).copied().unwrap_or(0).max(SHORTEST);
+    let last = pauses[..HONEST.min(pauses.len())]
+        .iter()
+        .rposition(|pause| *pause > usual.saturating_mul(2));
+    last.map_or(0, |at| at + 1)
+}
+
+/// So often an honest node dials another one within a minute.
+const HONEST: usize = 4;
+/// Pauses shorter than this are all alike.
+const SHORTEST: i64 = 100_000_000;
+
 fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
     let (first, last) = (dials[0].0, dials[dials.len() - 1].0);
     // A dialler whose key is known from any of them.
@@ -78,7 +97,8 @@ fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
         dials.len()
     );
     let chain = run.knowledge.names[dials[0].3 as usize].clone();
-    let mut event = run.event(RULE, &chain, first.nanos(), detail);
+    let begin = dials[begin(dials, |dial| dial.0)].0;
+    let mut event = run.event(RULE, &chain, begin, detail);
     event.suspicious = true;
     run.places().blame_sender(&mut event, party);
     event.numbers.insert("connections", number(dials.len() as u64));
@@ -86,4 +106,25 @@ fn burst(run: &RunView<'_>, to: IpAddr, dials: &[Dial]) -> EventFact {
     event.numbers.insert("handshakes", number(shook as u64));
     event.numbers.insert("span_ns", last.since(first).0);
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_honest_dial_before_a_burst_is_no_part_of_it() {
+        let at = |millis: i64| CaptureTime::from_nanos(millis * 1_000_000);
+        // Two at once, and one more.
+        let mut dials = vec![at(0), at(50), at(9_000)];
+        dials.extend((0..20).map(|step| at(40_000 + 500 * step)));
+        assert_eq!(begin(&dials, |dial| *dial), 3);
+        assert_eq!(begin(&dials[3..], |dial| *dial), 0);
+        // A burst that pauses began before its pause.
+        let mut dials: Vec<_> = (0..10).map(|step| at(500 * step)).collect();
+        dials.extend((0..20).map(|step| at(20_000 + 500 * step)));
+        assert_eq!(begin(&dials, |dial| *dial), 0);
+        let steady: Vec<_> = (0..60).map(|step| at(2_900 * step)).collect();
+        assert_eq!(begin(&steady, |dial| *dial), 0);
+    }
 }

@@ -15,7 +15,7 @@ use super::{future_flood, oversized, repeated_payload};
 pub(super) struct Odd<'a> {
     pub(super) repeated: Vec<(&'a DeliveryKey, &'a Delivery)>,
     pub(super) oversized: Vec<(&'a DeliveryKey, &'a Delivery)>,
-    /// Messages that came before their time, by sender's place and minute.
+    /// Messages that came before their time, by sender's place and second.
     pub(super) early: BTreeMap<(u32, i64), u64>,
     /// How many nodes handed over anything, early or not.
     pub(super) senders: usize,
@@ -39,8 +39,9 @@ impl<'a> Odd<'a> {
             senders.insert(view.chain.rank(key.sender));
             let copies = future_flood::early_copies(delivery, early);
             if copies > 0 {
-                let minute = crate::minutes::minute_of(delivery.first_seen);
-                *odd.early.entry((key.sender, minute)).or_default() += copies;
+                let seen = delivery.first_seen.nanos();
+                let second = seen.saturating_sub(seen.rem_euclid(SECOND));
+                *odd.early.entry((key.sender, second)).or_default() += copies;
             }
         }
         odd.senders = senders.len();
@@ -55,6 +56,9 @@ impl<'a> Odd<'a> {
         odd
     }
 }
+
+/// Nanoseconds of a second.
+const SECOND: i64 = 1_000_000_000;
 
 /// Events of the rules that go by single deliveries.
 pub(super) fn judge(view: &HeightView<'_>, odd: &Odd<'_>, events: &mut Vec<crate::facts::EventFact>) {

@@ -53,7 +53,7 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
             party.label, sum.messages, sum.sessions
         );
         let chain = run.knowledge.names[sum.slot as usize].clone();
-        let mut event = run.event(RULE, &chain, sum.first.nanos(), detail);
+        let mut event = run.event(RULE, &chain, sum.first, detail);
         event.severity = "critical";
         event.suspicious = true;
         run.places().blame_sender(&mut event, party);

@@ -8,7 +8,8 @@
 //!   does an earlier chain of the lab whose sessions were joined in the middle;
 //! - where it is not (or a gap hides how it got there), at most F validators may have signed for that height.
 //!
-//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes.
+//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes, at the
+//! second of the first such message.
 
 use std::collections::BTreeSet;
 
@@ -75,9 +76,9 @@ pub(super) fn count(view: &HeightView<'_>, horizon: Horizon, odd: &Odd<'_>, tall
     if !blamed {
         return;
     }
-    for (&(sender, minute), &messages) in &odd.early {
+    for (&(sender, second), &messages) in &odd.early {
         let party = view.party(sender);
-        let key = (party.address, party.ip, minute);
+        let key = (party.address, party.ip, second);
         *tally.early.entry(key).or_default() += messages;
     }
 }

@@ -16,6 +16,7 @@ use crate::facts::EventFact;
 use super::RuleOptions;
 use super::presence::{Presence, leavers, left_below};
 use super::state::{MISSING, RuleState, Trouble};
+use super::troubles::over;
 use super::view::{HeightView, number};
 
 pub(super) const RULE: &str = "missing_proposer";
@@ -52,7 +53,7 @@ pub(super) fn judge(
             if own.is_some()
                 && let Some(trouble) = state.settle(expected, MISSING)
             {
-                events.extend(event(view, expected, &trouble));
+                events.extend(over(view, expected, &trouble, trouble.last));
             }
             continue;
         };
@@ -94,16 +95,6 @@ const MOST_ROUNDS: u64 = 64;
 
 /// The round changes must reach it, and its proposal the tap.
 const TIME_TO_PROPOSE: Nanos = Nanos::from_secs(1);
-
-fn event(view: &HeightView<'_>, validator: Address, trouble: &Trouble) -> Option<EventFact> {
-    let base = view.event(RULE, trouble.from, String::new());
-    let label = view.chain.who.names.label_of(validator);
-    let mut event = describe(view.options(), base, &label, trouble)?;
-    view.chain
-        .places
-        .blame_signer(&mut event, validator, view.chain.who);
-    Some(event)
-}
 
 /// Fills in what is said of missed turns, if there are enough.
 pub(super) fn describe(

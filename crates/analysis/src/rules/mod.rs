@@ -10,6 +10,7 @@
 //! whole run: sessions, sums, minutes, and what lasts until its end.
 
 mod bad_signature;
+mod clock_step;
 mod conflicting_lock;
 mod connection_churn;
 mod deliveries;
@@ -32,6 +33,7 @@ mod slow_proposer;
 mod stale_flood;
 mod stalled_chain;
 mod state;
+mod troubles;
 mod undecodable_flood;
 mod view;
 mod volume;
@@ -89,6 +91,8 @@ pub(crate) fn of_height(
     slow_proposer::judge(view, rules, events);
     partial_sender::judge(view, rules, events);
     stalled_chain::judge(view, &rounds, rules, events);
+    clock_step::judge(view, rules, events);
+    troubles::close_of_former(view, rules, events);
     remember(view, rules);
 }
 

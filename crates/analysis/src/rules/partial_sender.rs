@@ -13,6 +13,7 @@ use crate::facts::EventFact;
 
 use super::RuleOptions;
 use super::state::{PARTIAL, RuleState, Trouble};
+use super::troubles::over;
 use super::view::{HeightView, number};
 
 pub(super) const RULE: &str = "partial_sender";
@@ -131,14 +132,7 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
             }
             None => {
                 if let Some(trouble) = state.settle(validator, PARTIAL) {
-                    let base = view.event(RULE, trouble.from, String::new());
-                    let label = view.chain.who.names.label_of(validator);
-                    if let Some(mut event) = describe(view.options(), base, &label, &trouble) {
-                        view.chain
-                            .places
-                            .blame_signer(&mut event, validator, view.chain.who);
-                        events.push(event);
-                    }
+                    events.extend(over(view, validator, &trouble, trouble.last));
                 }
             }
         }

@@ -3,9 +3,9 @@
 //! **Condition**: rightly signed round changes of one validator for more than `roundchange_rounds` (16) rounds of one height. The timer
 //! of round r runs 2^r seconds longer than that of round 0, and only F+1 others asking for a higher round make an honest node jump,
 //! so it asks for 16 rounds of one height in eighteen hours.
-//! **Blame**: the sender: the signer's own node if it handed any of them over, else who handed over the most first. Round changes for a
-//! round that nobody else wants are not passed on by honest nodes.
-//! **Severity**: critical, suspicious. One event a signer and height.
+//! **Blame**: the signer, whose key made them: honest nodes pass on what they take, and they take a round change for any round to come.
+//! `sender` tells who handed them over: the signer's own node if it handed over any of them, else who handed over the most first.
+//! **Severity**: critical, suspicious. One event a signer and height, at the first of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,19 +52,23 @@ pub(super) fn judge(view: &HeightView<'_>, events: &mut Vec<EventFact>) {
         let last = own.iter().map(|found| found.2).max().unwrap_or(time);
         let (low, high) = (own[0].1, own[own.len() - 1].1);
         let detail = format!(
-            "{} handed over round changes of {} for {} rounds of height {}, from {low} to {high}",
-            party.label,
+            "{} signed round changes for {} rounds of height {}, from {low} to {high}; {} handed them over",
             view.chain.who.names.label_of(signer),
             rounds.len(),
-            view.sequence
+            view.sequence,
+            party.label
         );
         let mut event = view.event(RULE, time, detail);
         event.severity = "critical";
         event.suspicious = true;
         event.round = Some(high);
         event.kind = Some(Kind::RoundChange);
-        event.signer = Some(view.chain.who.names.label_of(signer));
-        view.chain.places.blame_sender(&mut event, party);
+        view.chain.places.blame_signer(&mut event, signer, view.chain.who);
+        event.sender = Some(party.label.clone());
+        if event.ip.is_none() {
+            // A key that no node showed: the only way to it is the node that handed them over.
+            event.ip = Some(party.ip);
+        }
         event.numbers.insert("rounds", number(rounds.len() as u64));
         event.numbers.insert("messages", number(own.len() as u64));
         event.numbers.insert("span_ns", last.since(time).0);

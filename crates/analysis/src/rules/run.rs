@@ -6,16 +6,15 @@ use bftap_model::{Address, CaptureTime};
 
 use super::per_minute::{Found, MinuteBook, stretches};
 use super::stalled_chain::{self, Stall};
-use super::state::{MISSING, PARTIAL, SILENT, SLOW, Trouble};
+use super::state::Trouble;
+use super::troubles::Teller;
 use super::whereabouts::Whereabouts;
-use super::{
-    RuleOptions, connection_churn, forbidden_code, future_flood, missing_proposer, partial_sender,
-    silent_validator, slow_proposer, undecodable_flood,
-};
+use super::{RuleOptions, connection_churn, forbidden_code, future_flood, slow_proposer, undecodable_flood};
 use crate::aggregator::SessionParties;
 use crate::closing::ChainState;
 use crate::facts::{ChainName, EventFact};
 use crate::knowledge::Knowledge;
+use crate::minutes::minute_of;
 use crate::observation::SessionEnd;
 use crate::tally::Tallies;
 use crate::who::ResolvedParty;
@@ -32,8 +31,8 @@ pub(crate) struct RunView<'a> {
     /// What the last height of each chain left.
     pub(crate) states: &'a BTreeMap<ChainName, ChainState>,
     pub(crate) minutes: &'a MinuteBook,
-    /// Frames that do not decode, by party and start of the minute.
-    pub(crate) undecodable: &'a BTreeMap<(u32, i64), u64>,
+    /// Frames that do not decode, by party and start of the minute, and when the first of them was seen.
+    pub(crate) undecodable: &'a BTreeMap<(u32, i64), (u64, CaptureTime)>,
 }
 
 impl<'a> RunView<'a> {
@@ -49,10 +48,10 @@ impl<'a> RunView<'a> {
         &self,
         rule: &'static str,
         chain: &ChainName,
-        time: i64,
+        time: CaptureTime,
         detail: String,
     ) -> EventFact {
-        let mut event = EventFact::new(rule, CaptureTime::from_nanos(time), detail);
+        let mut event = EventFact::new(rule, time, detail);
         event.chain = chain.clone();
         event
     }
@@ -91,31 +90,15 @@ fn lasting(
     trouble: &Trouble,
     state: &ChainState,
 ) -> Option<EventFact> {
-    let who = &run.knowledge.resolved;
-    let label = who.names.label_of(validator);
-    let event = |rule| run.event(rule, chain, trouble.from.nanos(), String::new());
-    let mut event = match trouble.kind {
-        SILENT => {
-            let (to, open) = trouble.back.map_or((trouble.last, true), |back| (back, false));
-            silent_validator::describe(
-                run.options,
-                event(silent_validator::RULE),
-                &label,
-                trouble,
-                to,
-                open,
-            )
-        }
-        MISSING => missing_proposer::describe(run.options, event(missing_proposer::RULE), &label, trouble),
-        SLOW => {
-            let usual = slow_proposer::usual(&state.rules.paces);
-            slow_proposer::describe(run.options, event(slow_proposer::RULE), &label, trouble, usual)
-        }
-        PARTIAL => partial_sender::describe(run.options, event(partial_sender::RULE), &label, trouble),
-        _ => None,
-    }?;
-    run.places().blame_signer(&mut event, validator, who);
-    Some(event)
+    let teller = Teller {
+        options: run.options,
+        places: run.places(),
+        who: &run.knowledge.resolved,
+        usual: slow_proposer::usual(&state.rules.paces),
+    };
+    let base = |rule, time| run.event(rule, chain, time, String::new());
+    let until = trouble.back.map_or((trouble.last, true), |back| (back, false));
+    teller.event(base, validator, trouble, until)
 }
 
 /// A chain that stands still until now.
@@ -137,7 +120,7 @@ fn stalled(run: &RunView<'_>, chain: &ChainName, state: &ChainState) -> Option<E
         rounds: undecided.map_or(0, |undecided| undecided.rounds),
         open: true,
     };
-    let base = run.event(stalled_chain::RULE, chain, from.nanos(), String::new());
+    let base = run.event(stalled_chain::RULE, chain, from, String::new());
     stalled_chain::describe(run.options, &run.knowledge.losses, base, &stall)
 }
 
@@ -145,19 +128,23 @@ fn stalled(run: &RunView<'_>, chain: &ChainName, state: &ChainState) -> Option<E
 fn early(run: &RunView<'_>, events: &mut Vec<EventFact>) {
     for (chain, tally) in run.tallies {
         let mut senders: BTreeMap<_, BTreeMap<i64, Found>> = BTreeMap::new();
-        for (&(address, ip, minute), &messages) in &tally.early {
-            if messages >= run.options.future_per_minute {
-                let found = Found {
-                    messages,
-                    against: 0,
-                    receiver: 0,
-                };
-                senders.entry((address, ip)).or_default().insert(minute, found);
-            }
+        for (&(address, ip, second), &messages) in &tally.early {
+            let second = CaptureTime::from_nanos(second);
+            let of_minute = senders.entry((address, ip)).or_default();
+            let found = of_minute.entry(minute_of(second)).or_insert(Found {
+                messages: 0,
+                against: 0,
+                receiver: 0,
+                first: second,
+            });
+            found.messages = found.messages.saturating_add(messages);
+            found.first = found.first.min(second);
         }
-        for ((address, ip), minutes) in senders {
+        for ((address, ip), mut minutes) in senders {
+            minutes.retain(|_, found| found.messages >= run.options.future_per_minute);
             let party = ResolvedParty {
                 ip,
+                id: None,
                 address,
                 label: run.knowledge.resolved.names.label(ip, address),
             };
@@ -166,7 +153,7 @@ fn early(run: &RunView<'_>, events: &mut Vec<EventFact>) {
                     "{} handed over {} message(s) for heights more than {} above the chain's, up to {} in a minute",
                     party.label, stretch.messages, run.options.future_heights, stretch.most
                 );
-                let mut event = run.event(future_flood::RULE, chain, stretch.from, detail);
+                let mut event = run.event(future_flood::RULE, chain, stretch.first, detail);
                 event.suspicious = true;
                 run.places().blame_sender(&mut event, &party);
                 stretch.tell(&mut event);

@@ -8,13 +8,14 @@
 //! **Blame**: the validator, not suspicious: it may be down, paused, cut off, or far too slow.
 //! **Severity**: warning. One event a silence, at its begin: `from_ns`, `to_ns`, `seconds`, `rounds`; `open` while it lasts.
 
-use bftap_model::{Address, CaptureTime, Nanos};
+use bftap_model::{CaptureTime, Nanos};
 
 use crate::facts::EventFact;
 
 use super::RuleOptions;
 use super::presence::Presence;
 use super::state::{Life, RuleState, SILENT, Trouble};
+use super::troubles::over;
 use super::view::{HeightView, number};
 
 pub(super) const RULE: &str = "silent_validator";
@@ -43,7 +44,7 @@ pub(super) fn judge(
             if let Some(seen) = seen.filter(|seen| seen.first <= until) {
                 if let Some(trouble) = state.settle(validator, SILENT) {
                     let to = trouble.back.map_or(seen.first, |back| back.min(seen.first));
-                    events.extend(event(view, validator, &trouble, to, false));
+                    events.extend(over(view, validator, &trouble, to));
                 }
                 continue;
             }
@@ -53,7 +54,7 @@ pub(super) fn judge(
             }
             if !view.visible(validator, (presence.begin, enough)) {
                 if let Some(trouble) = state.settle(validator, SILENT) {
-                    events.extend(event(view, validator, &trouble, trouble.last, false));
+                    events.extend(over(view, validator, &trouble, trouble.last));
                 }
                 continue;
             }
@@ -74,23 +75,6 @@ pub(super) fn judge(
             state.set_life(seen.validator, life);
         }
     }
-}
-
-/// A silence is over, or lasts until now.
-pub(super) fn event(
-    view: &HeightView<'_>,
-    validator: Address,
-    trouble: &Trouble,
-    to: CaptureTime,
-    open: bool,
-) -> Option<EventFact> {
-    let base = view.event(RULE, trouble.from, String::new());
-    let label = view.chain.who.names.label_of(validator);
-    let mut event = describe(view.options(), base, &label, trouble, to, open)?;
-    view.chain
-        .places
-        .blame_signer(&mut event, validator, view.chain.who);
-    Some(event)
 }
 
 /// Fills in what is said of a silence, if it is long enough to be one.

@@ -12,6 +12,7 @@ use crate::facts::EventFact;
 
 use super::RuleOptions;
 use super::state::{RuleState, SLOW, Trouble};
+use super::troubles::Teller;
 use super::view::{HeightView, number};
 
 pub(super) const RULE: &str = "slow_proposer";
@@ -50,14 +51,12 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         trouble.last = seen;
         trouble.worst = trouble.worst.max(took);
     } else if let Some(trouble) = state.settle(proposer, SLOW) {
-        let base = view.event(RULE, trouble.from, String::new());
-        let label = view.chain.who.names.label_of(proposer);
-        if let Some(mut event) = describe(options, base, &label, &trouble, Some(usual)) {
-            view.chain
-                .places
-                .blame_signer(&mut event, proposer, view.chain.who);
-            events.push(event);
-        }
+        let base = |rule, time| view.event(rule, time, String::new());
+        let teller = Teller {
+            usual: Some(usual),
+            ..Teller::of(view)
+        };
+        events.extend(teller.event(base, proposer, &trouble, (trouble.last, false)));
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Condition**: in a minute, `stale_per_minute` (50) messages or more from one sender to one receiver for heights more than
 //! `stale_heights` (20) below what *both* have sent in that session before. The order of the session's own bytes tells, not the clock. A node
 //! that was paused or cut off goes through old heights in order, and so do messages that waited for it: none of them is stale in this sense.
-//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes.
+//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes, at the first such message.
 
 use crate::facts::{ChainName, EventFact};
 
@@ -29,6 +29,7 @@ pub(super) fn is(sum: &SenderMinute, options: &RuleOptions) -> Option<Found> {
         messages: sum.stale,
         against: 0,
         receiver: sum.stale_receiver,
+        first: sum.first_stale,
     })
 }
 
@@ -41,7 +42,7 @@ pub(super) fn event(run: &RunView<'_>, chain: &ChainName, sender: u32, stretch: 
         run.options.stale_heights,
         run.knowledge.receiver_at(stretch.receiver)
     );
-    let mut event = run.event(RULE, chain, stretch.from, detail);
+    let mut event = run.event(RULE, chain, stretch.first, detail);
     event.suspicious = true;
     run.places().blame_sender(&mut event, party);
     stretch.tell(&mut event);

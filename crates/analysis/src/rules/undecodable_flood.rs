@@ -4,7 +4,7 @@
 //! consensus code and nothing that decodes, in sessions whose Hellos both told what codes mean. Each such frame is an event
 //! `undecodable`, which blames nobody.
 //! **Blame**: the sender. **Severity**: warning, and suspicious, unless half of all senders do the same: then it is bftap that does
-//! not know their version. One event a sender and span of minutes.
+//! not know their version. One event a sender and span of minutes, at the first such frame.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,13 @@ pub(super) const RULE: &str = "undecodable_flood";
 
 pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
     let mut senders: BTreeMap<u32, BTreeMap<i64, Found>> = BTreeMap::new();
-    for (&(party, minute), &frames) in run.undecodable {
+    for (&(party, minute), &(frames, first)) in run.undecodable {
         if frames >= run.options.undecodable_per_minute {
             let found = Found {
                 messages: frames,
                 against: 0,
                 receiver: 0,
+                first,
             };
             senders.entry(party).or_default().insert(minute, found);
         }
@@ -49,7 +50,7 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
             if usual {
                 detail.push_str("; so do many others: this version of bftap may not know their messages");
             }
-            let mut event = run.event(RULE, &run.chain_of(sender), stretch.from, detail);
+            let mut event = run.event(RULE, &run.chain_of(sender), stretch.first, detail);
             event.suspicious = !usual;
             run.places().blame_sender(&mut event, party);
             stretch.tell(&mut event);

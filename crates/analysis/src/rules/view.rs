@@ -2,6 +2,7 @@
 
 use bftap_ibft_decode::Kind;
 use bftap_model::{Address, CaptureTime, Hash256};
+use hashbrown::HashMap;
 
 use super::RuleOptions;
 use crate::closing::ChainContext;
@@ -23,6 +24,8 @@ pub(crate) struct HeightView<'a> {
     pub(crate) last_author: Option<Address>,
     /// By payload.
     pub(crate) sights: Vec<Sight>,
+    /// The block before each proposed block.
+    parents: HashMap<Hash256, Hash256>,
 }
 
 /// The copy of a payload that was seen first.
@@ -61,6 +64,16 @@ impl<'a> HeightView<'a> {
                 sight.sender = key.sender;
             }
         }
+        // Once for all: a flood of votes must not take a flood of searches.
+        let mut parents = HashMap::new();
+        for entry in &height.payloads {
+            if let (Kind::Preprepare, false, Some(digest), Some(parent)) =
+                (entry.kind, entry.invalid, entry.digest, entry.parent)
+            {
+                let known = parents.entry(digest).or_insert(parent);
+                *known = parent.min(*known);
+            }
+        }
         Self {
             height,
             sequence,
@@ -69,6 +82,7 @@ impl<'a> HeightView<'a> {
             rounds,
             last_author,
             sights,
+            parents,
         }
     }
 
@@ -124,12 +138,7 @@ impl<'a> HeightView<'a> {
 
     /// The hash of the parent block, as far as a message or the block that it votes for tells it.
     pub(crate) fn parent_of(&self, entry: &PayloadEntry) -> Option<Hash256> {
-        entry.parent.or_else(|| {
-            let of_block = |other: &&PayloadEntry| {
-                other.kind == Kind::Preprepare && other.digest == entry.digest && !other.invalid
-            };
-            self.height.payloads.iter().find(of_block)?.parent
-        })
+        entry.parent.or_else(|| self.parents.get(&entry.digest?).copied())
     }
 
     /// Two messages of one height belong to one chain: one block before them, or sessions that all said which chain they are on.

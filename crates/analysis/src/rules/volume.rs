@@ -2,9 +2,10 @@
 //!
 //! **Condition**: in a minute, a sender hands at least `volume_per_minute` (2000) messages to one receiver, `volume_factor` (8) times as
 //! many as the busiest other sender of that receiver (at least two others are needed to compare), and as many times what it handed
-//! over in the busiest of the ten minutes before that were no such minutes themselves (if there are any).
+//! to any one receiver in the busiest of the ten minutes before that were no such minutes themselves (if there are any). A minute that
+//! comes when those before it are not remembered any more, an hour later, is not judged.
 //! What honest nodes hand over differs little: each payload goes to each peer at most once.
-//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes.
+//! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes, at its first message in them.
 
 use crate::facts::{ChainName, EventFact};
 
@@ -15,9 +16,12 @@ use super::view::number;
 
 pub(super) const RULE: &str = "volume";
 
+/// So many other senders at a receiver are needed to compare with.
+pub(super) const RIVALS: u64 = 2;
+
 /// Whether it stands out against others.
 pub(super) fn may_be(sum: &SenderMinute, options: &RuleOptions) -> bool {
-    sum.rivals >= 2
+    sum.rivals >= RIVALS
         && sum.messages >= options.volume_per_minute
         && sum.messages >= sum.rival.saturating_mul(options.volume_factor)
 }
@@ -29,6 +33,7 @@ pub(super) fn is(sum: &SenderMinute, ordinary: Option<u64>, options: &RuleOption
         messages: sum.messages,
         against: sum.rival,
         receiver: sum.receiver,
+        first: sum.first,
     })
 }
 
@@ -41,7 +46,7 @@ pub(super) fn event(run: &RunView<'_>, chain: &ChainName, sender: u32, stretch: 
         run.knowledge.receiver_at(stretch.receiver),
         stretch.against
     );
-    let mut event = run.event(RULE, chain, stretch.from, detail);
+    let mut event = run.event(RULE, chain, stretch.first, detail);
     event.suspicious = true;
     run.places().blame_sender(&mut event, party);
     stretch.tell(&mut event);

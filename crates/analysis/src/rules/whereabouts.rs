@@ -81,6 +81,18 @@ impl Whereabouts {
         })
     }
 
+    /// Whatever the captures have of its sessions between two times was read: none is without a secret, or has a gap.
+    pub(crate) fn is_read(
+        &self,
+        address: Address,
+        (from, to): (CaptureTime, CaptureTime),
+        losses: &Losses,
+    ) -> bool {
+        self.nodes
+            .get(&address)
+            .is_some_and(|known| !known.ips.iter().any(|&ip| losses.overlap(ip, from, to)))
+    }
+
     /// How long it had any session.
     pub(crate) fn connected_for(&self, address: Address) -> Nanos {
         let spans = self.nodes.get(&address).map(|known| &*known.sessions);
@@ -109,6 +121,11 @@ impl Whereabouts {
     /// A node with this key was seen, or named by the user.
     pub(crate) fn is_known(&self, address: Address) -> bool {
         self.nodes.contains_key(&address)
+    }
+
+    /// The key of a node, if it is known.
+    pub(crate) fn id_of(&self, address: Address) -> Option<NodeId> {
+        self.nodes.get(&address)?.id
     }
 
     /// One session carried messages of the node before (or at) `from` and behind `to`: it did not start anew meanwhile.

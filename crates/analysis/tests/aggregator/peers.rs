@@ -29,6 +29,7 @@ fn session(from: u8, to: u8, span: (i64, i64)) -> SessionEnd {
     let info = SessionInfo {
         ends: [end_of(from, 40_000 + span.0 as u16), end_of(to, 32_323)],
         node_ids: [Some(id(from)), Some(id(to))],
+        accepted: [true; 2],
         clients: [from, to].map(|node| Some(format!("Klaytn/v1.{node}.0/linux-amd64/go1.19"))),
         chain: None,
     };
@@ -233,6 +234,28 @@ fn what_was_refused_is_kept_over_a_restart() {
         .map(|dial| (dial.refused, dial.last_seen_ns))
         .collect();
     assert_eq!(dials, [(4, at(9)), (3, at(2))]);
+}
+
+#[test]
+fn a_key_that_nobody_accepted_lets_nobody_in() {
+    let mut stranger = session(9, 1, (0, 9));
+    stranger.info.node_ids[0] = Some(id(2));
+    let options = AnalysisOptions {
+        exposure: Some(Arc::new(policy())),
+        ..AnalysisOptions::default()
+    };
+    let run = |accepted: bool| {
+        let mut stranger = stranger.clone();
+        stranger.info.accepted[0] = accepted;
+        let facts = judged(&ends(vec![stranger, session(1, 2, (0, 9))]), &options);
+        let events = facts
+            .events
+            .iter()
+            .map(|event| (event.rule, event.ip, event.address));
+        events.collect::<Vec<_>>()
+    };
+    assert_eq!(run(false), [("exposure_unknown_peer", Some(ip(9)), None)]);
+    assert_eq!(run(true), [], "one node may be at two places");
 }
 
 fn policy() -> ExposurePolicy {

@@ -9,10 +9,10 @@ use bftap_model::{Address, CaptureTime, Endpoint, Hash256, Nanos};
 
 use crate::network::{Network, Tap, ip, judge};
 
-const SECOND: i64 = 1_000_000_000;
+pub(crate) const SECOND: i64 = 1_000_000_000;
 
 /// Sessions last from a second before the first message to a second behind the last one.
-fn observations(network: &Network) -> Vec<Observation> {
+pub(crate) fn observations(network: &Network) -> Vec<Observation> {
     let mut observations = network.observations();
     let times = observations.iter().filter_map(|observation| match observation {
         Observation::Message(message) => Some(message.seen.nanos()),
@@ -35,7 +35,7 @@ fn observations(network: &Network) -> Vec<Observation> {
     observations
 }
 
-fn options(network: &Network) -> AnalysisOptions {
+pub(crate) fn options(network: &Network) -> AnalysisOptions {
     AnalysisOptions {
         nodes: network.names(),
         policy: Some(ProposerPolicy::RoundRobin),
@@ -43,7 +43,11 @@ fn options(network: &Network) -> AnalysisOptions {
     }
 }
 
-fn found_by(observations: Vec<Observation>, options: &AnalysisOptions, tap: &Tap) -> Vec<EventFact> {
+pub(crate) fn found_by(
+    observations: Vec<Observation>,
+    options: &AnalysisOptions,
+    tap: &Tap,
+) -> Vec<EventFact> {
     let mut reversed = observations.clone();
     let (_, facts) = judge(observations, options, tap);
     // Messages may come in any other order, as long as sessions open before and end behind them.
@@ -61,33 +65,33 @@ fn found_by(observations: Vec<Observation>, options: &AnalysisOptions, tap: &Tap
     facts.events
 }
 
-fn found(network: &Network) -> Vec<EventFact> {
+pub(crate) fn found(network: &Network) -> Vec<EventFact> {
     found_by(observations(network), &options(network), &Tap::All)
 }
 
-fn rules(events: &[EventFact]) -> Vec<&'static str> {
+pub(crate) fn rules(events: &[EventFact]) -> Vec<&'static str> {
     events.iter().map(|event| event.rule).collect()
 }
 
-fn one(network: &Network) -> EventFact {
+pub(crate) fn one(network: &Network) -> EventFact {
     let events = found(network);
     assert_eq!(events.len(), 1, "{events:#?}");
     events.into_iter().next().unwrap()
 }
 
-fn nothing(network: &Network) {
+pub(crate) fn nothing(network: &Network) {
     let events = found(network);
     assert!(events.is_empty(), "{events:#?}");
 }
 
 /// To everybody, the first copies by `sender`.
-fn spread(network: &mut Network, payload: &Arc<Payload>, sender: u8, time: i64) {
+pub(crate) fn spread(network: &mut Network, payload: &Arc<Payload>, sender: u8, time: i64) {
     for receiver in (0..4).filter(|receiver| *receiver != sender) {
         network.deliver(payload, sender, receiver, time + i64::from(receiver));
     }
 }
 
-fn healthy(heights: u64) -> Network {
+pub(crate) fn healthy(heights: u64) -> Network {
     let mut network = Network::new(4);
     for sequence in 1..=heights {
         network.height(sequence, &[0]);
@@ -221,7 +225,7 @@ fn strangers_have_no_vote() {
     assert!(!rules(&found(&network)).contains(&"not_validator"));
 }
 
-fn other_block(message: &mut ConsensusMessage) {
+pub(crate) fn other_block(message: &mut ConsensusMessage) {
     message.digest = Some(Hash256([0xcc; 32]));
 }
 
@@ -315,7 +319,7 @@ fn a_start_in_between_excuses_who_forgot() {
 }
 
 /// Height 3 goes to a second round: who commits to which block in which round.
-fn locks(commits: &[(u8, u64, u8)]) -> Network {
+pub(crate) fn locks(commits: &[(u8, u64, u8)]) -> Network {
     let mut network = healthy(2);
     let (from, _) = network.span_of(2);
     let from = from + 2 * SECOND;
@@ -351,8 +355,15 @@ fn who_breaks_its_lock_is_blamed_if_nothing_honest_explains_it() {
     assert_eq!(rules(&events), ["conflicting_lock"]);
     assert!(events[0].suspicious, "{events:?}");
     assert_eq!(events[0].signer.as_deref(), Some("cn0"));
-    // Three of four: the block may have been decided and not have been valid.
-    let events = found(&locks(&[(0, 0, 1), (1, 0, 1), (2, 0, 1), (0, 1, 2), (1, 1, 2)]));
+    // Three of four: the block may have been decided and not have been valid, and then they took another one.
+    let events = found(&locks(&[
+        (0, 0, 1),
+        (1, 0, 1),
+        (2, 0, 1),
+        (0, 1, 2),
+        (1, 1, 2),
+        (3, 1, 2),
+    ]));
     assert!(
         events
             .iter()
@@ -462,6 +473,10 @@ fn messages_of_heights_to_come_are_a_flood() {
                 assert_eq!((event.sender.as_deref(), event.ip), (Some("cn1"), Some(ip(1))));
                 assert_eq!(event.numbers["messages"], 21);
                 assert!(event.suspicious);
+                // To the second.
+                let since = end - event.time_ns.nanos();
+                assert!((0..SECOND).contains(&since), "{since}");
+                assert_eq!(event.numbers["from_ns"], event.time_ns.nanos());
             }
         }
     }
@@ -481,7 +496,7 @@ fn a_chain_that_went_on_unseen_is_no_flood() {
     for sequence in 21..40 {
         network.height(sequence, &[0]);
     }
-    nothing(&network);
+    assert_eq!(rules(&found(&network)), ["clock_step"]);
 }
 
 #[test]
@@ -513,6 +528,7 @@ fn messages_of_heights_long_past_are_a_flood() {
                 (Some("cn1"), 50)
             );
             assert!(event.suspicious);
+            assert_eq!(event.time_ns.nanos(), end, "the first of them");
         }
     }
 }
@@ -570,6 +586,7 @@ fn frames_that_say_nothing_are_a_flood_if_they_are_many() {
                 (Some("cn1"), 10)
             );
             assert!(event.suspicious);
+            assert_eq!(event.time_ns.nanos(), SECOND, "the first of them");
         }
         let single = events.iter().find(|event| event.rule == "undecodable").unwrap();
         assert_eq!(
@@ -649,7 +666,7 @@ fn connections_without_an_end_are_churn() {
 }
 
 /// Node 3 signs nothing in these heights.
-fn silent_in(heights: u64, silent: std::ops::RangeInclusive<u64>) -> Network {
+pub(crate) fn silent_in(heights: u64, silent: std::ops::RangeInclusive<u64>) -> Network {
     let mut network = healthy(heights);
     let quiet = network.addresses()[3];
     network.retain(|message| {

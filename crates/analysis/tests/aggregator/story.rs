@@ -1,7 +1,7 @@
 //! Rounds at each node and the truth table: what is told of votes that came, and of those that did not.
 
 use bftap_analysis::AnalysisOptions;
-use bftap_analysis::facts::{HeightFacts, RoundCause, VoteFact, VoteState};
+use bftap_analysis::facts::{DelayBound, HeightFacts, RoundCause, VoteFact, VoteState};
 use bftap_ibft_decode::Kind;
 
 use crate::network::{Network, Tap, ip, judge};
@@ -483,6 +483,7 @@ fn phases_are_quantiles_of_rounds() {
     for row in &facts.phases {
         let all = exact(&row.phase);
         assert_eq!(row.rounds, all.len() as u64, "{row:?}");
+        assert_eq!(Some(&row.max_ns), all.last(), "the longest is exact: {row:?}");
         for (percent, told) in [
             (50, row.p50_ns),
             (95, row.p95_ns),
@@ -527,4 +528,135 @@ fn two_votes_of_one_signer_are_two_lines() {
         .filter(|vote| vote.kind == Kind::Prepare && *vote.signer == *script.label(1));
     let digests: Vec<_> = own.map(|vote| vote.digest).collect();
     assert!(digests.len() == 2 && digests[0] != digests[1], "{digests:?}");
+}
+
+/// Receiver, sender, delay and what it says of each first delivery.
+fn received(script: &Script, vote: &VoteFact) -> Vec<(usize, usize, i64, DelayBound)> {
+    let node = |label: &str| {
+        let own = (0..4).find(|node| script.label(*node) == label);
+        own.expect("a node")
+    };
+    vote.received
+        .iter()
+        .map(|row| {
+            assert_eq!(row.node_ip, ip(node(&row.node) as u8));
+            (node(&row.node), node(&row.sender), row.delay_ns, row.bound)
+        })
+        .collect()
+}
+
+#[test]
+fn who_received_what_first_when_and_from_whom() {
+    // Node 0's prepare does not go to node 3, which has it from node 2, then from node 1; node 1 sends it back to node 0.
+    let build = || {
+        let mut script = Script::new();
+        script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+        let signed = script.clock + MILLI;
+        let vote = script.network.vote(Kind::Prepare, 6, 0, 0, 1);
+        for (sender, receiver, after) in [(0, 1, 0), (0, 2, 700), (1, 0, 900), (1, 3, 3000), (2, 3, 1200)] {
+            script.network.deliver(&vote, sender, receiver, signed + after);
+        }
+        script.clock = signed + MILLI;
+        script.say(Kind::Prepare, 6, 0, &[1, 2, 3], &[]);
+        script.say(Kind::Commit, 6, 0, &[0, 1, 2, 3], &[]);
+        (script, signed)
+    };
+    let (script, signed) = build();
+    let told = |script: &Script, tap: &Tap| {
+        let height = script.judge(6, tap);
+        received(script, &script.vote(&height, Kind::Prepare, 0, 0).unwrap())
+    };
+    let exact = [
+        (1, 0, 0, DelayBound::Exact),
+        (2, 0, 700, DelayBound::Exact),
+        (3, 2, 1200, DelayBound::Exact),
+    ];
+    assert_eq!(told(&script, &Tap::All), exact, "an echo is no delivery");
+
+    let (heights, facts) = judge(
+        script.network.observations(),
+        &AnalysisOptions::default(),
+        &Tap::All,
+    );
+    let votes = || heights.iter().flat_map(|height| &height.votes);
+    for node in 0..4 {
+        let row = &facts.delays[node as usize];
+        assert_eq!(row.node_ip, ip(node));
+        let rows = votes().flat_map(|vote| &vote.received);
+        let mut own: Vec<i64> = rows
+            .filter(|row| row.node_ip == ip(node))
+            .map(|row| row.delay_ns)
+            .collect();
+        own.sort_unstable();
+        assert_eq!((row.payloads, row.exact), (own.len() as u64, own.len() as u64));
+        assert_eq!(row.max_ns, own.last().copied());
+        let median = own[own.len().div_ceil(2) - 1];
+        let told = row.p50_ns.unwrap();
+        assert!(
+            told >= median && told - median <= median / 100,
+            "{row:?} {median}"
+        );
+    }
+
+    // What was lost at a receiver may have come before; what was lost at the signer may have left before.
+    let (mut script, _) = build();
+    script.network.lose(3, signed, signed + 1000);
+    let expected = [exact[0], exact[1], (3, 2, 1200, DelayBound::AtMost)];
+    assert_eq!(told(&script, &Tap::All), expected);
+    let (mut script, _) = build();
+    script.network.lose(0, signed - MILLI, signed - MILLI + 1);
+    let at_least = exact.map(|(node, from, delay, _)| (node, from, delay, DelayBound::AtLeast));
+    assert_eq!(told(&script, &Tap::All), at_least);
+
+    // With one tap nothing is exact: the signer's, or the receiver's.
+    let of_tap = |tap: u8, signer: usize| {
+        let (script, _) = build();
+        let mut network = script.network.clone();
+        network.tap_only(tap);
+        let script = Script {
+            network,
+            clock: script.clock,
+        };
+        let (_, facts) = judge(
+            script.network.observations(),
+            &AnalysisOptions::default(),
+            &Tap::Of(tap),
+        );
+        assert!(
+            facts
+                .delays
+                .iter()
+                .all(|row| row.exact == 0 && row.p50_ns.is_none())
+        );
+        let height = script.judge(6, &Tap::Of(tap));
+        received(&script, &script.vote(&height, Kind::Prepare, 0, signer).unwrap())
+    };
+    assert!(of_tap(0, 0).iter().all(|row| row.3 == DelayBound::AtMost));
+    let at_receiver = of_tap(1, 0);
+    assert_eq!(at_receiver[0], (1, 0, 0, DelayBound::AtLeast));
+    assert!(
+        at_receiver[1..].iter().all(|row| row.3 == DelayBound::Unknown),
+        "{at_receiver:?}"
+    );
+}
+
+/// Two payloads of one signer are told apart.
+#[test]
+fn payloads_of_one_signer_have_delays_of_their_own() {
+    let mut script = Script::new();
+    script.say(Kind::Preprepare, 6, 0, &[2], &[]);
+    let at = script.clock + MILLI;
+    for (block, to, after) in [(1, 1, 0), (2, 3, 10), (1, 3, 500), (2, 1, 800)] {
+        let vote = script.network.vote(Kind::Prepare, 6, 0, 0, block);
+        script.network.deliver(&vote, 0, to, at + after);
+    }
+    let height = script.judge(6, &Tap::All);
+    let own = height
+        .votes
+        .iter()
+        .filter(|vote| vote.kind == Kind::Prepare && *vote.signer == *script.label(0));
+    let delays: Vec<Vec<_>> = own
+        .map(|vote| received(&script, vote).iter().map(|row| (row.0, row.2)).collect())
+        .collect();
+    assert_eq!(delays, [[(1, 0), (3, 500)], [(3, 0), (1, 790)]]);
 }

@@ -1,5 +1,7 @@
 //! A hand-made network of observations: n validators, a session between each two, votes on the way.
 
+pub(crate) mod hundred;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -68,6 +70,7 @@ impl Network {
                         end(b, 32_323),
                     ],
                     node_ids: [Some(self.ids[a as usize]), Some(self.ids[b as usize])],
+                    accepted: [true; 2],
                     clients: [const { Some(String::new()) }; 2]
                         .map(|_| Some("Klaytn/v1.4.2/linux".to_owned())),
                     chain: Some(ChainId {
@@ -140,6 +143,7 @@ impl Network {
                 Endpoint { ip: ip(node), port },
             ],
             node_ids: [None, None],
+            accepted: [false; 2],
             clients: [None, None],
             chain: None,
         };
@@ -255,6 +259,7 @@ impl Network {
         let info = SessionInfo {
             ends: [end(node, 50_000), end(200, 32_323)],
             node_ids: [None, None],
+            accepted: [false; 2],
             clients: [None, None],
             chain: None,
         };

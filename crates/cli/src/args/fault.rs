@@ -68,6 +68,7 @@ fn fault_kind(text: &str) -> Result<FaultKind, String> {
         ("partial", Some(peers)) => FaultKind::Partial(number(peers, "peers")?),
         ("oversized", Some(bytes)) => FaultKind::Oversized(number(bytes, "bytes")?),
         ("lossy-tap", Some(share)) => FaultKind::LossyTap(number(share, "packets")?),
+        ("false-key", Some(node)) => FaultKind::FalseKey(node_number(node)?),
         ("cut", Some(node)) => FaultKind::Cut(node_number(node)?),
         ("flood", Some(argument)) => {
             let (rate, of) = argument
@@ -108,6 +109,7 @@ mod tests {
             "partial=2",
             "stale-rounds",
             "oversized=5000",
+            "false-key=3",
             "churn=100ms",
             "votes",
             "cut=4",

@@ -171,8 +171,9 @@ pub(crate) struct LabNetArgs {
 
     /// What a lab node does wrong, as NODE:KIND@FROM..UNTIL; repeatable
     ///
-    /// KIND is silent, no-proposals, slow=SPAN, equivocation, wrong-signatures, wrong-addresses, flood=RATE[:same|future|stale],
-    /// partial=PEERS or stale-rounds; without times it is on from the start. Example: --fault 3:silent@10s..20s
+    /// KIND is silent, no-proposals, slow-proposals=SPAN, slow=SPAN, partial=PEERS, equivocation, conflicting-commits, wrong-signatures,
+    /// wrong-addresses, strange-votes, stale-rounds, flood=RATE[:same|future|stale|round-changes|undecodable], oversized=BYTES, churn=SPAN
+    /// or role=en|pn|bn; without times it is on from the start. Example: --fault 3:silent@10s..20s
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Lab nodes")]
     pub(crate) faults: Vec<NodeFault>,
 

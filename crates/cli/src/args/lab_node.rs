@@ -43,8 +43,9 @@ pub(crate) struct LabNodeArgs {
 
     /// What it does wrong, as KIND@FROM..UNTIL; repeatable
     ///
-    /// KIND is silent, no-proposals, slow=SPAN, equivocation, wrong-signatures, wrong-addresses, flood=RATE[:same|future|stale],
-    /// partial=PEERS or stale-rounds; without times it is on from the start. Example: --fault silent@10s..20s
+    /// KIND is silent, no-proposals, slow-proposals=SPAN, slow=SPAN, partial=PEERS, equivocation, conflicting-commits, wrong-signatures,
+    /// wrong-addresses, strange-votes, stale-rounds, flood=RATE[:same|future|stale|round-changes|undecodable], oversized=BYTES, churn=SPAN
+    /// or role=en|pn|bn; without times it is on from the start. Example: --fault silent@10s..20s
     #[arg(long = "fault", value_name = "FAULT")]
     pub(crate) faults: Vec<Fault>,
 

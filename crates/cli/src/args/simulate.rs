@@ -175,7 +175,7 @@ pub(crate) struct SimulateArgs {
     /// 25s), lossy-tap=N (packets in a million that its tap loses). What it does: silent, no-proposals, slow-proposals=SPAN,
     /// wrong-signatures, wrong-addresses, equivocation, conflicting-commits, stale-rounds, partial=PEERS, oversized=BYTES,
     /// churn=SPAN (connects and goes so often), flood=RATE[:same|future|stale|round-changes|undecodable] (messages a second),
-    /// and of an observer: votes. Example: --fault 3:paused@30s..45s
+    /// and of an observer: votes, false-key=NODE (shows that node's key in Hello). Example: --fault 3:paused@30s..45s
     #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
     faults: Vec<FaultWord>,
 

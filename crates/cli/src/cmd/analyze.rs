@@ -156,6 +156,8 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     let asked = results::asked(
         &args.input.read,
         part.as_ref(),
+        &sinks.cut,
+        &args.results.tapped,
         !args.input.keys.keylog.is_empty(),
         secrets,
         stored,

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::args::{EvidenceArgs, EvidenceCommand, EvidenceKeygenArgs, EvidenceMakeArgs, EvidenceVerifyArgs};
 use crate::exit::{Status, Usage};
-use crate::report::{Page, Table, count, counted};
+use crate::report::{Cell, Page, Table, count, counted};
 use crate::store_url;
 use crate::term::{Ink, Level, Style, safe, safe_display, tell};
 
@@ -54,7 +54,8 @@ fn list(args: &EvidenceMakeArgs) -> anyhow::Result<Status> {
         .words("time")
         .words("height")
         .words("round")
-        .words("signer")
+        .words("blamed")
+        .words("suspicious")
         .words("evidence");
     for row in &details.events {
         let event = StoredEvent::of(row, &details);
@@ -66,7 +67,8 @@ fn list(args: &EvidenceMakeArgs) -> anyhow::Result<Status> {
             event.time().into(),
             number(event.sequence).into(),
             number(event.round).into(),
-            event.signer.clone().unwrap_or_else(|| "-".to_owned()).into(),
+            event.blamed().unwrap_or_else(|| "-".to_owned()).into(),
+            Cell::from(if event.suspicious { "yes" } else { "no" }).ink_if(event.suspicious, Ink::Bad),
             match event.accusation() {
                 Ok(_) => "yes",
                 Err(_) => "no",
@@ -81,7 +83,8 @@ fn list(args: &EvidenceMakeArgs) -> anyhow::Result<Status> {
         page.paragraph(
             Ink::Faint,
             "",
-            "evidence: whether signed messages can show it; bftap evidence EVENT -o DIR makes a bundle of them.",
+            "blamed: who signed, else who handed it over · suspicious: no honest node does that · evidence: whether signed \
+             messages can show it; bftap evidence EVENT -o DIR makes a bundle of them.",
         );
     }
     print(&page.into_text())?;

@@ -183,7 +183,15 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     }
     let counts = secrets.counts();
     let secrets = counts.whole + counts.aes_named + counts.aes_only;
-    let asked = results::asked(&args.read, part.as_ref(), key_sources, secrets, stored);
+    let asked = results::asked(
+        &args.read,
+        part.as_ref(),
+        &sinks.cut,
+        &args.results.tapped,
+        key_sources,
+        secrets,
+        stored,
+    );
     results::report(&mut sinks, &analysis.facts, &asked)?;
     if sinks.events.as_ref().is_some_and(EventsOut::has_failed) {
         status = Status::Incomplete;

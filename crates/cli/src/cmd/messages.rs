@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bftap_analysis::facts::{Label, SessionState};
@@ -15,6 +16,7 @@ use crate::args::{MessagesArgs, NodeFilter, Span};
 use crate::exit::{Status, Usage};
 use crate::inputs;
 use crate::report::{ATTACH_BUDGET, binary, counted, short};
+use crate::results;
 use crate::settings;
 use crate::term::{Ink, Level, Style, safe, tell, width_of};
 
@@ -54,10 +56,10 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
         unread: HashMap::new(),
         failed: None,
     };
+    let options = settings.into_pipeline();
+    let cut = Arc::clone(&options.selection.cut);
     let (captures, totals, problems) =
-        bftap_pipeline::messages(opened.inputs, settings.into_pipeline(), |observation| {
-            printer.take(observation)
-        });
+        bftap_pipeline::messages(opened.inputs, options, |observation| printer.take(observation));
     let Printer {
         mut out,
         printed,
@@ -79,6 +81,26 @@ pub(crate) fn run(args: &MessagesArgs) -> anyhow::Result<Status> {
                 tell(Level::Error, &format!("{}: {problem}", safe(&capture.path)));
             }
         }
+    }
+    if printed == 0
+        && totals.consensus_messages == 0
+        && let Some(left_out) = cut.left_out()
+    {
+        let text = format!(
+            "nothing lies in the part asked for; there are consensus messages of {}",
+            results::beside(left_out)
+        );
+        tell(Level::Warning, &text);
+    } else if printed == 0 && totals.consensus_messages > 0 {
+        let text = format!(
+            "no message passes the filters, out of {}",
+            counted(
+                totals.consensus_messages,
+                "consensus message",
+                "consensus messages"
+            )
+        );
+        tell(Level::Warning, &text);
     }
     tell_what_is_missing(&unread, totals.undecodable.values().sum(), printed);
     if totals.limits.contains_key(ATTACH_BUDGET) {
@@ -190,8 +212,8 @@ impl<W: Write> Printer<W> {
     fn take(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Session(key, info) => {
-                for (end, id) in info.ends.iter().zip(info.node_ids) {
-                    if let Some(id) = id {
+                for (at, end) in info.ends.iter().enumerate() {
+                    if let Some(id) = info.node_ids[at].filter(|_| info.accepted[at]) {
                         self.names.saw(end.ip, id.address());
                     }
                 }
@@ -221,6 +243,7 @@ impl<W: Write> Printer<W> {
         let node = |end: usize| {
             let ip = info.ends[end].ip;
             let address = info.node_ids[end]
+                .filter(|_| info.accepted[end])
                 .map(|id| id.address())
                 .or_else(|| self.names.address_at(ip));
             Node {

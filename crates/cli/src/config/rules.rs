@@ -46,10 +46,13 @@ pub(super) struct ScoreTable {
     delivery_deficit_weight: Option<f64>,
     delivery_deficit_threshold: Option<f64>,
     invalid_weight: Option<f64>,
+    invalid_cap: Option<f64>,
     colocation_weight: Option<f64>,
     colocation_threshold: Option<f64>,
+    colocation_cap: Option<f64>,
     behaviour_weight: Option<f64>,
     behaviour_threshold: Option<f64>,
+    behaviour_cap: Option<f64>,
 }
 
 fn set<T>(value: &mut T, configured: Option<T>) {
@@ -154,10 +157,13 @@ impl ScoreTable {
                 true,
             ),
             ("score.invalid_weight", self.invalid_weight, false),
+            ("score.invalid_cap", self.invalid_cap, true),
             ("score.colocation_weight", self.colocation_weight, false),
             ("score.colocation_threshold", self.colocation_threshold, true),
+            ("score.colocation_cap", self.colocation_cap, true),
             ("score.behaviour_weight", self.behaviour_weight, false),
             ("score.behaviour_threshold", self.behaviour_threshold, true),
+            ("score.behaviour_cap", self.behaviour_cap, true),
         ] {
             let Some(value) = value else { continue };
             if !value.is_finite() || (value < 0.0) == reward && value != 0.0 {
@@ -186,10 +192,13 @@ impl ScoreTable {
             self.delivery_deficit_threshold,
         );
         set(&mut options.invalid_weight, self.invalid_weight);
+        set(&mut options.invalid_cap, self.invalid_cap);
         set(&mut options.colocation_weight, self.colocation_weight);
         set(&mut options.colocation_threshold, self.colocation_threshold);
+        set(&mut options.colocation_cap, self.colocation_cap);
         set(&mut options.behaviour_weight, self.behaviour_weight);
         set(&mut options.behaviour_threshold, self.behaviour_threshold);
+        set(&mut options.behaviour_cap, self.behaviour_cap);
         options
     }
 }

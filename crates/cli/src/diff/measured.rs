@@ -1,8 +1,8 @@
 //! What of a stored run is compared, height by height.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bftap_store::rows::{CountRow, NodeRoundRow, RoundRow, RunRow, VoteRow};
+use bftap_store::rows::{CountRow, DelayRow, NodeRoundRow, RoundRow, RunRow, VoteRow};
 use bftap_store::{RunId, Store, StoreError, each_row};
 
 use super::About;
@@ -16,12 +16,44 @@ pub(crate) struct Measured {
     pub(crate) about: About,
     /// By chain and sequence.
     pub(super) heights: BTreeMap<(i64, i64), Height>,
+    /// How long payloads took to reach nodes, by the node in text.
+    pub(super) delays: BTreeMap<String, Delays>,
     /// It is of a part of its captures.
     pub(super) selection: bool,
     /// Detail was removed from it.
     pub(super) thinned: bool,
     /// It has more heights than are compared.
     pub(super) cut: bool,
+}
+
+/// Delays of payloads that reached a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delays {
+    /// How many.
+    pub(super) payloads: i64,
+    /// Median, 95 % and 99 %, in nanoseconds.
+    pub(super) quantiles: [i64; 3],
+}
+
+/// Of a node that is in several chains, those of the chain with most.
+fn delays_of(rows: &[DelayRow]) -> BTreeMap<String, Delays> {
+    let mut delays: BTreeMap<String, Delays> = BTreeMap::new();
+    for row in rows {
+        let (Some(p50), Some(p95), Some(p99)) = (row.p50_ns, row.p95_ns, row.p99_ns) else {
+            continue;
+        };
+        if delays
+            .get(&row.node)
+            .is_none_or(|known| known.payloads < row.exact)
+        {
+            let of_node = Delays {
+                payloads: row.exact,
+                quantiles: [p50, p95, p99],
+            };
+            delays.insert(row.node.clone(), of_node);
+        }
+    }
+    delays
 }
 
 /// One height of a chain.
@@ -229,7 +261,13 @@ pub(crate) async fn measure(
     let mut heights = Heights::default();
     let mut sizes: HashMap<i64, u64> = HashMap::new();
     let mut proposed: HashMap<(i64, i64, i64), i64> = HashMap::new();
+    // Rounds that only a liar names, and with them heights, say nothing about the network.
+    let mut claimed: HashSet<(i64, i64, i64)> = HashSet::new();
     each_row(store, id, |round: RoundRow| {
+        if round.standing.as_deref() == Some("claimed") {
+            claimed.insert((round.chain_id, round.sequence, round.round));
+            return Ok(());
+        }
         let Some(height) = heights.at(round.chain_id, round.sequence) else {
             return Ok(());
         };
@@ -271,7 +309,7 @@ pub(crate) async fn measure(
     drop(proposed);
     let mut receivers = BTreeSet::new();
     each_row(store, id, |count: CountRow| {
-        if count.lower_bound {
+        if count.lower_bound || claimed.contains(&(count.chain_id, count.sequence, count.round)) {
             return Ok(());
         }
         if let Some(height) = heights.at(count.chain_id, count.sequence) {
@@ -284,7 +322,9 @@ pub(crate) async fn measure(
     })
     .await?;
     each_row(store, id, |vote: VoteRow| {
-        if let Some(height) = heights.at(vote.chain_id, vote.sequence) {
+        if !claimed.contains(&(vote.chain_id, vote.sequence, vote.round))
+            && let Some(height) = heights.at(vote.chain_id, vote.sequence)
+        {
             height.add_vote(&vote);
         }
         Ok::<_, StoreError>(())
@@ -315,6 +355,7 @@ pub(crate) async fn measure(
             lost_bytes: run.lost_bytes,
         },
         heights: heights.of,
+        delays: delays_of(&details.delays),
         selection: run.selection.is_some(),
         thinned: run.thinned_before_ns.is_some(),
         cut: heights.cut,

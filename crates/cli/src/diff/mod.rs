@@ -35,6 +35,23 @@ pub(crate) struct Comparison {
     pub(crate) reasons: Vec<String>,
     /// Measure by measure.
     pub(crate) measures: Vec<Compared>,
+    /// Node by node, those that have delays in both runs.
+    pub(crate) delays: Vec<DelayCompared>,
+}
+
+/// How long payloads took to reach one node: in the first run, and in the second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DelayCompared {
+    /// The node in text.
+    pub(crate) node: String,
+    /// Payloads measured.
+    pub(crate) payloads: [i64; 2],
+    /// Median.
+    pub(crate) p50_ns: [i64; 2],
+    /// 95 % are at least as fast.
+    pub(crate) p95_ns: [i64; 2],
+    /// 99 % are at least as fast.
+    pub(crate) p99_ns: [i64; 2],
 }
 
 /// What one run is.
@@ -121,7 +138,24 @@ pub(crate) fn compare(a: &Measured, b: &Measured) -> Comparison {
         comparable: reasons.is_empty(),
         reasons,
         measures,
+        delays: delays(a, b),
     }
+}
+
+/// Nodes that are shown alike in both runs.
+fn delays(a: &Measured, b: &Measured) -> Vec<DelayCompared> {
+    let both = a
+        .delays
+        .iter()
+        .filter_map(|(node, of_a)| Some((node, of_a, b.delays.get(node)?)));
+    both.map(|(node, of_a, of_b)| DelayCompared {
+        node: node.clone(),
+        payloads: [of_a.payloads, of_b.payloads],
+        p50_ns: [of_a.quantiles[0], of_b.quantiles[0]],
+        p95_ns: [of_a.quantiles[1], of_b.quantiles[1]],
+        p99_ns: [of_a.quantiles[2], of_b.quantiles[2]],
+    })
+    .collect()
 }
 
 /// Why differences may come from something else than what was changed.
@@ -129,12 +163,12 @@ fn reasons(a: &Measured, b: &Measured) -> Vec<String> {
     let mut reasons = Vec::new();
     let [one, other] = [&a.about, &b.about];
     if one.validators != other.validators {
-        let words = |about: &About| {
-            about
-                .validators
-                .map_or("an unknown number".to_owned(), |n| n.to_string())
-        };
-        reasons.push(format!("A has {} of validators, B {}", words(one), words(other)));
+        let words = |about: &About| about.validators.map_or("unknown".to_owned(), |n| n.to_string());
+        reasons.push(format!(
+            "number of validators: A {}, B {}",
+            words(one),
+            words(other)
+        ));
     }
     if one.receivers.len() != other.receivers.len() {
         reasons.push(format!(

@@ -2,7 +2,7 @@
 
 use super::measured::Unit;
 use super::{Compared, Comparison, FEWEST_HEIGHTS};
-use crate::report::{Page, Table, bytes, count, counted, duration};
+use crate::report::{Page, Table, bytes, count, counted, duration, short};
 use crate::term::{Ink, Style};
 
 /// The comparison as text.
@@ -94,8 +94,44 @@ pub(crate) fn text(comparison: &Comparison, style: Style) -> String {
         ]);
     }
     page.table(&table);
+    delays(comparison, &mut page);
     page.into_text()
 }
+
+fn delays(comparison: &Comparison, page: &mut Page) {
+    if comparison.delays.is_empty() {
+        return;
+    }
+    page.heading(
+        "DELIVERY",
+        "from the first sight of a validator's payload to its first arrival at a node, A → B; of whole runs, so without an interval",
+    );
+    let mut table = Table::new()
+        .long_words("node")
+        .numbers("payloads")
+        .numbers("median")
+        .numbers("95 %")
+        .numbers("99 %");
+    let times = |[a, b]: [i64; 2]| format!("{} → {}", duration(a), duration(b));
+    for row in comparison.delays.iter().take(MOST_NODES) {
+        let [a, b] = row.payloads.map(|payloads| count(payloads.unsigned_abs()));
+        table.row([
+            short(&row.node).into(),
+            format!("{a} → {b}").into(),
+            times(row.p50_ns).into(),
+            times(row.p95_ns).into(),
+            times(row.p99_ns).into(),
+        ]);
+    }
+    page.table(&table);
+    let more = comparison.delays.len().saturating_sub(MOST_NODES);
+    if more > 0 {
+        page.paragraph(Ink::Faint, "", &format!("and {more} more nodes; --json has all"));
+    }
+}
+
+/// Nodes whose delays are shown.
+const MOST_NODES: usize = 20;
 
 fn verdict(row: &Compared) -> &'static str {
     match row.beyond_chance {

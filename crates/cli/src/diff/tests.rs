@@ -1,4 +1,4 @@
-use super::measured::{Height, Sum, Time};
+use super::measured::{Delays, Height, Sum, Time};
 use super::*;
 use crate::term::Style;
 
@@ -36,6 +36,15 @@ fn run(name: &str, seed: u64, heights: i64, prepares: i64, millis: i64) -> Measu
             lost_bytes: 0,
         },
         heights,
+        delays: [("cn1", 1), ("cn2", 3)]
+            .map(|(node, factor)| {
+                let delays = Delays {
+                    payloads: 900,
+                    quantiles: [400_000, 900_000, 5_000_000].map(|time| time * factor * millis / 1000),
+                };
+                (node.to_owned(), delays)
+            })
+            .into(),
         selection: false,
         thinned: false,
         cut: false,
@@ -84,6 +93,16 @@ fn a_change_is_found_and_the_rest_is_not() {
         serde_json::to_string(&again).unwrap(),
         serde_json::to_string(&comparison).unwrap()
     );
+}
+
+#[test]
+fn delays_are_those_of_nodes_that_both_runs_know() {
+    let (a, mut b) = (run("a", 1, 50, 30, 1000), run("b", 2, 50, 30, 2000));
+    let renamed = b.delays.remove("cn2").unwrap();
+    b.delays.insert("0x02".to_owned(), renamed);
+    let delays = compare(&a, &b).delays;
+    assert_eq!(delays.len(), 1);
+    assert_eq!((&*delays[0].node, delays[0].p50_ns), ("cn1", [400_000, 800_000]));
 }
 
 /// The same thing twice, many times over: differences come out of it at most as often as is promised.

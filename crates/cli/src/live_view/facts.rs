@@ -67,17 +67,13 @@ const MOST_CHAINS: usize = 16;
 impl Judged {
     pub(super) fn take(&mut self, update: &Update, at: Moment, age: Duration) {
         for height in &update.heights {
-            // Messages with wrong signatures may be of any height.
-            for count in height
-                .counts
-                .iter()
-                .filter(|count| count.messages > count.invalid)
-            {
-                if let Some(highest) = self.chains.get_mut(&*count.chain) {
-                    *highest = (*highest).max((count.sequence, count.round));
+            // One liar can name any height and round.
+            for round in height.rounds.iter().filter(|round| round.standing.is_there()) {
+                if let Some(highest) = self.chains.get_mut(&*round.chain) {
+                    *highest = (*highest).max((round.sequence, round.round));
                 } else if self.chains.len() < MOST_CHAINS {
                     self.chains
-                        .insert(count.chain.to_string(), (count.sequence, count.round));
+                        .insert(round.chain.to_string(), (round.sequence, round.round));
                 }
             }
         }

@@ -297,15 +297,11 @@ impl Sheet {
         self.updates.inc();
         self.lag.set(lag.as_secs_f64());
         for height in &update.heights {
-            // A height that only messages with wrong signatures tell of is anybody's invention.
-            for count in height
-                .counts
-                .iter()
-                .filter(|count| count.messages > count.invalid)
-            {
-                let chain = self.chains.label(&count.chain);
+            // One liar can name any height and round.
+            for round in height.rounds.iter().filter(|round| round.standing.is_there()) {
+                let chain = self.chains.label(&round.chain);
                 let known = self.heights.entry(chain).or_default();
-                *known = (*known).max((count.sequence, count.round));
+                *known = (*known).max((round.sequence, round.round));
             }
         }
         for (chain, &(sequence, round)) in &self.heights {

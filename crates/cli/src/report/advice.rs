@@ -1,7 +1,9 @@
 //! Warnings: what the numbers above do not say, why, and what to do about it.
 
+use std::net::IpAddr;
+
 use bftap_analysis::facts::{Coverage, SessionFact, SessionState};
-use bftap_model::MacState;
+use bftap_model::{Endpoint, MacState};
 
 use super::loss::{MIDSTREAM, binary};
 use super::page::{Page, count, counted};
@@ -39,6 +41,7 @@ fn all(report: &Report<'_>) -> Vec<Advice> {
     let mut advice = Advices::default();
     unread_captures(report, &mut advice);
     advice.0.extend(of_unread_sessions(report));
+    asked_for(report, &mut advice);
     lost_bytes(report, &mut advice);
     coverage(report, &mut advice);
     authenticity(report, &mut advice);
@@ -92,11 +95,13 @@ fn unread_captures(report: &Report<'_>, advice: &mut Advices) {
     }
 }
 
-/// What could not be opened or read of sessions, and what to do about it: for standard error, where the report may not be seen.
+/// What could not be opened or read of sessions, what was asked for in vain, and what to do about it: for standard error, where the report
+/// may not be seen.
 pub(crate) fn unread_sessions(report: &Report<'_>) -> Vec<String> {
-    of_unread_sessions(report)
-        .into_iter()
-        .filter(|advice| advice.ink != Ink::Faint)
+    let mut advice = Advices(of_unread_sessions(report));
+    asked_for(report, &mut advice);
+    let all = advice.0.into_iter();
+    all.filter(|advice| advice.ink != Ink::Faint)
         .map(|advice| advice.text)
         .collect()
 }
@@ -200,6 +205,40 @@ fn of_unread_sessions(report: &Report<'_>) -> Vec<Advice> {
     advice.0
 }
 
+/// What was asked for and is not there.
+fn asked_for(report: &Report<'_>, advice: &mut Advices) {
+    let asked = report.asked;
+    if let Some(selection) = &asked.selection
+        && report.facts.totals.consensus_messages == 0
+        && let Some(beside) = &asked.beside
+    {
+        advice.warning(format!(
+            "Nothing lies in the part asked for ({selection}). There are consensus messages of {beside}."
+        ));
+    }
+    let facts = report.facts;
+    let occurs = |ip: &IpAddr| {
+        let is = |end: Endpoint| end.ip == *ip;
+        facts.nodes.iter().any(|node| node.ips.contains(ip))
+            || facts
+                .sessions
+                .iter()
+                .any(|session| is(session.initiator) || is(session.recipient))
+    };
+    let absent: Vec<_> = asked
+        .tapped
+        .iter()
+        .filter(|ip| !occurs(ip))
+        .map(ToString::to_string)
+        .collect();
+    if !absent.is_empty() {
+        advice.warning(format!(
+            "--tapped {}: no session has such an end, so nothing follows from it. Is the address mistyped, or another one behind NAT?",
+            absent.join(" ")
+        ));
+    }
+}
+
 /// Why no secret opens a session.
 fn opened_none(report: &Report<'_>) -> String {
     match report.asked.secrets {
@@ -277,8 +316,8 @@ fn coverage(report: &Report<'_>, advice: &mut Advices) {
     );
     if full + lossy == 0 {
         advice.warning(
-            "No node was seen in full, so no number of messages per round is complete. Capture at a node's own port; \
-             if one was captured, name it with --tapped IP.",
+            "Of no node all sessions were captured, so no number of messages per round is complete. Capture at a node's own \
+             port; if one was captured, name it with --tapped IP.",
         );
     } else if partial > 0 {
         advice.note(format!(
@@ -289,13 +328,16 @@ fn coverage(report: &Report<'_>, advice: &mut Advices) {
     }
     if lossy > 0 {
         advice.warning(format!(
-            "{} a session that was not read in full, or gaps: numbers with ≥ are lower bounds.",
-            counted(
-                lossy,
-                "node with full coverage has",
-                "nodes with full coverage have"
-            )
+            "{} been seen in full but for losses: a session of it was not read in full, or has gaps. Numbers with ≥ are lower \
+             bounds.",
+            counted(lossy, "node would have", "nodes would have")
         ));
+    }
+    if report.asked.cuts_heights {
+        advice.note(
+            "Of the height before a part nothing is known, so of the first one (behind each gap in the heights) it is not known whose \
+             turn it was to propose, nor its block time.",
+        );
     }
     let unknown = report.summary.rounds_without_quorum();
     if unknown > 0 {
@@ -374,7 +416,7 @@ fn not_understood(report: &Report<'_>, advice: &mut Advices) {
         .sessions
         .iter()
         .any(|session| session.state == SessionState::Decrypted);
-    if opened && totals.consensus_messages == 0 && totals.undecodable == 0 {
+    if opened && totals.consensus_messages == 0 && totals.undecodable == 0 && report.asked.beside.is_none() {
         advice.warning(
             "Sessions were decrypted, but there is no consensus message in them. Are the nodes validators, and is their \
              protocol one that is read (Klaytn, Kaia, GoQuorum IBFT)? See FRAMES BY MESSAGE.",
@@ -412,6 +454,21 @@ fn limits(report: &Report<'_>, advice: &mut Advices) {
     for (limit, times) in &report.facts.totals.limits_reached {
         // What was not found for it is told with the sessions.
         if limit == ATTACH_BUDGET {
+            continue;
+        }
+        if limit == UNPROVEN_KEYS {
+            advice.note(format!(
+                "{} a key in Hello that the other end did not accept: it is shown by its IP address, and whose key it is was not \
+                 believed (docs/network.md).",
+                counted(*times, "end of a session showed", "ends of sessions showed")
+            ));
+            continue;
+        }
+        if limit == CLAIMED_ROUNDS {
+            advice.note(format!(
+                "{} named by no more validators than may be faulty: without a row, and counted nowhere (docs/rounds.md).",
+                counted(*times, "round is", "rounds are")
+            ));
             continue;
         }
         advice.warning(format!(
@@ -453,5 +510,11 @@ fn packets(report: &Report<'_>, advice: &mut Advices) {
 
 /// The name under which a used up `--attach-budget` is counted.
 pub(crate) const ATTACH_BUDGET: &str = "attach_budget";
+
+/// Ends of sessions whose key in Hello nobody accepted.
+const UNPROVEN_KEYS: &str = "unproven_keys";
+
+/// Rounds without a row that only a liar names.
+const CLAIMED_ROUNDS: &str = "claimed_rounds";
 
 const MOST_REASONS: usize = 8;

@@ -40,6 +40,12 @@ pub(crate) struct Asked {
     pub(crate) key_sources: bool,
     /// Only a part was to be counted (`--from`, `--to`, `--sequence`), in words.
     pub(crate) selection: Option<String>,
+    /// That part is of times or heights, so what came before it is not known.
+    pub(crate) cuts_heights: bool,
+    /// Heights and times of the consensus messages that were left out of the part, in words; `None` if there were none.
+    pub(crate) beside: Option<String>,
+    /// Whose own ports were captured, as the user said.
+    pub(crate) tapped: Vec<IpAddr>,
     /// TCP ports were given.
     pub(crate) ports: bool,
     /// How far, and how long, sessions joined in the middle were looked for: GiB, and seconds (`--attach-search`,

@@ -1,16 +1,18 @@
 //! Rounds: what became of them, how long they took, the busiest ones, and events.
 
-use bftap_analysis::facts::Outcome;
+use std::collections::BTreeMap;
+
+use bftap_analysis::facts::{EventFact, Outcome};
 
 use super::capture::{chain_name, clock};
-use super::page::{Cell, Page, Table, bar, count, duration};
+use super::page::{Cell, Page, Table, bar, count, counted, duration};
 use super::traffic::OUTCOMES;
-use super::{Report, left_out, short};
+use super::{Report, short};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     let summary = report.summary;
-    if summary.rounds() == 0 {
+    if summary.rounds() + summary.claimed_rounds() == 0 {
         return;
     }
     outcomes(report, page);
@@ -39,6 +41,17 @@ fn outcomes(report: &Report<'_>, page: &mut Page) {
         }
     }
     page.table(&table);
+    let claimed = summary.claimed_rounds();
+    if claimed > 0 {
+        page.paragraph(
+            Ink::Faint,
+            "",
+            &format!(
+                "{} named by no more validators than may be faulty, and counted nowhere here (docs/rounds.md)",
+                counted(claimed, "round is", "rounds are")
+            ),
+        );
+    }
 }
 
 const fn meaning(outcome: Outcome) -> &'static str {
@@ -148,7 +161,8 @@ fn events(report: &Report<'_>, page: &mut Page) {
         _ => 2,
     });
     page.heading("EVENTS", "worst first");
-    for event in events.iter().take(MOST_EVENTS) {
+    let (shown, rest) = shown(&events);
+    for event in shown {
         let ink = match event.severity {
             "critical" => Ink::Bad,
             "warning" => Ink::Warning,
@@ -157,7 +171,77 @@ fn events(report: &Report<'_>, page: &mut Page) {
         let mark = format!("{}  {:<8}  ", clock(event.time_ns), event.severity);
         page.paragraph(ink, &mark, &format!("{}: {}", event.rule, event.detail));
     }
-    left_out(page, events.len(), MOST_EVENTS, "events");
+    if !rest.is_empty() {
+        let rules: Vec<_> = rest
+            .iter()
+            .map(|(rule, events)| format!("{rule} {}", count(*events)))
+            .collect();
+        page.paragraph(
+            Ink::Faint,
+            "",
+            &format!(
+                "and {} more events ({}); --json has all",
+                count(rest.values().sum()),
+                rules.join(", ")
+            ),
+        );
+    }
 }
 
+/// The events that are shown, in their order, and how many more there are of each rule. A rule with many leaves room for the others.
+fn shown<'e>(events: &[&'e EventFact]) -> (Vec<&'e EventFact>, BTreeMap<&'e str, u64>) {
+    let mut of_rule: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut first: Vec<bool> = events
+        .iter()
+        .map(|event| {
+            let of_rule = of_rule.entry(event.rule).or_default();
+            *of_rule += 1;
+            *of_rule <= MOST_OF_RULE
+        })
+        .collect();
+    let mut room = MOST_EVENTS;
+    for first in &mut first {
+        *first &= room > 0;
+        room -= usize::from(*first);
+    }
+    for first in first.iter_mut().filter(|first| !**first).take(room) {
+        *first = true;
+    }
+    let mut rest: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut shown = Vec::new();
+    for (event, is_shown) in events.iter().zip(first) {
+        if is_shown {
+            shown.push(*event);
+        } else {
+            *rest.entry(event.rule).or_default() += 1;
+        }
+    }
+    (shown, rest)
+}
+
+/// Events of one rule that are shown before others of it take the room that the other rules leave.
+const MOST_OF_RULE: usize = 4;
+
 const MOST_EVENTS: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use bftap_model::CaptureTime;
+
+    use super::*;
+
+    #[test]
+    fn a_loud_rule_leaves_room_for_the_others() {
+        let event = |rule| EventFact::new(rule, CaptureTime::from_nanos(0), String::new());
+        let mut all = vec![event("undecodable"); 100];
+        all.extend(["one", "two", "three"].map(event));
+        let listed: Vec<&EventFact> = all.iter().collect();
+        let rules = |events: &[&EventFact]| events.iter().map(|event| event.rule).collect::<Vec<_>>();
+        let (events, rest) = shown(&listed);
+        assert_eq!(events.len(), MOST_EVENTS);
+        assert_eq!(rules(&events[12..]), ["one", "two", "three"]);
+        assert_eq!(rest, [("undecodable", 88)].into());
+        let (events, rest) = shown(&listed[95..]);
+        assert_eq!((events.len(), rest.len()), (8, 0), "all of few");
+    }
+}

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{
-    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DialFact, EventFact, HeightFacts,
-    NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact, RoundCause, RoundFact,
-    RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact, VoteState, WasteCause,
-    WasteFact, WhatIfFact,
+    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DelayBound, DelayFact, DialFact,
+    EventFact, HeightFacts, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact,
+    ReceivedFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals,
+    VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
@@ -79,6 +79,7 @@ pub(crate) fn height(sequence: u64, repeats: u64) -> HeightFacts {
         committed_ns: Some(at(sequence as i64 * 1000 + 20 + sequence as i64)),
         messages,
         outcome: Outcome::Decided,
+        standing: RoundStanding::Entered,
         cause: None,
         block_time_ns: None,
     }];
@@ -114,6 +115,16 @@ pub(crate) fn height(sequence: u64, repeats: u64) -> HeightFacts {
             of: 1,
             not_reached: if seen { Vec::new() } else { vec!["cn1".into()] },
             state,
+            received: seen
+                .then(|| ReceivedFact {
+                    node_ip: ip(1),
+                    node: "cn1".into(),
+                    sender: format!("cn{}", 9 - signer).into(),
+                    delay_ns: 400_000,
+                    bound: DelayBound::AtLeast,
+                })
+                .into_iter()
+                .collect(),
         }
     });
     HeightFacts {
@@ -136,6 +147,7 @@ pub(crate) fn heights() -> Vec<HeightFacts> {
         prepared_ns: None,
         committed_ns: None,
         outcome: Outcome::Changed,
+        standing: RoundStanding::Left,
         cause: Some(RoundCause::VotesMissing),
         ..first.rounds[0].clone()
     };
@@ -279,6 +291,23 @@ pub(crate) fn run() -> RunFacts {
             delay_p95_ns: Some(millis * 3_000_000),
         })
         .collect(),
+        delays: [(1, 900, 400_000), (2, 860, 2_900_000), (3, 0, 0)]
+            .into_iter()
+            .map(|(node, exact, nanos)| {
+                let times = |factor: i64| (exact > 0).then_some(nanos * factor);
+                DelayFact {
+                    chain: CHAIN.into(),
+                    node_ip: ip(node),
+                    node: format!("cn{node}").into(),
+                    payloads: 900,
+                    exact,
+                    p50_ns: times(1),
+                    p95_ns: times(2),
+                    p99_ns: times(4),
+                    max_ns: times(5),
+                }
+            })
+            .collect(),
         phases: [
             ("block_time", 9, 1000),
             ("preprepare_to_prepared", 10, 12),
@@ -441,6 +470,7 @@ pub(crate) fn hostile_run() -> RunFacts {
     facts.links[7].sender = "cn5\x07".into();
     facts.what_if[3].policy = "sqrt\r\n".into();
     facts.phases[0].phase = "block_time\x1b[1m".into();
+    facts.delays[0].node = "cn1\x1b[1m".into();
     facts.events.push(EventFact {
         severity: "critical",
         signer: Some("cn3\x1b[2J".into()),

@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bftap_analysis::RULES;
 use bftap_analysis::facts::{
-    Coverage, EventFact, Outcome, ParticipationFact, RoundCause, SessionState, WasteCause,
+    ChainName, Coverage, DelayFact, EventFact, Outcome, ParticipationFact, RoundCause, SessionState,
+    WasteCause, WhatIfFact,
 };
 
 use super::capture::{chain_name, clock};
 use super::loss::Share;
 use super::page::{Cell, Page, Table, bar, bytes, count, counted, duration};
-use super::{Report, short};
+use super::{Report, left_out, short};
 use crate::term::Ink;
 
 /// Lines of a list of those who stand out.
 const MOST: usize = 8;
+
+/// Chains of which times and costs are shown.
+const MOST_CHAINS: usize = 4;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
     // Of a capture in which nothing was read there is no story; the warnings say what to do.
@@ -56,12 +60,7 @@ fn in_short(report: &Report<'_>, page: &mut Page) {
             ),
         );
     }
-    let notable: Vec<&EventFact> = report
-        .facts
-        .events
-        .iter()
-        .filter(|event| is_notable(event))
-        .collect();
+    let notable: Vec<&EventFact> = notable(report).collect();
     if !notable.is_empty() {
         let mut rules: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for event in &notable {
@@ -243,34 +242,109 @@ fn times(report: &Report<'_>, page: &mut Page) {
         return;
     }
     page.heading("WHERE THE TIME WENT", "at the median node that was seen in full");
-    let several = phases.iter().any(|phase| phase.chain != phases[0].chain);
-    let mut table = Table::new()
-        .long_words("phase")
-        .numbers("rounds")
-        .numbers("median")
-        .words("")
-        .numbers("95 %")
-        .numbers("99 %")
-        .numbers("longest")
-        .words(if several { "chain" } else { "" });
     let longest = phases.iter().map(|phase| phase.p50_ns).max().unwrap_or(0);
-    for phase in phases.iter().take(4 * MOST) {
-        table.row([
-            phase.phase.replace('_', " ").into(),
-            phase.rounds.into(),
-            duration(phase.p50_ns).into(),
-            Cell::from(bar(phase.p50_ns as f64, longest as f64, 16)).ink(Ink::Bar),
-            duration(phase.p95_ns).into(),
-            duration(phase.p99_ns).into(),
-            duration(phase.max_ns).into(),
-            if several {
-                chain_name(&phase.chain).into()
-            } else {
-                Cell::default()
-            },
-        ]);
+    let columns = bar_columns(page);
+    by_chain(
+        page,
+        phases,
+        |phase| &phase.chain,
+        |page, phases| {
+            let mut table = Table::new()
+                .words("phase")
+                .numbers("rounds")
+                .numbers("median")
+                .words("")
+                .numbers("95 %")
+                .numbers("99 %")
+                .numbers("longest");
+            for phase in phases {
+                table.row([
+                    phase.phase.replace('_', " ").into(),
+                    phase.rounds.into(),
+                    duration(phase.p50_ns).into(),
+                    Cell::from(bar(phase.p50_ns as f64, longest as f64, columns)).ink(Ink::Bar),
+                    duration(phase.p95_ns).into(),
+                    duration(phase.p99_ns).into(),
+                    duration(phase.max_ns).into(),
+                ]);
+            }
+            page.table(&table);
+        },
+    );
+    deliveries(report, page);
+}
+
+/// How long payloads took to reach each node; those that had them latest first.
+fn deliveries(report: &Report<'_>, page: &mut Page) {
+    let mut found: Vec<&DelayFact> = report
+        .facts
+        .delays
+        .iter()
+        .filter(|delay| delay.exact > 0)
+        .collect();
+    if found.is_empty() {
+        return;
     }
-    page.table(&table);
+    found.sort_by_key(|delay| (&*delay.chain, Reverse((delay.p50_ns, delay.p95_ns))));
+    page.paragraph(
+        Ink::Faint,
+        "",
+        "from the first sight of a validator's payload to its first arrival at a node, where both ends were seen whole:",
+    );
+    let longest = found.iter().filter_map(|delay| delay.p50_ns).max().unwrap_or(0);
+    let columns = bar_columns(page);
+    by_chain(
+        page,
+        &found,
+        |delay| &delay.chain,
+        |page, delays| {
+            let mut table = Table::new()
+                .long_words("delivery to")
+                .numbers("payloads")
+                .numbers("median")
+                .words("")
+                .numbers("95 %")
+                .numbers("99 %")
+                .numbers("longest");
+            for delay in delays.iter().take(MOST) {
+                let time = |time: Option<i64>| Cell::from(time.map_or_else(|| "-".to_owned(), duration));
+                table.row([
+                    short(&delay.node).into(),
+                    delay.exact.into(),
+                    time(delay.p50_ns),
+                    Cell::from(bar(delay.p50_ns.unwrap_or(0) as f64, longest as f64, columns)).ink(Ink::Bar),
+                    time(delay.p95_ns),
+                    time(delay.p99_ns),
+                    time(delay.max_ns),
+                ]);
+            }
+            page.table(&table);
+            left_out(page, delays.len(), MOST, "nodes");
+        },
+    );
+}
+
+/// Columns of the bars in tables of times: names come first, and are not cut for them.
+fn bar_columns(page: &Page) -> usize {
+    page.style().width.saturating_sub(74).clamp(4, 16)
+}
+
+/// Rows that are sorted by chain, each chain's below its name where there are several.
+fn by_chain<T>(
+    page: &mut Page,
+    rows: &[T],
+    chain: impl Fn(&T) -> &ChainName,
+    write: impl Fn(&mut Page, &[T]),
+) {
+    let of_chain = || rows.chunk_by(|a, b| chain(a) == chain(b));
+    let chains = of_chain().count();
+    for rows in of_chain().take(MOST_CHAINS) {
+        if chains > 1 {
+            page.line(&format!("chain {}:", chain_name(chain(&rows[0]))));
+        }
+        write(page, rows);
+    }
+    left_out(page, chains, MOST_CHAINS, "chains");
 }
 
 fn costs(report: &Report<'_>, page: &mut Page) {
@@ -347,56 +421,96 @@ fn costs(report: &Report<'_>, page: &mut Page) {
 /// Other forwarding policies, set against what was seen.
 fn what_if(report: &Report<'_>, page: &mut Page) {
     let policies = &report.facts.what_if;
-    let mut table = Table::new()
-        .long_words("what if")
-        .numbers("messages")
-        .numbers("")
-        .numbers("not delivered")
-        .numbers("delay, median")
-        .numbers("95 %")
-        .words("");
-    let several = policies.iter().any(|policy| policy.chain != policies[0].chain);
-    for policy in policies.iter().take(4 * MOST) {
-        let seen = policies
-            .iter()
-            .find(|other| other.chain == policy.chain && &*other.policy == "as_seen")
-            .map(|seen| seen.messages)
-            .filter(|seen| *seen > 0);
-        let change = match seen {
-            Some(seen) if &*policy.policy != "as_seen" => {
-                let change = (policy.messages as f64 / seen as f64 - 1.0) * 100.0;
-                format!("{change:+.0} %")
+    if policies.is_empty() {
+        return;
+    }
+    page.paragraph(
+        Ink::Faint,
+        "",
+        "other forwarding policies, replayed with the delays that were measured. An estimate: as if the same votes were \
+         signed, all nodes were connected to each other, and each held a payload as long as it was seen to \
+         (docs/redundancy.md says what else is assumed)",
+    );
+    by_chain(
+        page,
+        policies,
+        |policy| &policy.chain,
+        |page, policies| {
+            let mut table = Table::new()
+                .words("what if")
+                .numbers("messages")
+                .numbers("")
+                .numbers("undelivered")
+                .numbers("delay, median")
+                .numbers("95 %");
+            let seen = policies.iter().find(|policy| &*policy.policy == "as_seen");
+            let mut same = Vec::new();
+            for policy in policies {
+                if is_flooding(policy, policies) {
+                    same.push(policy.policy.replace('_', " "));
+                    continue;
+                }
+                let change = match seen {
+                    Some(seen) if seen.messages > 0 && seen.policy != policy.policy => {
+                        change(policy.messages, seen.messages)
+                    }
+                    _ => String::new(),
+                };
+                let time = |time: Option<i64>| Cell::from(time.map_or_else(|| "-".to_owned(), duration));
+                table.row([
+                    policy.policy.replace('_', " ").into(),
+                    policy.messages.into(),
+                    change.into(),
+                    Cell::from(policy.not_delivered).ink_if(policy.not_delivered > 0, Ink::Warning),
+                    time(policy.delay_p50_ns),
+                    time(policy.delay_p95_ns),
+                ]);
             }
-            _ => String::new(),
-        };
-        let time = |time: Option<i64>| Cell::from(time.map_or_else(|| "-".to_owned(), duration));
-        table.row([
-            policy.policy.replace('_', " ").into(),
-            policy.messages.into(),
-            change.into(),
-            Cell::from(policy.not_delivered).ink_if(policy.not_delivered > 0, Ink::Warning),
-            time(policy.delay_p50_ns),
-            time(policy.delay_p95_ns),
-            if several {
-                chain_name(&policy.chain).into()
-            } else {
-                Cell::default()
-            },
-        ]);
+            page.table(&table);
+            if !same.is_empty() {
+                page.paragraph(
+                    Ink::Faint,
+                    "",
+                    &format!(
+                        "{}: no other than \"not to signer and source\", for nobody has more peers than that",
+                        same.join(", ")
+                    ),
+                );
+            }
+        },
+    );
+}
+
+/// A fixed degree that leaves out nobody.
+fn is_flooding(policy: &WhatIfFact, policies: &[WhatIfFact]) -> bool {
+    let costs = |policy: &WhatIfFact| {
+        (
+            policy.messages,
+            policy.bytes,
+            policy.not_delivered,
+            policy.delay_p50_ns,
+        )
+    };
+    policy.policy.starts_with("degree_")
+        && policies
+            .iter()
+            .any(|other| &*other.policy == "not_to_signer_and_source" && costs(other) == costs(policy))
+}
+
+/// What changes, in percent; what is less than half a percent has no sign.
+fn change(now: u64, before: u64) -> String {
+    let percent = ((now as f64 / before as f64 - 1.0) * 100.0).round();
+    if percent == 0.0 {
+        "0 %".to_owned()
+    } else {
+        format!("{percent:+.0} %")
     }
-    if !policies.is_empty() {
-        page.paragraph(
-            Ink::Faint,
-            "",
-            "other forwarding policies, replayed with the delays that were measured: an estimate",
-        );
-    }
-    page.table(&table);
 }
 
 fn who(report: &Report<'_>, page: &mut Page) {
     let mut lists = vec![
-        of_events(report),
+        of_events("suspicious", suspicious(report)),
+        of_events("trouble", notable(report)),
         of_validators(report),
         of_scores(report),
         of_links(report),
@@ -437,6 +551,10 @@ fn is_notable(event: &EventFact) -> bool {
     !event.suspicious && (RULES.contains(&event.rule) || event.rule.starts_with("exposure_"))
 }
 
+fn notable<'r>(report: &Report<'r>) -> impl Iterator<Item = &'r EventFact> {
+    report.facts.events.iter().filter(|event| is_notable(event))
+}
+
 /// Who is to blame for an event, in text.
 fn blamed(event: &EventFact) -> String {
     let label = event.signer.as_deref().or(event.sender.as_deref()).map(short);
@@ -447,9 +565,10 @@ fn blamed(event: &EventFact) -> String {
         .unwrap_or_else(|| "-".to_owned())
 }
 
-fn of_events(report: &Report<'_>) -> Shown {
+/// Events by rule and node, the worst first.
+fn of_events<'r>(what: &'static str, events: impl Iterator<Item = &'r EventFact>) -> Shown {
     let mut groups: BTreeMap<(&str, String), Vec<&EventFact>> = BTreeMap::new();
-    for event in suspicious(report) {
+    for event in events {
         groups.entry((event.rule, blamed(event))).or_default().push(event);
     }
     let rank = |severity: &str| match severity {
@@ -463,7 +582,7 @@ fn of_events(report: &Report<'_>) -> Shown {
         (worst, Reverse(events.len()))
     });
     let mut table = Table::new()
-        .long_words("suspicious")
+        .long_words(what)
         .long_words("node")
         .words("severity")
         .numbers("events")
@@ -495,21 +614,18 @@ fn of_validators(report: &Report<'_>) -> Shown {
     let all = &report.facts.participation;
     let mut late: Vec<u64> = all.iter().map(|validator| validator.late).collect();
     late.sort_unstable();
+    // Messages in its name that are not signed by it are no sign against a validator: rules say who sent them.
     // Whoever votes beyond the quorum is late as a rule: only who is so more often than the others stands out.
     let usual = late.get(late.len() / 2).copied().unwrap_or(0);
     let stands_out = |validator: &&ParticipationFact| {
-        validator.missing + validator.partial + validator.invalid > 0
+        validator.missing + validator.partial > 0
             || validator.proposals < validator.proposals_due
             || (validator.late > 2 * usual && validator.late * 10 > validator.rounds)
     };
     let mut found: Vec<&ParticipationFact> = all.iter().filter(stands_out).collect();
     found.sort_by_key(|validator| {
         let gone = validator.proposals_due.saturating_sub(validator.proposals);
-        Reverse((
-            validator.missing + validator.partial + validator.invalid,
-            gone,
-            validator.late,
-        ))
+        Reverse((validator.missing + validator.partial, gone, validator.late))
     });
     let mut table = Table::new()
         .long_words("validator")
@@ -518,7 +634,6 @@ fn of_validators(report: &Report<'_>) -> Shown {
         .numbers("missing")
         .numbers("partial")
         .numbers("late")
-        .numbers("invalid")
         .numbers("delay");
     // The delay is that of its commit behind the first one of the round, the median of all rounds.
     let of = |part: u64, all: u64| format!("{} of {}", count(part), count(all));
@@ -537,7 +652,6 @@ fn of_validators(report: &Report<'_>) -> Shown {
             bad(validator.missing),
             bad(validator.partial),
             validator.late.into(),
-            bad(validator.invalid),
             validator
                 .commit_delay_p50_ns
                 .map_or_else(|| "-".to_owned(), duration)

@@ -21,6 +21,7 @@ pub(crate) struct Summary {
     kinds: [Tally; 4],
     chains: BTreeMap<ChainName, Chain>,
     outcomes: [u64; 4],
+    claimed_rounds: u64,
     rounds_without_quorum: u64,
     /// By cause, in the order of [`cause_index`].
     causes: [u64; 5],
@@ -180,7 +181,7 @@ impl Summary {
                 .rounds
                 .iter()
                 .find(|round| round.round == count.round && round.chain == count.chain);
-            self.add_at_receiver(count, round.and_then(|round| round.validators));
+            self.add_at_receiver(count, round);
         }
         for round in &height.rounds {
             self.add_round(round);
@@ -192,11 +193,13 @@ impl Summary {
             .map(|round| (&round.chain, round.sequence))
             .or_else(|| height.counts.first().map(|count| (&count.chain, count.sequence)));
         if let Some((chain, sequence)) = place {
-            self.add_height(chain, sequence);
+            if height.is_there() {
+                self.add_height(chain, sequence);
+            }
         }
     }
 
-    fn add_at_receiver(&mut self, count: &CountFact, validators: Option<u32>) {
+    fn add_at_receiver(&mut self, count: &CountFact, round: Option<&RoundFact>) {
         if self.receivers.len() >= MAX_RECEIVERS && !self.receivers.contains_key(&count.receiver_ip) {
             self.beyond.add(count);
             return;
@@ -212,8 +215,12 @@ impl Summary {
         receiver.lower_bounds += u64::from(count.lower_bound);
         let kind = &mut receiver.kinds[count.kind.index()];
         kind.tally.add(count);
+        // What is only spoken of says nothing about rounds.
+        if round.is_some_and(|round| !round.standing.is_there()) {
+            return;
+        }
         kind.per_round.add_count(count.messages);
-        if let Some(validators) = validators {
+        if let Some(validators) = round.and_then(|round| round.validators) {
             let (ideal, bound) = ideal_and_bound(count.kind, validators);
             kind.ideal += ideal;
             kind.bound += bound;
@@ -223,10 +230,14 @@ impl Summary {
     }
 
     fn add_round(&mut self, round: &RoundFact) {
-        self.outcomes[outcome_index(round.outcome)] += 1;
-        self.rounds_without_quorum += u64::from(round.quorum.is_none());
-        if let Some(cause) = round.cause {
-            self.causes[cause_index(cause)] += 1;
+        if let Some(outcome) = round.counted() {
+            self.outcomes[outcome_index(outcome)] += 1;
+            self.rounds_without_quorum += u64::from(round.quorum.is_none());
+            if let Some(cause) = round.cause.filter(|_| outcome == Outcome::Changed) {
+                self.causes[cause_index(cause)] += 1;
+            }
+        } else {
+            self.claimed_rounds += 1;
         }
         let since_proposal = |time: Option<bftap_model::CaptureTime>| {
             Some(time?.since(round.preprepare_ns?).0).filter(|&nanos| nanos >= 0)
@@ -320,7 +331,12 @@ impl Summary {
         self.causes[cause_index(cause)]
     }
 
-    /// All rounds.
+    /// Rounds that no more validators than may be faulty speak of: they are in no other number.
+    pub(crate) const fn claimed_rounds(&self) -> u64 {
+        self.claimed_rounds
+    }
+
+    /// All rounds that count.
     pub(crate) fn rounds(&self) -> u64 {
         self.outcomes.iter().sum()
     }
@@ -467,6 +483,8 @@ const BUSIEST_KEPT: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bftap_analysis::facts::RoundStanding;
+
     use crate::report::{duration, sample};
 
     #[test]
@@ -489,6 +507,44 @@ mod tests {
             Some(prepare.tally.messages as f64 / prepare.tally.useful as f64)
         );
         assert_eq!(summary.chains().len(), 1);
+    }
+
+    #[test]
+    fn what_only_a_liar_names_is_in_no_number_of_rounds() {
+        let mut summary = Summary::default();
+        let mut lying = Summary::default();
+        for height in sample::heights() {
+            summary.add(&height);
+            lying.add(&height);
+        }
+        for sequence in 500..700 {
+            let mut height = sample::height(sequence, 3);
+            height.rounds[0].outcome = Outcome::Changed;
+            height.rounds[0].cause = Some(RoundCause::VotesMissing);
+            height.rounds[0].standing = RoundStanding::Claimed;
+            lying.add(&height);
+        }
+        assert_eq!(lying.claimed_rounds(), 200);
+        assert_eq!(lying.rounds(), summary.rounds());
+        assert_eq!(lying.rounds_with(Outcome::Changed), 1);
+        assert_eq!(lying.rounds_left_by(RoundCause::VotesMissing), 1);
+        assert!(lying.chains().eq(summary.chains()));
+        let per_round = |summary: &Summary| {
+            let (_, first) = summary.receivers()[0];
+            first.kinds[Kind::Prepare.index()].per_round.count()
+        };
+        assert_eq!(per_round(&lying), per_round(&summary));
+        // A round in which more than may fail were, and that only a liar calls left, is open.
+        let mut height = sample::height(20, 3);
+        height.rounds[0].outcome = Outcome::Changed;
+        lying.add(&height);
+        assert_eq!(
+            (
+                lying.rounds_with(Outcome::Changed),
+                lying.rounds_with(Outcome::Open)
+            ),
+            (1, 1)
+        );
     }
 
     #[test]

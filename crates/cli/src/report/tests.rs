@@ -1,6 +1,7 @@
 //! The report on facts made by hand, against golden files.
 
-use bftap_analysis::facts::{Coverage, HeightFacts, RunFacts, SessionState};
+use bftap_analysis::facts::{Coverage, EventFact, HeightFacts, RunFacts, SessionState, WhatIfFact};
+use bftap_model::CaptureTime;
 
 use super::{Asked, Report, Summary, sample};
 use crate::golden;
@@ -271,4 +272,155 @@ fn everything_that_is_missing_is_said() {
     }
     .render(PLAIN);
     golden::check("report/troubled.txt", &text);
+}
+
+/// Report pages as one line of words, so that it does not matter where lines break.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_part_in_which_nothing_lies_says_what_there_is() {
+    let mut facts = sample::run();
+    facts.totals.consensus_messages = 0;
+    let asked = Asked {
+        secrets: 26,
+        selection: Some("heights 900 to 950".to_owned()),
+        beside: Some("heights 1 to 10".to_owned()),
+        cuts_heights: true,
+        ..Asked::default()
+    };
+    let summary = Summary::default();
+    let report = Report {
+        facts: &facts,
+        summary: &summary,
+        asked: &asked,
+    };
+    let text = words(&report.render(PLAIN));
+    let told = "Nothing lies in the part asked for (heights 900 to 950). There are consensus messages of heights 1 to 10.";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("there is no consensus message in them"), "{text}");
+    assert!(
+        super::unread_sessions(&report)
+            .iter()
+            .any(|problem| problem == told)
+    );
+}
+
+#[test]
+fn a_part_does_not_know_what_came_before() {
+    let render = |cuts_heights| {
+        let asked = Asked {
+            secrets: 26,
+            selection: Some("heights 1 to 10".to_owned()),
+            cuts_heights,
+            ..Asked::default()
+        };
+        let report = Report {
+            facts: &sample::run(),
+            summary: &summary(&sample::heights()),
+            asked: &asked,
+        };
+        words(&report.render(PLAIN))
+    };
+    assert!(render(true).contains("it is not known whose turn it was to propose"));
+    assert!(!render(false).contains("whose turn it was"));
+}
+
+#[test]
+fn tapped_addresses_that_no_session_has_are_told() {
+    let asked = Asked {
+        secrets: 26,
+        tapped: vec![[10, 0, 0, 1].into(), [10, 0, 0, 99].into()],
+        ..Asked::default()
+    };
+    let report = Report {
+        facts: &sample::run(),
+        summary: &summary(&sample::heights()),
+        asked: &asked,
+    };
+    let text = words(&report.render(PLAIN));
+    assert!(
+        text.contains("--tapped 10.0.0.99: no session has such an end"),
+        "{text}"
+    );
+}
+
+#[test]
+fn lossy_nodes_are_told_alike_everywhere() {
+    let mut facts = sample::run();
+    facts
+        .nodes
+        .iter_mut()
+        .for_each(|node| node.coverage = Coverage::Lossy);
+    let text = words(&render(&sample::heights(), &facts, PLAIN));
+    assert!(text.contains("0 with full coverage"), "{text}");
+    assert!(text.contains("0 of 7 nodes were seen in full"), "{text}");
+    assert!(
+        text.contains("7 nodes would have been seen in full but for losses"),
+        "{text}"
+    );
+    assert!(!text.contains("nodes with full coverage have"), "{text}");
+}
+
+/// What rules found that is no misbehaviour is told with its node, too, and who only was impersonated is not.
+#[test]
+fn who_stands_out_names_trouble_and_no_victims() {
+    let mut facts = sample::run();
+    let mut silent = EventFact::new("silent_validator", CaptureTime::from_nanos(7), "why".to_owned());
+    silent.signer = Some("cn4".into());
+    facts.events.push(silent);
+    for validator in &mut facts.participation {
+        (validator.missing, validator.partial, validator.late) = (0, 0, 3);
+        validator.proposals = validator.proposals_due;
+    }
+    facts.participation[1].invalid = 12;
+    let text = render(&sample::heights(), &facts, PLAIN);
+    let (story, _) = text.split_once("\nCAPTURE\n").unwrap();
+    let (_, who) = story.split_once("\nWHO STANDS OUT\n").unwrap();
+    let line = who
+        .lines()
+        .find(|line| line.contains("silent_validator"))
+        .unwrap();
+    assert!(line.contains("cn4") && line.contains("warning"), "{who}");
+    assert!(who.contains("trouble"), "{who}");
+    assert!(!who.contains("\n  validator "), "nobody else: {who}");
+}
+
+#[test]
+fn chains_and_policies_are_told_apart() {
+    let mut facts = sample::run();
+    let other = "2000/0xaa";
+    let again: Vec<_> = facts
+        .phases
+        .iter()
+        .cloned()
+        .map(|mut phase| {
+            phase.chain = other.into();
+            phase
+        })
+        .collect();
+    facts.phases.extend(again);
+    let seen = facts.what_if[0].clone();
+    let policy = |name: &str, messages| WhatIfFact {
+        policy: name.into(),
+        messages,
+        ..seen.clone()
+    };
+    facts.what_if = vec![
+        policy("as_seen", 10_000),
+        policy("degree_4", 9_990),
+        policy("none", 2_000),
+        policy("not_to_signer_and_source", 9_990),
+    ];
+    for width in [80, 100] {
+        let text = render(&sample::heights(), &facts, Style { width, ..PLAIN });
+        assert!(text.contains("preprepare to prepared"), "whole names: {text}");
+        assert!(text.contains("chain 2000/0xaa:"), "{text}");
+        assert!(!text.contains("-0 %") && !text.contains("+0 %"), "{text}");
+        assert!(text.contains("-80 %"), "{text}");
+        let same = "degree 4: no other than \"not to signer and source\"";
+        assert!(words(&text).contains(same), "{text}");
+        assert!(words(&text).contains("as if the same votes were signed, all nodes were connected"));
+    }
 }

@@ -159,7 +159,7 @@ fn median(messages: u64) -> Cell {
 
 /// Where something is missing the true number can only be larger.
 fn at_least(coverage: Coverage, text: String) -> Cell {
-    if coverage == Coverage::Full {
+    if coverage == Coverage::Full || text == "-" {
         text.into()
     } else {
         Cell::from(format!("≥{text}")).ink(Ink::Warning)

@@ -220,6 +220,73 @@ fn selections_reach_the_counts() {
 }
 
 #[test]
+fn a_part_without_a_message_says_what_there_is() {
+    let folder = scratch();
+    let analyze = |options: &str| {
+        let line = format!("analyze {} {} {options}", network_capture(), network_options());
+        run(folder.path(), &line)
+    };
+    for (options, part) in [
+        ("--sequence 70..80", "heights 70..80"),
+        ("--from 2030-01-01", "from 2030-01-01"),
+    ] {
+        let ran = analyze(options);
+        assert_eq!(ran.code, 0);
+        let report = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = format!("Nothing lies in the part asked for ({part}");
+        assert!(report.contains(&told) && ran.stderr.contains(&told), "{report}");
+        assert!(
+            report.contains("There are consensus messages of heights 1 to "),
+            "{report}"
+        );
+        assert!(!report.contains("Are the nodes validators"), "{report}");
+    }
+    let some = analyze("--sequence 2..2 --tapped 10.0.0.1 --tapped 10.9.9.9");
+    assert!(!some.stdout.contains("Nothing lies"), "{}", some.stdout);
+    let told = "--tapped 10.9.9.9: no session has such an end";
+    assert!(some.stderr.contains(told), "{}", some.stderr);
+    assert!(!analyze("").stdout.contains("whose turn"));
+}
+
+/// The JSON report has the whole truth table when it is asked for, and says of each node how long payloads took to it.
+#[test]
+fn deliveries_are_told_by_payload_and_by_node() {
+    let folder = scratch();
+    let line = format!(
+        "analyze {} {} --json - --all-votes",
+        network_capture(),
+        network_options()
+    );
+    let report = run(folder.path(), &line).json();
+    let votes = report["votes"].as_array().unwrap();
+    let delays = report["delays"].as_array().unwrap();
+    assert_eq!(delays.len(), 4);
+    for row in delays {
+        let received = || {
+            let all = votes.iter().flat_map(|vote| vote["received"].as_array().unwrap());
+            all.filter(|received| received["node"] == row["node"])
+        };
+        assert_eq!(row["payloads"].as_u64().unwrap(), received().count() as u64);
+        let exact = received().filter(|received| received["bound"] == "exact");
+        let longest = exact
+            .clone()
+            .map(|received| received["delay_ns"].as_i64().unwrap())
+            .max();
+        assert_eq!(row["exact"].as_u64().unwrap(), exact.count() as u64);
+        assert_eq!(row["max_ns"].as_i64(), longest);
+        assert!(
+            row["exact"].as_u64() > Some(20) && row["p50_ns"].as_i64() > Some(100_000),
+            "{row}"
+        );
+    }
+    for vote in votes {
+        for received in vote["received"].as_array().unwrap() {
+            assert_ne!(received["node"], vote["signer"]);
+        }
+    }
+}
+
+#[test]
 fn checks_can_be_left_out() {
     let folder = scratch();
     let line = format!(

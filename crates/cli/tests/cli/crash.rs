@@ -130,7 +130,7 @@ fn stored(url: &str, name: &str) -> Stored {
     })
 }
 
-const STORY: [&str; 12] = [
+const STORY: [&str; 13] = [
     "round",
     "node_round",
     "vote",
@@ -138,6 +138,7 @@ const STORY: [&str; 12] = [
     "what_if",
     "phase",
     "participation",
+    "delivery_delay",
     "peer",
     "peer_disconnect",
     "dial",

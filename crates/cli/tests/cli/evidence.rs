@@ -128,7 +128,7 @@ fn an_equivocating_proposer_is_proven_to_others() {
         let listed = run(folder, "evidence --store sqlite://x.db").ok();
         let line = listed.lines().find(|line| line.contains("equivocation")).unwrap();
         assert!(
-            line.contains(&signer) && line.trim_end().ends_with("yes"),
+            line.contains(&signer) && line.split_whitespace().rev().take(2).eq(["yes", "yes"]),
             "{listed}"
         );
 
@@ -437,6 +437,19 @@ fn what_cannot_be_made_is_told() {
     let listed = run(folder, "evidence --store sqlite://x.db").ok();
     let line = listed.lines().find(|line| line.contains("volume")).unwrap();
     assert!(line.trim_end().ends_with("no"), "{listed}");
+    let columns = listed.lines().find(|line| line.contains("blamed")).unwrap();
+    assert!(columns.contains("suspicious"), "{listed}");
+    // Volume is its sender's, who stands there then.
+    query(
+        folder,
+        "UPDATE event SET signer = NULL, sender = 'cn 4', suspicious = 0 WHERE rule = 'volume'",
+    );
+    let listed = run(folder, "evidence --store sqlite://x.db").ok();
+    let line = listed.lines().find(|line| line.contains("volume")).unwrap();
+    assert!(
+        line.contains("cn 4") && line.split_whitespace().rev().take(2).eq(["no", "no"]),
+        "{listed}"
+    );
 
     let failed = |ran: Ran, code: i32, text: &str| {
         assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
+use bftap_capture::source::{CaptureReader, ReadLimits};
 use bftap_store::rows::{CountRow, SessionRow};
 use bftap_store::{Access, RunId, StoreUrl, open};
 use bftap_testkit::Namespace;
@@ -77,12 +78,56 @@ impl Stored {
 struct Replay(Child);
 
 impl Replay {
-    /// Holds it up, or lets it go on.
-    fn signal(&self, signal: &str) {
-        let id = self.0.id().to_string();
-        let told = Command::new("kill").args([signal, &id]).status();
-        assert!(told.unwrap().success());
+    /// Sends a file's packets at the pace they were sent.
+    fn start(namespace: &Namespace, folder: &Path, file: &str) -> Self {
+        let replay = namespace
+            .command("tcpreplay")
+            .args(["-q", "-i", "t0", file])
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(replay.unwrap())
     }
+
+    /// Waits until all are sent.
+    fn finish(mut self) {
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// The packets of a file, each with its time in nanoseconds.
+fn packets(path: &Path) -> Vec<(u64, Vec<u8>)> {
+    let file = Box::new(std::fs::File::open(path).unwrap());
+    let mut reader = CaptureReader::open(file, ReadLimits::for_readers(1)).unwrap();
+    let mut packets = Vec::new();
+    while let Some(batch) = reader.next_batch().unwrap() {
+        let all = batch.packets();
+        packets.extend(all.map(|packet| (packet.seen.nanos().cast_unsigned(), packet.bytes.to_vec())));
+    }
+    packets
+}
+
+/// Writes Ethernet packets to a file of nanosecond pcap.
+fn write_pcap(path: &Path, packets: &[(u64, Vec<u8>)]) {
+    let mut file = Vec::new();
+    let word = |file: &mut Vec<u8>, word: u32| file.extend_from_slice(&word.to_le_bytes());
+    for value in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 1 << 18, 1] {
+        word(&mut file, value);
+    }
+    for (time, bytes) in packets {
+        let (seconds, nanos) = (time / 1_000_000_000, time % 1_000_000_000);
+        for value in [
+            seconds as u32,
+            nanos as u32,
+            bytes.len() as u32,
+            bytes.len() as u32,
+        ] {
+            word(&mut file, value);
+        }
+        file.extend_from_slice(bytes);
+    }
+    std::fs::write(path, file).unwrap();
 }
 
 impl Drop for Replay {
@@ -91,6 +136,13 @@ impl Drop for Replay {
         let _ = self.0.wait();
     }
 }
+
+/// Heights of the capture, and how much of it is seen before each kill, and passes behind it, in tenths of a height.
+const HEIGHTS: usize = 40;
+const SEEN: usize = 50;
+const UNSEEN: usize = 15;
+/// Messages that are stored from one kill to the next: once while sessions begin, and then at any moment.
+const KILLS: [i64; 4] = [0, 900, 700, 1100];
 
 #[test]
 fn a_killed_monitor_goes_on_with_its_run() {
@@ -103,6 +155,19 @@ fn a_killed_monitor_goes_on_with_its_run() {
         "simulate -o net.pcapng --nodes 7 --duration 20s --block-period 500ms --seed 3",
     )
     .ok();
+    // The replay goes on when the monitor is ready for it, whatever that takes here: what is seen before each kill, what passes while the
+    // monitor is down, and the rest are files of their own, in tenths of a height.
+    let all = packets(&folder.path().join("net.pcapng"));
+    let slice = |name: &str, from: usize, until: usize| {
+        let at = |tenths: usize| all.len() * tenths / (10 * HEIGHTS);
+        write_pcap(&folder.path().join(name), &all[at(from)..at(until)]);
+    };
+    for kill in 0..KILLS.len() {
+        let from = kill * (SEEN + UNSEEN);
+        slice(&format!("seen{kill}.pcap"), from, from + SEEN);
+        slice(&format!("unseen{kill}.pcap"), from + SEEN, from + SEEN + UNSEEN);
+    }
+    slice("rest.pcap", KILLS.len() * (SEEN + UNSEEN), 10 * HEIGHTS);
     namespace.cable("t0", "t1");
     let line = |file: &str, more: &str| {
         format!(
@@ -116,22 +181,12 @@ fn a_killed_monitor_goes_on_with_its_run() {
         &line("killed.db", "--state state --json report.json"),
     );
 
-    let replay = namespace
-        .command("tcpreplay")
-        .args(["-q", "-i", "t0", "net.pcapng"])
-        .current_dir(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut replay = Replay(replay);
-
-    // Killed once while sessions begin, and then at any moment.
     let mut committed = Vec::new();
     // A reader may be turned away for a moment.
     let now = || Stored::read(folder.path(), "killed.db").ok().flatten();
-    for (kill, more_messages) in [0, 900, 700, 1100].into_iter().enumerate() {
+    for (kill, more_messages) in KILLS.into_iter().enumerate() {
         let before = now().map_or(0, |stored| stored.messages());
+        let replay = Replay::start(&namespace, folder.path(), &format!("seen{kill}.pcap"));
         let what = format!("{more_messages} more messages are stored, after {kill} kills");
         wait_until(&what, || {
             now().is_some_and(|stored| stored.seen_ns > 0 && stored.messages() >= before + more_messages)
@@ -141,9 +196,9 @@ fn a_killed_monitor_goes_on_with_its_run() {
         let left = Stored::of(folder.path(), "killed.db");
         assert_eq!(left.state, "running", "kill {kill}");
         committed.push((left.seen_ns, left.messages()));
-        // Some packets pass unseen; how many does not depend on how long a start takes here.
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        replay.signal("-STOP");
+        replay.finish();
+        // More than a height passes unseen, and so something of each session.
+        Replay::start(&namespace, folder.path(), &format!("unseen{kill}.pcap")).finish();
         monitor = Monitor::start(
             &namespace,
             folder.path(),
@@ -154,9 +209,8 @@ fn a_killed_monitor_goes_on_with_its_run() {
             "{}",
             monitor.said()
         );
-        replay.signal("-CONT");
     }
-    assert!(replay.0.wait().unwrap().success());
+    Replay::start(&namespace, folder.path(), "rest.pcap").finish();
     wait_until("the last packets are stored by both", || {
         let [truth, killed] = ["truth.db", "killed.db"].map(|file| Stored::of(folder.path(), file));
         truth.seen_ns > 0 && truth.seen_ns == killed.seen_ns
@@ -253,15 +307,7 @@ fn a_state_that_cannot_be_written_is_told_at_once() {
     let line = "-i t1 --keylog net.keylog --run lab --log-every 1 --store none --state state";
     let monitor = Monitor::launch_by(&namespace, &limited, folder.path(), line);
     monitor.wait_for("reading ");
-    let replay = namespace
-        .command("tcpreplay")
-        .args(["-q", "-i", "t0", "net.pcapng"])
-        .current_dir(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _replay = Replay(replay);
+    let _replay = Replay::start(&namespace, folder.path(), "net.pcapng");
     // While it runs, and it goes on.
     monitor.wait_for("the state could not be written");
     let said = monitor.said();

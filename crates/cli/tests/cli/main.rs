@@ -13,7 +13,13 @@ mod lab;
 #[cfg(target_os = "linux")]
 mod lab_guard;
 #[cfg(target_os = "linux")]
+mod lab_judge;
+#[cfg(target_os = "linux")]
 mod lab_keys;
+#[cfg(target_os = "linux")]
+mod lab_logs;
+#[cfg(target_os = "linux")]
+mod lab_rules;
 #[cfg(target_os = "linux")]
 mod live;
 #[cfg(target_os = "linux")]
@@ -30,3 +36,4 @@ mod simulate;
 mod store;
 mod stored;
 mod usage;
+mod web;

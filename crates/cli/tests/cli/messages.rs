@@ -149,6 +149,27 @@ fn a_closed_pipe_ends_it_at_once() {
 }
 
 #[test]
+fn nothing_to_show_says_why() {
+    let folder = scratch();
+    let told = |filters: &str| {
+        let line = format!("messages {} {} {filters}", network_capture(), options());
+        let ran = run(folder.path(), &line);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
+        ran.stderr
+    };
+    let part = told("--sequence 70..80");
+    assert!(
+        part.contains("nothing lies in the part asked for; there are consensus messages of heights 1 to "),
+        "{part}"
+    );
+    let filters = told("--kind roundchange");
+    assert!(
+        filters.contains("no message passes the filters, out of "),
+        "{filters}"
+    );
+}
+
+#[test]
 fn sessions_without_a_secret_are_told() {
     let folder = scratch();
     let ran = run(folder.path(), &format!("messages {}", network_capture()));

@@ -28,8 +28,8 @@ impl Content {
     /// The first bytes of its files: what it is, and the version of its records.
     fn mark(self) -> &'static [u8; MARK_LEN] {
         match self {
-            Self::State => b"bftap-journal-state-0002",
-            Self::Messages => b"bftap-journal-parts-0002",
+            Self::State => b"bftap-journal-state-0003",
+            Self::Messages => b"bftap-journal-parts-0003",
         }
     }
 }

@@ -265,6 +265,7 @@ impl Part {
             present.roles.reverse();
             present.spoken.reverse();
             present.info.node_ids.reverse();
+            present.info.accepted.reverse();
             present.info.clients.reverse();
             present.network.turn();
         }
@@ -297,6 +298,7 @@ impl Part {
             if present.info.node_ids[way].is_some() {
                 end.info.node_ids[way] = present.info.node_ids[way];
             }
+            end.info.accepted[way] |= present.info.accepted[way];
             if present.info.clients[way].is_some() {
                 end.info.clients[way] = present.info.clients[way].take();
             }

@@ -178,7 +178,7 @@ impl Session {
             Some(Attached::Handshake) | None => Vec::new(),
         };
         Some(SessionEnd {
-            info: session_info(self.key, &summary),
+            info: session_info(self.key, &summary, self.went_on),
             state,
             candidate,
             attached: summary.attached.map(|attached| match attached {

@@ -180,17 +180,24 @@ fn what_only_looks_odd_raises_no_blame() {
         },
     );
     let steps = [(8, 3600), (14, -7200), (20, 1)];
-    silent(
-        "steps of the clock",
-        &SimulateOptions {
-            clock_steps: steps
-                .map(|(at, by)| ClockStep {
-                    at: second(at),
-                    by: second(by),
-                })
-                .to_vec(),
-            ..seconds(30)
-        },
+    let found = run(&SimulateOptions {
+        clock_steps: steps
+            .map(|(at, by)| ClockStep {
+                at: second(at),
+                by: second(by),
+            })
+            .to_vec(),
+        ..seconds(30)
+    });
+    // It is told that the clock was set back, and nobody is named.
+    let events = judged(&found);
+    assert_eq!(events.len(), 1, "steps of the clock:\n{}", lines(&events));
+    assert_eq!((events[0].rule, named(events[0])), ("clock_step", None));
+    let rounds = found.heights.iter().flat_map(|height| &height.rounds);
+    let times: Vec<_> = rounds.filter_map(|round| round.block_time_ns).collect();
+    assert!(
+        times.len() > 10 && times.iter().all(|time| *time >= 0),
+        "{times:?}"
     );
     silent(
         "sessions joined in the middle, of a chain that begins again",
@@ -238,4 +245,91 @@ fn honest_crashes_and_starts_are_no_equivocation() {
     let events = judged(&found);
     let suspicious: Vec<_> = events.into_iter().filter(|event| event.suspicious).collect();
     assert!(suspicious.is_empty(), "{}", lines(&suspicious));
+}
+
+/// GoQuorum's issue 305: a round is left while one node is prepared, the others take another block, and so two honest nodes are locked on
+/// different blocks. It is told as what it is, and nobody is blamed.
+#[test]
+fn goquorum_issue_305_raises_the_lock_event_and_no_blame() {
+    for client in [Client::Quorum20_10, Client::Quorum24_4] {
+        let options = SimulateOptions {
+            nodes: 4,
+            clients: vec![client],
+            conflicting_locks: Some(4),
+            round_timeout: Nanos::from_secs(3),
+            ..seconds(45)
+        };
+        let found = run(&options);
+        let events = judged(&found);
+        println!("{client:?}\n{}", lines(&events));
+        let locks: Vec<_> = events
+            .iter()
+            .filter(|event| event.rule == "conflicting_lock")
+            .collect();
+        assert!(!locks.is_empty(), "{client:?}:\n{}", lines(&events));
+        for lock in locks {
+            assert_eq!((lock.sequence, named(lock), lock.address), (Some(4), None, None));
+            assert!(lock.numbers["on_first"] > 0 && lock.numbers["on_second"] > 0);
+        }
+        assert!(events.iter().all(|event| !event.suspicious), "{}", lines(&events));
+        let below = found
+            .facts
+            .scores
+            .iter()
+            .filter(|score| score.behaviour_milli < 0);
+        assert_eq!(below.count(), 0, "{:?}", found.facts.scores);
+    }
+}
+
+/// What a tap did not see did not fail to happen.
+#[test]
+fn a_tap_that_loses_packets_raises_no_blame() {
+    for taps in [Taps::All, Taps::Only(vec![1, 2])] {
+        let options = SimulateOptions {
+            taps: taps.clone(),
+            faults: vec![Fault {
+                node: 2,
+                from: Nanos(3_500_000_000),
+                until: None,
+                kind: FaultKind::LossyTap(20_000),
+            }],
+            ..seconds(40)
+        };
+        let found = run(&options);
+        let gaps: u64 = found.facts.sessions.iter().map(|session| session.gaps).sum();
+        assert!(taps == Taps::All || gaps > 0, "nothing was lost");
+        let events = judged(&found);
+        assert!(events.is_empty(), "{taps:?}:\n{}", lines(&events));
+        let deficits = found
+            .facts
+            .scores
+            .iter()
+            .filter(|score| score.delivery_deficit_milli < 0);
+        assert_eq!(deficits.count(), 0, "{:?}", found.facts.scores);
+    }
+}
+
+/// One node is killed and comes back, twice: it is silent meanwhile, and that is all that is said of anybody.
+#[test]
+fn an_honest_crash_and_start_is_a_silence() {
+    let crash = |from| Fault {
+        node: 2,
+        from: Nanos::from_secs(from),
+        until: Some(Nanos::from_secs(from + 12)),
+        kind: FaultKind::Killed,
+    };
+    let options = SimulateOptions {
+        faults: vec![crash(10), crash(40)],
+        ..seconds(70)
+    };
+    let found = run(&options);
+    let events = judged(&found);
+    println!("{}", lines(&events));
+    assert!(events.iter().all(|event| !event.suspicious), "{}", lines(&events));
+    let silences: Vec<_> = events
+        .iter()
+        .filter(|event| event.rule == "silent_validator")
+        .collect();
+    assert_eq!(silences.len(), 2, "{}", lines(&events));
+    assert!(silences.iter().all(|event| named(event) == Some("cn3")));
 }

@@ -8,36 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bftap_analysis::facts::{EventFact, FactSink, HeightFacts, LinkCountFact};
-use bftap_analysis::{AnalysisOptions, KnownNode};
+use bftap_analysis::{AnalysisOptions, KnownNode, RULES};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
 use bftap_model::{Address, CaptureTime, NodeId};
 use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
 use bftap_testkit::scenario::{Expected, Played, Scenario};
 use serde_json::Value;
-
-/// The rules that are judged.
-pub(crate) const RULES: [&str; 19] = [
-    "bad_signature",
-    "wrong_signer",
-    "not_validator",
-    "equivocation",
-    "conflicting_lock",
-    "future_flood",
-    "stale_flood",
-    "roundchange_storm",
-    "repeated_payload",
-    "volume",
-    "undecodable_flood",
-    "oversized",
-    "forbidden_code",
-    "connection_churn",
-    "stalled_chain",
-    "slow_proposer",
-    "missing_proposer",
-    "silent_validator",
-    "partial_sender",
-];
 
 /// How one rule did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +97,12 @@ impl Verdict {
 
 /// Plays the scenario of a seed and judges it; with `verbose` the events are told, too.
 pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
-    let scenario = Scenario::new(seed);
+    judge_scenario(&Scenario::new(seed), verbose)
+}
+
+/// Plays a scenario and judges it.
+pub(crate) fn judge_scenario(scenario: &Scenario, verbose: bool) -> Verdict {
+    let seed = scenario.seed;
     let mut verdict = Verdict {
         scenarios: 1,
         ..Verdict::default()
@@ -133,7 +115,7 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
         }
     };
     verdict.messages = played.summary.messages;
-    let events = events(&scenario, &played);
+    let events = events(scenario, &played);
     let nodes = Nodes::new(&played.nodes);
     let (must, may) = scenario.expected(&played.truth);
     verdict.honest = u64::from(must.iter().all(|expected| expected.suspicious != Some(true)));
@@ -142,19 +124,14 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
         let score = verdict.scores.entry(event.rule).or_default();
         score.events += 1;
         let fitting: Vec<usize> = (0..must.len())
-            .filter(|&at| fits(&scenario, &nodes, must[at], event))
+            .filter(|&at| fits(scenario, &nodes, must[at], event))
             .collect();
         met.extend(&fitting);
-        if fitting.is_empty()
-            && !may
-                .iter()
-                .any(|expected| fits(&scenario, &nodes, expected, event))
-        {
+        if fitting.is_empty() && !may.iter().any(|expected| fits(scenario, &nodes, expected, event)) {
             score.unexpected += 1;
-            verdict.wrong.push(format!(
-                "{seed}: not expected: {}",
-                told(&scenario, &nodes, event)
-            ));
+            verdict
+                .wrong
+                .push(format!("{seed}: not expected: {}", told(scenario, &nodes, event)));
         }
     }
     for (at, expected) in must.iter().enumerate() {
@@ -179,7 +156,7 @@ pub(crate) fn judge(seed: u64, verbose: bool) -> Verdict {
             }
         }
         for event in &events {
-            eprintln!("  {}", told(&scenario, &nodes, event));
+            eprintln!("  {}", told(scenario, &nodes, event));
         }
     }
     if !verdict.wrong.is_empty() {

@@ -205,6 +205,8 @@ impl SignedMessage {
             Dialect::Klaytn => &Klaytn,
             Dialect::QuorumIbft => &QuorumIbft,
         };
+        // Nodes read one value, and write it anew when they pass it on: what stood behind it goes no further.
+        let wire = Item::first(wire, 0, "message")?.raw();
         let payload = decoder.open(LOCAL_CODE, wire)?.payload;
         let message = decoder.decode(LOCAL_CODE, payload, SignatureCheck::Recover)?;
         let block = match message.kind {

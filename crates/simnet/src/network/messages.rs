@@ -208,6 +208,7 @@ impl Network<'_> {
     }
 
     fn hello(&self, node: NodeIndex) -> Vec<u8> {
+        let shown = self.shown_key(node);
         let node = &self.nodes[node];
         let port = node.client.port();
         let ports = [port, port + 1];
@@ -221,7 +222,7 @@ impl Network<'_> {
             capabilities: node.client.capabilities(),
             dialect: node.client.dialect(),
             ports,
-            id: node.key.id(),
+            id: self.nodes[shown].key.id(),
         }
         .encode()
     }

@@ -297,6 +297,25 @@ impl Network<'_> {
         self.deed(fault, None, 1);
     }
 
+    /// Whose key a node shows in Hello.
+    pub(super) fn shown_key(&self, index: NodeIndex) -> NodeIndex {
+        let shown = self.active_faults(index).find_map(|(_, kind)| match kind {
+            FaultKind::FalseKey(other) => Some(other),
+            _ => None,
+        });
+        shown.unwrap_or(index)
+    }
+
+    /// Somebody was sent away for a key in its Hello that is not that of its handshake.
+    pub(super) fn unmasked(&mut self, index: NodeIndex) {
+        let fault = self
+            .active_faults(index)
+            .find(|(_, kind)| matches!(kind, FaultKind::FalseKey(_)));
+        if let Some((fault, _)) = fault {
+            self.deed(fault, None, 1);
+        }
+    }
+
     /// Whether a node keeps its peers from having sessions with it, to connect again and again instead.
     pub(super) fn only_visits(&self, index: NodeIndex) -> bool {
         index >= self.options.nodes

@@ -14,6 +14,7 @@ mod misbehaviour;
 mod node;
 mod session;
 mod setup;
+mod tap;
 mod tcp;
 mod traffic;
 mod truth;

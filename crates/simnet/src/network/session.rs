@@ -396,6 +396,11 @@ impl Network<'_> {
             return;
         }
         let (node, peer) = (conn.ends[side].node, conn.ends[1 - side].node);
+        if self.shown_key(peer) != peer {
+            self.unmasked(peer);
+            self.disconnect(index, side, DisconnectReason::UnexpectedIdentity);
+            return;
+        }
         if self.has_other_session(index, side) {
             self.disconnect(index, side, DisconnectReason::AlreadyConnected);
             return;

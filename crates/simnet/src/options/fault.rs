@@ -62,6 +62,8 @@ pub enum FaultKind {
     Churn(Nanos),
     /// Of an observer: votes for each block that it gets, as if it were a validator.
     Votes,
+    /// Of an observer: shows the key of this other node in Hello. Whoever reads that ends the session, since the handshake proved another.
+    FalseKey(usize),
     /// No packet passes between it and this other node; what TCP repeats arrives when the link is there again.
     Cut(usize),
     /// So many packets in a million do not get into the capture at its tap. In the network nothing is lost.
@@ -126,6 +128,7 @@ impl FaultKind {
             Self::Oversized(_) => "oversized",
             Self::Churn(_) => "churn",
             Self::Votes => "votes",
+            Self::FalseKey(_) => "false-key",
             Self::Cut(_) => "cut",
             Self::LossyTap(_) => "lossy-tap",
         }
@@ -152,7 +155,7 @@ impl fmt::Display for FaultKind {
             Self::Partial(number) | Self::Oversized(number) | Self::LossyTap(number) => {
                 write!(f, "={number}")
             }
-            Self::Cut(node) => write!(f, "={}", node + 1),
+            Self::Cut(node) | Self::FalseKey(node) => write!(f, "={}", node + 1),
             _ => Ok(()),
         }
     }

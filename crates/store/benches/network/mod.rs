@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bftap_analysis::facts::{
     CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, HeightFacts, Label, LinkCountFact, NodeFact,
-    NodeRoundFact, Outcome, RoundFact, RunFacts, SessionFact, SessionState, Totals, VoteFact, VoteState,
+    NodeRoundFact, Outcome, RoundFact, RoundStanding, RunFacts, SessionFact, SessionState, Totals, VoteFact, VoteState,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
@@ -94,6 +94,11 @@ pub(crate) fn height(sequence: u64, at_ns: i64, labels: &[Label]) -> HeightFacts
         committed_ns: committed,
         messages: 882,
         outcome,
+        standing: if outcome == Outcome::Changed {
+            RoundStanding::Left
+        } else {
+            RoundStanding::Entered
+        },
         cause: None,
         block_time_ns: None,
     };
@@ -145,6 +150,7 @@ fn add_story(height: &mut HeightFacts, sequence: u64, at: &impl Fn(i64) -> Captu
                 of: 6,
                 not_reached: Vec::new(),
                 state: VoteState::Complete,
+                received: Vec::new(),
             }));
     }
 }

@@ -17,7 +17,7 @@ const GIVEN_UP: [&str; 2] = ["spooled_delivery_rows", "spooled_delivery_copies"]
 
 /// What the lists were when they were committed last, as a hash of each; `None` where nobody knows.
 #[derive(Debug, Default)]
-pub(super) struct Written([Option<u64>; 16]);
+pub(super) struct Written([Option<u64>; 17]);
 
 impl Written {
     /// Whether the list with this number is not as it was committed last; notes how it is now.
@@ -54,6 +54,7 @@ pub(super) async fn replace<D: Driver>(
     let chains = chains.chain(facts.what_if.iter().map(|fact| &fact.chain));
     let chains = chains.chain(facts.phases.iter().map(|fact| &fact.chain));
     let chains = chains.chain(facts.participation.iter().map(|fact| &fact.chain));
+    let chains = chains.chain(facts.delays.iter().map(|fact| &fact.chain));
     let unnamed = names.unnamed_chains(chains);
     name_ids::give(driver, run, names, unnamed).await?;
     let names = &*names;
@@ -107,6 +108,11 @@ pub(super) async fn replace<D: Driver>(
     if list.changes(10, &facts.participation) {
         let validators = facts.participation.iter();
         list.set(validators.map(|fact| to_rows::participation_row(run, names, fact)))
+            .await?;
+    }
+    if list.changes(16, &facts.delays) {
+        let delays = facts.delays.iter();
+        list.set(delays.map(|fact| to_rows::delay_row(run, names, fact)))
             .await?;
     }
     if list.changes(11, &facts.links) {

@@ -123,7 +123,7 @@ const SUM_ROUNDS: &str = "\
 mod tests {
     use std::sync::Arc;
 
-    use bftap_analysis::facts::{Outcome, RoundFact};
+    use bftap_analysis::facts::{Outcome, RoundFact, RoundStanding};
     use bftap_model::CaptureTime;
 
     use super::*;
@@ -142,6 +142,7 @@ mod tests {
             committed_ns: None,
             messages: 0,
             outcome: Outcome::Open,
+            standing: RoundStanding::Entered,
             cause: None,
             block_time_ns: None,
         };

@@ -432,6 +432,7 @@ impl<D: Driver> SqlStore<D> {
             what_if: self.list(run, "chain_id, policy").await?,
             phases: self.list(run, "chain_id, phase").await?,
             participation: self.list(run, "chain_id, validator").await?,
+            delays: self.list(run, "chain_id, node_ip").await?,
             tcp_links: self.list(run, "sender_ip, receiver_ip").await?,
             peers: self.list(run, "peer_number").await?,
             peer_disconnects: self.list(run, "peer_number, direction, reason").await?,

@@ -11,7 +11,7 @@ use super::transaction::Failure;
 use super::{Driver, SqlStore};
 
 /// Tables with a `run_id`, but `run` and `leftover`; the long ones first.
-pub(crate) const RUN_TABLES: [&str; 29] = [
+pub(crate) const RUN_TABLES: [&str; 30] = [
     "delivery_row",
     "message_count",
     "vote",
@@ -25,6 +25,7 @@ pub(crate) const RUN_TABLES: [&str; 29] = [
     "what_if",
     "phase",
     "participation",
+    "delivery_delay",
     "tcp_link",
     "peer_disconnect",
     "peer",

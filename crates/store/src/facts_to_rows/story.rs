@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use bftap_analysis::facts::{NodeRoundFact, ParticipationFact, PhaseFact, VoteFact, WasteFact, WhatIfFact};
+use bftap_analysis::facts::{
+    DelayFact, NodeRoundFact, ParticipationFact, PhaseFact, VoteFact, WasteFact, WhatIfFact,
+};
 
 use super::{json_texts, key_text, optional_key_text, optional_nanos, stored};
 use crate::names::Names;
-use crate::rows::{NodeRoundRow, ParticipationRow, PhaseRow, VoteRow, WasteRow, WhatIfRow};
+use crate::rows::{DelayRow, NodeRoundRow, ParticipationRow, PhaseRow, VoteRow, WasteRow, WhatIfRow};
 use crate::store::RunId;
 
 pub(crate) fn node_round_row(run: RunId, names: &Names, fact: &NodeRoundFact) -> NodeRoundRow {
@@ -116,5 +118,20 @@ pub(crate) fn participation_row(run: RunId, names: &Names, fact: &ParticipationF
         invalid: stored(fact.invalid),
         commit_delay_p50_ns: fact.commit_delay_p50_ns,
         commit_delay_p95_ns: fact.commit_delay_p95_ns,
+    }
+}
+
+pub(crate) fn delay_row(run: RunId, names: &Names, fact: &DelayFact) -> DelayRow {
+    DelayRow {
+        run_id: run.0,
+        chain_id: names.chain(&fact.chain),
+        node_ip: fact.node_ip.to_string(),
+        node: key_text(&fact.node),
+        payloads: stored(fact.payloads),
+        exact: stored(fact.exact),
+        p50_ns: fact.p50_ns,
+        p95_ns: fact.p95_ns,
+        p99_ns: fact.p99_ns,
+        max_ns: fact.max_ns,
     }
 }

@@ -56,6 +56,7 @@ pub(crate) async fn open(store: String, url: &str, access: Access) -> Result<Sql
         migrations: &[
             (3, include_str!("../../migrations/mysql/0003_all.sql")),
             (4, include_str!("../../migrations/mysql/0004_story.sql")),
+            (5, include_str!("../../migrations/mysql/0005_standing_delays.sql")),
         ],
         collate: if maria {
             "COLLATE utf8mb4_nopad_bin"

@@ -1,7 +1,7 @@
 //! Rows of any table, for those who want all of them.
 
 use super::{
-    CaptureRow, CensusRow, ChainRow, CodeRow, ColumnType, Columns, CopiesRow, CountRow, CounterRow,
+    CaptureRow, CensusRow, ChainRow, CodeRow, ColumnType, Columns, CopiesRow, CountRow, CounterRow, DelayRow,
     DeliveryRow, DialRow, EventRow, Holds, LabelRow, LinkCountRow, MinuteCountRow, MinuteRoundRow, NodeIpRow,
     NodeRoundRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow, ProgressRow, RoundRow,
     RunRow, ScoreRow, SessionRow, TableRow, TcpLinkRow, VoteRow, WasteRow, WhatIfRow,
@@ -126,6 +126,7 @@ pub const TABLES: &[Table] = &[
     Table::of::<VoteRow>(),
     Table::of::<MinuteRoundRow>(),
     Table::of::<PhaseRow>(),
+    Table::of::<DelayRow>(),
     Table::of::<ParticipationRow>(),
     Table::of::<EventRow>(),
 ];

@@ -173,3 +173,29 @@ table_row! {
         commit_delay_p95_ns: Option<i64>,
     }
 }
+
+table_row! {
+    /// How long payloads of validators took to reach one node.
+    pub struct DelayRow in "delivery_delay" by [run_id, chain_id, node_ip] {
+        /// Run.
+        run_id: i64,
+        /// Chain.
+        chain_id: i64,
+        /// The node's IP address.
+        node_ip: String,
+        /// The node in text.
+        node: String,
+        /// Payloads that reached it, its own left out.
+        payloads: i64,
+        /// Of these, those whose delay is exact.
+        exact: i64,
+        /// Median.
+        p50_ns: Option<i64>,
+        /// 95 %.
+        p95_ns: Option<i64>,
+        /// 99 %.
+        p99_ns: Option<i64>,
+        /// Longest.
+        max_ns: Option<i64>,
+    }
+}

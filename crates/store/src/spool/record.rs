@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bftap_analysis::facts::{
-    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, VoteFact,
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding, VoteFact,
     VoteState,
 };
 use bftap_ibft_decode::Kind;
@@ -76,6 +76,12 @@ pub(super) fn write(batch: &Batch) -> Vec<u8> {
             OUTCOMES
                 .iter()
                 .position(|outcome| *outcome == row.outcome)
+                .unwrap_or(0) as u8,
+        );
+        to.byte(
+            RoundStanding::ALL
+                .iter()
+                .position(|standing| *standing == row.standing)
                 .unwrap_or(0) as u8,
         );
         to.optional(row.cause, |to, cause| {
@@ -187,6 +193,9 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
             outcome: *OUTCOMES
                 .get(usize::from(from.byte()?))
                 .ok_or(io::ErrorKind::InvalidData)?,
+            standing: *RoundStanding::ALL
+                .get(usize::from(from.byte()?))
+                .ok_or(io::ErrorKind::InvalidData)?,
             cause: from.optional(|from| {
                 let cause = CAUSES.get(usize::from(from.byte()?)).copied();
                 cause.ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -226,6 +235,8 @@ pub(super) fn read(record: &[u8]) -> io::Result<Batch> {
                 state: *STATES
                     .get(usize::from(from.byte()?))
                     .ok_or(io::ErrorKind::InvalidData)?,
+                // No table has it.
+                received: Vec::new(),
             })
         })?;
         Ok(HeightVotes {

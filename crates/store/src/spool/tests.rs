@@ -1,7 +1,7 @@
 use std::io::Write as _;
 
 use bftap_analysis::facts::{
-    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, VoteFact,
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding, VoteFact,
     VoteState,
 };
 use bftap_ibft_decode::Kind;
@@ -69,6 +69,7 @@ fn batch(sequence: u64, version: u64) -> Batch {
             Outcome::Changed,
             Outcome::Unknown,
         ][version as usize % 4],
+        standing: RoundStanding::ALL[version as usize % 3],
         cause: (version % 2 == 1).then_some(RoundCause::VotesMissing),
         block_time_ns: (version % 3 == 1).then_some(version as i64),
     });
@@ -107,6 +108,7 @@ fn batch(sequence: u64, version: u64) -> Batch {
         of: u32::MAX,
         not_reached: vec!["cn5".into(); number as usize],
         state: states[version as usize % states.len()],
+        received: Vec::new(),
     });
     batch.votes.push(HeightVotes {
         chain: chain.clone(),

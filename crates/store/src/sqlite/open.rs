@@ -18,7 +18,7 @@ use super::refusal::Place;
 const APPLICATION_ID: i64 = 0x6266_7470;
 
 /// Version, name and SQL of every schema, oldest first. What stands here once is never changed, only added to.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "runs", include_str!("../../migrations/sqlite/0001_runs.sql")),
     (
         2,
@@ -27,6 +27,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
     ),
     (3, "live", include_str!("../../migrations/sqlite/0003_live.sql")),
     (4, "story", include_str!("../../migrations/sqlite/0004_story.sql")),
+    (
+        5,
+        "standing",
+        include_str!("../../migrations/sqlite/0005_standing_delays.sql"),
+    ),
 ];
 
 /// How often making the tables is tried: another program may be making them at the same time.

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{
-    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, DialFact, EventFact,
-    HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact,
-    RoundCause, RoundFact, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals, VoteFact,
-    VoteState, WasteCause, WasteFact, WhatIfFact,
+    CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DelayFact, DeliveryFact, DialFact,
+    EventFact, HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact,
+    PhaseFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals,
+    VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};
@@ -95,6 +95,7 @@ pub(crate) fn round(sequence: u64) -> RoundFact {
         committed_ns: None,
         messages: 52,
         outcome: Outcome::Decided,
+        standing: RoundStanding::Entered,
         cause: (!sequence.is_multiple_of(2)).then_some(RoundCause::LatePreprepare),
         block_time_ns: Some(1_000_000_000 + sequence as i64),
     }
@@ -135,6 +136,7 @@ pub(crate) fn vote(signer: &str, sequence: u64, state: VoteState) -> VoteFact {
             _ => Vec::new(),
         },
         state,
+        received: Vec::new(),
     }
 }
 
@@ -335,6 +337,17 @@ pub(crate) fn run_facts() -> RunFacts {
             p95_ns: 90,
             p99_ns: 91,
             max_ns: 92,
+        }],
+        delays: vec![DelayFact {
+            chain: CHAIN.into(),
+            node_ip: ip(2),
+            node: "cn2".into(),
+            payloads: 201,
+            exact: 202,
+            p50_ns: Some(203),
+            p95_ns: Some(204),
+            p99_ns: None,
+            max_ns: Some(205),
         }],
         participation: vec![ParticipationFact {
             chain: CHAIN.into(),

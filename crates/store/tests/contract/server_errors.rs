@@ -198,7 +198,7 @@ async fn another_schema_is_named() {
                 error,
                 StoreError::OlderSchema {
                     found: 0,
-                    known: 4,
+                    known: 5,
                     ..
                 }
             ),
@@ -214,21 +214,21 @@ async fn another_schema_is_named() {
                 error,
                 StoreError::OlderSchema {
                     found: 2,
-                    known: 4,
+                    known: 5,
                     ..
                 }
             ),
             "{error:?}"
         );
-        place.execute("UPDATE bftap_schema SET version = 5").await;
+        place.execute("UPDATE bftap_schema SET version = 6").await;
         for access in [Access::Write, Access::Read] {
             let error = refused(&url, access).await;
             assert!(
                 matches!(
                     error,
                     StoreError::NewerSchema {
-                        found: 5,
-                        known: 4,
+                        found: 6,
+                        known: 5,
                         ..
                     }
                 ),
@@ -260,7 +260,7 @@ async fn tables_that_are_there_in_part_are_completed() {
         place
             .sql("SELECT version FROM bftap_schema ORDER BY version")
             .await,
-        rows(&[&["3"], &["4"]])
+        rows(&[&["3"], &["4"], &["5"]])
     );
 }
 
@@ -294,7 +294,7 @@ async fn tables_of_an_earlier_version_are_brought_up_to_date() {
                 error,
                 StoreError::OlderSchema {
                     found: 3,
-                    known: 4,
+                    known: 5,
                     ..
                 }
             ),

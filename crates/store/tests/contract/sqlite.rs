@@ -93,7 +93,13 @@ async fn a_new_file_gets_tables_and_opening_again_changes_nothing() {
         assert_eq!(
             file.sql("SELECT version, description FROM _sqlx_migrations")
                 .await,
-            [["1", "runs"], ["2", "losses"], ["3", "live"], ["4", "story"]]
+            [
+                ["1", "runs"],
+                ["2", "losses"],
+                ["3", "live"],
+                ["4", "story"],
+                ["5", "delays"]
+            ]
         );
     }
     assert_eq!(file.sql("PRAGMA journal_mode").await, [["wal"]]);
@@ -115,7 +121,7 @@ async fn an_empty_file_becomes_a_store() {
             error,
             StoreError::OlderSchema {
                 found: 0,
-                known: 4,
+                known: 5,
                 ..
             }
         ),
@@ -271,7 +277,7 @@ async fn runs_of_an_earlier_schema_stay_when_the_tables_are_brought_up_to_date()
             error,
             StoreError::OlderSchema {
                 found: 1,
-                known: 4,
+                known: 5,
                 ..
             }
         ),
@@ -314,7 +320,7 @@ async fn a_newer_schema_is_left_to_its_own_version() {
         .close()
         .await
         .unwrap();
-    file.execute("INSERT INTO _sqlx_migrations VALUES (5, 'later', '2030-01-01', 1, x'00', 1)")
+    file.execute("INSERT INTO _sqlx_migrations VALUES (6, 'later', '2030-01-01', 1, x'00', 1)")
         .await;
     for access in [Access::Write, Access::Read] {
         let error = file.error(access).await;
@@ -322,8 +328,8 @@ async fn a_newer_schema_is_left_to_its_own_version() {
             matches!(
                 error,
                 StoreError::NewerSchema {
-                    found: 5,
-                    known: 4,
+                    found: 6,
+                    known: 5,
                     ..
                 }
             ),

@@ -58,7 +58,7 @@ macro_rules! contract_tests {
 pub(crate) use contract_tests;
 
 /// Tables with a `run_id` but `run` itself.
-pub(crate) const TABLES: [&str; 29] = [
+pub(crate) const TABLES: [&str; 30] = [
     "counter",
     "capture",
     "chain",
@@ -82,6 +82,7 @@ pub(crate) const TABLES: [&str; 29] = [
     "what_if",
     "phase",
     "participation",
+    "delivery_delay",
     "tcp_link",
     "peer",
     "peer_disconnect",
@@ -152,7 +153,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
     let digest = format!("0x{}", "22".repeat(32));
     let (three, four) = ("33".repeat(32), "44".repeat(32));
     let payloads = format!("[\"0x{three}\",\"0x{four}\"]");
-    let expect: [(&str, &[&[&str]]); 29] = [
+    let expect: [(&str, &[&[&str]]); 30] = [
         (
             "SELECT name, state, problem, source, program_version, started_ns, finished_ns, batches, first_seen_ns, \
              last_seen_ns, packets, bytes, tcp_packets, sessions, refused, other_flows, frames, consensus_messages, \
@@ -302,7 +303,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         ),
         (
             "SELECT chain_id, sequence, round, proposer, validators, quorum, preprepare_ns, prepared_ns, committed_ns, \
-             messages, outcome, cause, block_time_ns FROM round",
+             messages, outcome, cause, block_time_ns, standing FROM round",
             &[&[
                 "0",
                 "5",
@@ -317,6 +318,7 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
                 "decided",
                 "late_preprepare",
                 "1000000005",
+                "entered",
             ]],
         ),
         (
@@ -379,6 +381,10 @@ pub(crate) async fn every_fact_comes_back(backend: &impl Backend) {
         (
             "SELECT chain_id, phase, rounds, p50_ns, p95_ns, p99_ns, max_ns FROM phase",
             &[&["2", "block_time", "88", "89", "90", "91", "92"]],
+        ),
+        (
+            "SELECT chain_id, node_ip, node, payloads, exact, p50_ns, p95_ns, p99_ns, max_ns FROM delivery_delay",
+            &[&["0", "10.0.0.2", "cn2", "201", "202", "203", "204", "-", "205"]],
         ),
         (
             "SELECT chain_id, validator, address, rounds, proposals_due, proposals, prepares, commits, roundchanges, late, \

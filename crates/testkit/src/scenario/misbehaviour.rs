@@ -245,10 +245,12 @@ fn equivocation(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
 fn conflicting_commits(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     let (from, lasts) = (from_to(dice, 3_500, 6_000), one_of(dice, &[1_500, 5_000]));
     fault(scenario, node, FaultKind::ConflictingCommits, from, lasts);
-    // In round 0 the first of the two blocks is the one that a quorum commits to: an honest node whose import failed does the same.
-    scenario
-        .must
-        .push(meanwhile("conflicting_lock", node, from, lasts).deed("conflicting-commits", node, 1));
+    // Nobody else stands behind the other block: no honest node whose import failed does the same.
+    scenario.must.push(
+        meanwhile("conflicting_lock", node, from, lasts)
+            .suspicious(true)
+            .deed("conflicting-commits", node, 1),
+    );
 }
 
 /// A flood raises its own rule; if it is large, the one of volume, too.
@@ -261,11 +263,11 @@ fn flood(
 ) {
     fault(scenario, node, FaultKind::Flood(rate as u32, of), from, lasts);
     let expected = match of {
-        // Counted by the minute.
-        FloodOf::Future | FloodOf::Stale | FloodOf::Undecodable => Expected::new(rule, Some(node)),
+        // Told to the second.
+        FloodOf::Future => meanwhile(rule, node, from - 1_000, lasts + 1_000),
         // Told from the first copy on, which was honest.
         FloodOf::Same => Expected::new(rule, Some(node)).between(ms(from - 4_500), ms(from + lasts)),
-        FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
+        FloodOf::Stale | FloodOf::Undecodable | FloodOf::RoundChanges => meanwhile(rule, node, from, lasts),
     };
     let word = match of {
         FloodOf::Future => "flood:future",
@@ -401,9 +403,8 @@ fn churn(scenario: &mut Scenario, dice: &mut Prng, node: usize) {
     };
     let from = from_to(dice, 3_500, 5_000);
     fault(scenario, node, FaultKind::Churn(ms(every)), from, lasts);
-    // The first of them may be an honest one, a while before.
     scenario.must.push(
-        Expected::new("connection_churn", Some(node))
+        meanwhile("connection_churn", node, from, lasts)
             .suspicious(true)
             .deed("churn", node, (24 * peers).unsigned_abs()),
     );

@@ -96,7 +96,8 @@ fn take(message: RawMessage, chain: &str, collector: &mut Collector) {
     let Some(dialect) = dialect_named(message.payload.dialect) else {
         return;
     };
-    let [initiator, recipient] = message.session.node_ids;
+    let own = |at: usize| message.session.node_ids[at].filter(|_| message.session.accepted[at]);
+    let [initiator, recipient] = [own(0), own(1)];
     let (from, to) = match message.direction {
         bftap_model::Direction::FromInitiator => (initiator, recipient),
         bftap_model::Direction::FromRecipient => (recipient, initiator),

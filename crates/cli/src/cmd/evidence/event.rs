@@ -9,6 +9,8 @@ use bftap_model::{Address, CaptureTime, Endpoint, Hash256};
 use bftap_store::RunDetails;
 use bftap_store::rows::EventRow;
 
+use crate::report::short;
+
 /// The one place that knows how the store writes events.
 #[derive(Clone, Debug)]
 pub(super) struct StoredEvent {
@@ -19,7 +21,10 @@ pub(super) struct StoredEvent {
     pub(super) chain: String,
     pub(super) sequence: Option<u64>,
     pub(super) round: Option<u64>,
+    pub(super) suspicious: bool,
     sender: Option<String>,
+    address: Option<String>,
+    ip: Option<String>,
     time: CaptureTime,
     detail: String,
     kind: Option<Kind>,
@@ -40,13 +45,21 @@ impl StoredEvent {
             chain: chain.map_or_else(|| "unknown".to_owned(), |chain| chain.chain.clone()),
             sequence: positive(row.sequence),
             round: positive(row.round),
+            suspicious: row.suspicious,
             sender: row.sender.clone(),
+            address: row.address.clone(),
+            ip: row.ip.clone(),
             time: CaptureTime::from_nanos(row.time_ns),
             detail: row.detail.clone(),
             kind: row.kind.as_deref().and_then(|kind| kind.parse().ok()),
             accused: row.signer.as_deref().and_then(|label| {
                 let blamed = row.address.as_deref().and_then(|address| address.parse().ok());
-                blamed.or_else(|| address_of(label, details))
+                let nodes = details.nodes.iter();
+                signer_of(
+                    label,
+                    blamed,
+                    nodes.map(|node| (&*node.label, node.address.as_deref())),
+                )
             }),
             payloads: row.payloads.as_deref().map(payloads_of).unwrap_or_default(),
         }
@@ -73,6 +86,15 @@ impl StoredEvent {
             accused: self.accused,
             payloads: self.payloads.clone(),
         })
+    }
+
+    /// Who signed, else who handed it over, else the node that it is about, in text.
+    pub(super) fn blamed(&self) -> Option<String> {
+        let label = self.signer.as_deref().or(self.sender.as_deref());
+        label
+            .or(self.address.as_deref())
+            .or(self.ip.as_deref())
+            .map(short)
     }
 
     /// Seconds are enough for a person.
@@ -103,11 +125,22 @@ fn payloads_of(list: &str) -> Vec<Hash256> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// The address of a node in text: its label is its name, else its address.
-fn address_of(label: &str, details: &RunDetails) -> Option<Address> {
-    let node = details.nodes.iter().find(|node| node.label == label);
-    let address = node.and_then(|node| node.address.as_deref());
-    address.unwrap_or(label).parse().ok()
+/// The address of a signer in text: its label is its name, else its address. The event's own address is that of whom it blames, which may be
+/// whoever handed the messages over; it tells which is meant where two nodes have one name, or none is known by it.
+fn signer_of<'a>(
+    label: &str,
+    blamed: Option<Address>,
+    nodes: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> Option<Address> {
+    let named: Vec<Address> = nodes
+        .filter(|(own, _)| *own == label)
+        .filter_map(|(_, address)| address?.parse().ok())
+        .collect();
+    blamed
+        .filter(|blamed| named.contains(blamed))
+        .or_else(|| named.first().copied())
+        .or_else(|| label.parse().ok())
+        .or(blamed)
 }
 
 /// Names of nodes: those that the user gives, else those of the run.
@@ -151,6 +184,27 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An event that blames whoever handed the messages over has that one's address.
+    #[test]
+    fn the_signer_is_accused_and_not_who_handed_it_over() {
+        let [signer, relay, other] = [1, 2, 3].map(|byte| Address([byte; 20]));
+        let texts = [signer, relay, other].map(|address| address.to_string());
+        let nodes = [
+            ("cn1", Some(&*texts[0])),
+            ("cn2", Some(&*texts[1])),
+            ("cn3", None),
+        ];
+        let of = |label: &str, blamed| signer_of(label, blamed, nodes.into_iter());
+        assert_eq!(of("cn1", Some(relay)), Some(signer));
+        assert_eq!(of("cn1", None), Some(signer));
+        assert_eq!(of(&texts[2], Some(relay)), Some(other), "a key that has no name");
+        assert_eq!(of("cn3", Some(other)), Some(other), "the nodes do not tell");
+        assert_eq!(of("cn3", None), None);
+        // Two nodes of one name.
+        let twins = [("cn", Some(&*texts[0])), ("cn", Some(&*texts[1]))];
+        assert_eq!(signer_of("cn", Some(relay), twins.into_iter()), Some(relay));
+    }
 
     #[test]
     fn payloads_are_read_as_far_as_they_are_hashes() {

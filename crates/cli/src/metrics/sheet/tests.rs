@@ -1,4 +1,4 @@
-use bftap_analysis::facts::RunFacts;
+use bftap_analysis::facts::{RoundStanding, RunFacts};
 use bftap_analysis::{MessageSums, ReceiverSum};
 use bftap_ibft_decode::Kind;
 
@@ -37,6 +37,22 @@ fn full_sheet() -> Sheet {
     let mut facts = RunFacts::default();
     facts.totals.gaps = 3;
     facts.totals.limits_reached.insert("flows".to_owned(), 2);
+    let round = |(sequence, round, standing)| bftap_analysis::facts::RoundFact {
+        chain: "1000/0xaa".into(),
+        sequence,
+        round,
+        proposer: None,
+        validators: Some(4),
+        quorum: Some(3),
+        preprepare_ns: None,
+        prepared_ns: None,
+        committed_ns: None,
+        messages: 5,
+        outcome: bftap_analysis::facts::Outcome::Open,
+        standing,
+        cause: None,
+        block_time_ns: None,
+    };
     let mut update = Update {
         facts,
         sums: vec![
@@ -67,6 +83,13 @@ fn full_sheet() -> Sheet {
             first_seen: bftap_model::CaptureTime::MIN,
             last_seen: bftap_model::CaptureTime::MAX,
         }],
+        rounds: [(42, 1, RoundStanding::Entered), (42, 77, RoundStanding::Claimed)]
+            .map(round)
+            .into(),
+        ..Default::default()
+    });
+    update.heights.push(bftap_analysis::facts::HeightFacts {
+        rounds: vec![round((9_000, 0, RoundStanding::Claimed))],
         ..Default::default()
     });
     sheet.update(&update, Duration::from_millis(250));
