@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { browser } from "./page.mjs";
+import { compare } from "./compare.mjs";
 import { file } from "./file.mjs";
 import { hostile } from "./hostile.mjs";
 import { images } from "./images.mjs";
@@ -48,7 +49,10 @@ try {
   const sequence = told?.sequence ?? (await middle(run));
   const event = (await store.one("SELECT MAX(event_number) n FROM event WHERE run_id = ?", run)).n;
   const node = (await store.one("SELECT label FROM node WHERE run_id = ? ORDER BY validator DESC, node_number LIMIT 1", run)).label;
-  const list = views(run, sequence, event, node);
+  const other = runs.find((one) => one.run_id !== run);
+  const compares = other !== undefined && (await fetch(new URL(`/api/v1/compare?a=${run}&b=${other.run_id}`, asked.base))).ok;
+  if (!compares) console.log(`NOT CHECKED: ${other ? "this server does not compare runs" : "there is one run only, nothing to compare"}`);
+  const list = views(run, sequence, event, node).filter((view) => compares || !view.route.endsWith("/compare"));
 
   if (wanted("views")) await everyView(chromium, asked.base, list);
   if (wanted("numbers")) {
@@ -57,7 +61,7 @@ try {
     await check("numbers: nothing was said on the console", async () => holds(page.faults.length === 0, page.faults.join("\n")));
     await page.close();
   }
-  if (wanted("keyboard")) await keyboard(chromium, asked.base, run);
+  if (wanted("keyboard")) await keyboard(chromium, asked.base, run, compares ? [] : ["Compare runs"]);
   if (wanted("hostile")) await hostile(chromium, asked.base, run, list);
   if (wanted("memory")) {
     await memory(chromium, asked.base, run, [
@@ -68,6 +72,15 @@ try {
   }
   if (asked.bftap) {
     const storeUrl = `sqlite://${asked.store}`;
+    if (wanted("compare") && compares) {
+      const page = await Page.open(chromium, asked.base);
+      for (const other of runs.filter((one) => one.run_id !== run).slice(0, 2)) await compare(page, { bftap: asked.bftap, storeUrl }, main, other);
+      // Enough heights for intervals.
+      const long = runs.filter((one) => one.name.startsWith("long"));
+      if (long[0] && long[1]) await compare(page, { bftap: asked.bftap, storeUrl }, long[0], long[1]);
+      await check("compare: nothing was said on the console", async () => holds(page.faults.length === 0, page.faults.join("\n")));
+      await page.close();
+    }
     if (wanted("file")) await file(chromium, store, { bftap: asked.bftap, storeUrl, folder, run, name: main.name }, list.filter((view) => !/\/(messages|sessions|node)\//.test(`${view.route}/`)));
     if (wanted("live") && asked.play) {
       await live(chromium, asked.base, store, { bftap: asked.bftap, storeUrl, capture: `${asked.play}.pcapng`, keylog: `${asked.play}.keylog`, nodes: `${asked.play}.nodes.json` });

@@ -21,7 +21,7 @@ export async function numbers(page, store, run, sequence) {
     equal(await total("messages"), sums.m, "messages");
     equal(await total("of these useful"), sums.u, "useful");
     equal(await total("messages / useful"), Number((sums.m / sums.u).toFixed(2)), "redundancy factor");
-    equal(await total("rounds"), (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ?", run)).n, "rounds");
+    equal(await total("rounds"), (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed')", run)).n, "rounds");
     equal(await total("validators"), (await store.one("SELECT COUNT(*) n FROM node WHERE run_id = ? AND validator = 1", run)).n, "validators");
     equal(await total("events"), (await store.one("SELECT COUNT(*) n FROM event WHERE run_id = ?", run)).n, "events");
     const lower = (await store.one("SELECT SUM(lower_bound) n FROM message_count WHERE run_id = ?", run)).n > 0;
@@ -145,7 +145,7 @@ export async function numbers(page, store, run, sequence) {
     stored.forEach((row, index) => {
       const here = shown[index];
       const what = `round ${row.round} of ${row.sequence}`;
-      equal([number(here.sequence), number(here.round), here.outcome, number(here.messages)], [row.sequence, row.round, row.outcome, row.messages], what);
+      equal([number(here.sequence), number(here.round), here.outcome, number(here.messages)], [row.sequence, row.round, row.standing === "claimed" ? `${row.outcome}, only spoken of` : row.outcome, row.messages], what);
       sameSpan(here["prepared after"], since(row.preprepare_ns, row.prepared_ns), `${what}, prepared`);
       sameSpan(here["committed after"], since(row.preprepare_ns, row.committed_ns), `${what}, committed`);
       sameSpan(here["block time"], row.block_time_ns, `${what}, block time`);

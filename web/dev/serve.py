@@ -3,12 +3,14 @@
 
     python3 dev/serve.py STORE.db [PORT]     http://127.0.0.1:7777 serves crates/web/assets
 
-Not the product: it trusts whoever asks, and does not know everything (comparisons are empty, evidence is canned).
+Not the product: it trusts whoever asks, and leaves comparing to a built bftap that BFTAP names.
 `bftap web` is the server; what the two say must look alike, the page's checks run against either.
 """
 import json
+import os
 import pathlib
 import sqlite3
+import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +64,10 @@ def answer(store, parts, query):
     if parts == ["runs"]:
         return {"version": "dev", "schema": 4, "runs": store.rows("SELECT * FROM run ORDER BY run_id DESC LIMIT 500", drop=())}
     if parts == ["compare"]:
-        return {"runs": [], "comparable": False, "reasons": ["the development server compares nothing"], "measures": []}
+        names = [store.one("SELECT name FROM run WHERE run_id = ?", int(asked(query, run)))["name"] for run in ("a", "b")]
+        if "BFTAP" not in os.environ:
+            raise Absent("to compare runs, set BFTAP to a built bftap")
+        return json.loads(subprocess.run([os.environ["BFTAP"], "diff", *names, "--store", f"sqlite://{STORE}", "--json"], stdout=subprocess.PIPE, check=True).stdout)
     if parts[0] != "runs":
         raise Absent("no such address")
     if parts[1] == "latest":

@@ -130,6 +130,17 @@ export interface Score {
   behaviour_milli: number;
 }
 
+export interface Delay {
+  chain_id: number;
+  node_ip: string;
+  payloads: number;
+  exact: number;
+  p50_ns: number | null;
+  p95_ns: number | null;
+  p99_ns: number | null;
+  max_ns: number | null;
+}
+
 export interface Node extends Sums {
   node_number: number;
   label: string;
@@ -143,6 +154,8 @@ export interface Node extends Sums {
   ips: string[];
   participation: Participation[];
   score: Score | null;
+  /** Not there before schema 5. */
+  delays?: Delay[];
 }
 
 export interface Point {
@@ -219,6 +232,8 @@ export interface Round {
   outcome: string;
   cause: string | null;
   block_time_ns: number | null;
+  /** `claimed` rounds are only spoken of, and are counted nowhere; not there in runs of earlier schemas. */
+  standing?: string | null;
 }
 
 export interface Rounds {

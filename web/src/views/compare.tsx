@@ -98,7 +98,7 @@ function Compared(props: { comparison: Comparison }): JSX.Element {
           cut={100}
           empty="Nothing was compared."
           columns={[
-            { name: "measure", head: true, cell: (row) => row.measure },
+            { name: "measure", head: true, cell: (row) => row.measure.trim(), mark: (row) => (row.measure.startsWith(" ") ? "part" : undefined) },
             { name: "A", number: true, cell: (row) => valueText(row.a, row.unit) },
             { name: "B", number: true, cell: (row) => valueText(row.b, row.unit) },
             { name: "B − A", number: true, cell: (row) => (row.difference === null ? none : signed(valueText(row.difference, row.unit), row.difference)) },
@@ -115,7 +115,7 @@ function Compared(props: { comparison: Comparison }): JSX.Element {
           rows={comparison.runs.map((run, index) => ({ ...run, letter: index === 0 ? "A" : "B" }))}
           rowKey={(row) => row.letter}
           columns={[
-            { name: "", head: true, cell: (row) => row.letter },
+            { name: "side", head: true, cell: (row) => row.letter },
             { name: "run", cell: (row) => row.run },
             { name: "heights", number: true, cell: (row) => count(row.heights) },
             { name: "validators", number: true, cell: (row) => count(row.validators) },

@@ -1,6 +1,6 @@
 // The nodes: what they took part in, how late, what they run, and how much of them was seen.
 import type { JSX } from "preact";
-import type { Copies, Events, Node, Participation, Peers, Redundancy, Summary, TcpLink, Traffic } from "../api";
+import type { Copies, Delay, Events, Node, Participation, Peers, Redundancy, Summary, TcpLink, Traffic } from "../api";
 import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { atLeast, bytes, count, counted, duration, factor, milli, none, percent, words } from "../format";
@@ -197,6 +197,23 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
             { name: "delay, 95 %", number: true, cell: (row) => duration(row.commit_delay_p95_ns) },
           ]}
         />
+        {node.delays && node.delays.length > 0 && (
+          <Table
+            caption="How long payloads of validators took to reach it"
+            rows={node.delays}
+            rowKey={(row) => `${row.chain_id} ${row.node_ip}`}
+            columns={[
+              ...(chains.several ? [{ name: "chain", cell: (row: Delay) => chains.name(row.chain_id) }] : []),
+              { name: "at", head: true, cell: (row) => row.node_ip },
+              { name: "payloads", number: true, cell: (row) => count(row.payloads) },
+              { name: "measured", about: "those whose signer and receiver were seen whole at the time: the delays are of them", number: true, cell: (row) => count(row.exact) },
+              { name: "median", number: true, cell: (row) => duration(row.p50_ns) },
+              { name: "95 %", number: true, cell: (row) => duration(row.p95_ns) },
+              { name: "99 %", number: true, cell: (row) => duration(row.p99_ns) },
+              { name: "longest", number: true, cell: (row) => duration(row.max_ns) },
+            ]}
+          />
+        )}
         {score && (
           <Table
             caption={`Score: ${milli(score.score_milli)}, advice on which nothing acts`}

@@ -154,7 +154,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
     { name: "round", number: true, cell: (row) => count(row.round), mark: (row) => (row.round > 0 ? "warning" : undefined) },
     ...(props.several ? [{ name: "chain", cell: (row: Round) => chains.name(row.chain_id) }] : []),
     { name: "proposer", cell: (row) => <NodeLink label={row.proposer} /> },
-    { name: "outcome", cell: (row) => words(row.outcome), mark: (row) => (row.outcome === "changed" ? "warning" : undefined) },
+    { name: "outcome", cell: (row) => (row.standing === "claimed" ? `${words(row.outcome)}, only spoken of` : words(row.outcome)), mark: (row) => (row.outcome === "changed" ? "warning" : undefined) },
     ...(props.rounds.some((row) => row.cause) ? [{ name: "why left", cell: (row: Round) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : ""), mark: () => "medium" }] : []),
     {
       name: <>phases, 0 to {duration(whole)}</>,
@@ -171,6 +171,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
   ];
   return (
     <>
+      {props.rounds.some((row) => row.standing === "claimed") && <p class="note">Only spoken of: no more validators named such a round than may be faulty, so it is counted nowhere.</p>}
       {ends.length > 0 && (
         <div class="choices">
           <PhaseLegend />
