@@ -46,8 +46,8 @@ pub(crate) use lab_node::{LabNodeArgs, LabNodeBehaviour};
 pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
-pub(crate) use web::{PageAccessArgs, PageArgs, ReportArgs, WebArgs};
 pub(crate) use store::{DiffArgs, ExportArgs, OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
+pub(crate) use web::{PageAccessArgs, PageArgs, ReportArgs, WebArgs};
 
 /// Watches a BFT network from the wire.
 ///

@@ -3,13 +3,15 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bftap_store::{Access, StoreUrl, open};
-use bftap_web::{Figure, Options, Server, Token, figures, page_file};
+use bftap_web::{Compare, Figure, Options, Problem, Server, Token, figures, page_file};
 use zeroize::Zeroizing;
 
 use crate::args::{PageAccessArgs, PageArgs};
+use crate::diff;
 use crate::exit::Usage;
 use crate::term::{Level, safe_display, tell};
 use crate::whole_file::WholeFile;
@@ -18,7 +20,11 @@ use crate::whole_file::WholeFile;
 ///
 /// # Errors
 /// The address is in use, or others could see the page without a token over TLS.
-pub(crate) fn serve(address: SocketAddr, store: &StoreUrl, access: &PageAccessArgs) -> anyhow::Result<Server> {
+pub(crate) fn serve(
+    address: SocketAddr,
+    store: &StoreUrl,
+    access: &PageAccessArgs,
+) -> anyhow::Result<Server> {
     if *store == StoreUrl::None {
         let text = "the page shows what is stored: name a store with --store, for example sqlite://bftap.db";
         return Err(Usage(text.to_owned()).into());
@@ -38,12 +44,31 @@ pub(crate) fn serve(address: SocketAddr, store: &StoreUrl, access: &PageAccessAr
         hosts: access.allow_host.clone(),
         access: token.map_or(bftap_web::Access::Loopback, bftap_web::Access::Token),
         tls,
+        compare: compare(store),
     };
-    let server = Server::start(options)
-        .with_context(|| format!("cannot serve the page at {address}"))?;
+    let server = Server::start(options).with_context(|| format!("cannot serve the page at {address}"))?;
     let text = format!("the page is at {scheme}://{}/", server.address());
     tell(Level::Note, &text);
     Ok(server)
+}
+
+/// Sets two runs of the store side by side, as `bftap diff` does.
+fn compare(url: &StoreUrl) -> Compare {
+    let shown = url.to_string();
+    Arc::new(move |store, a, b| {
+        let shown = shown.clone();
+        Box::pin(async move {
+            let runs = store.runs().await?;
+            let mut measured = Vec::new();
+            for id in [a, b] {
+                let run = runs.iter().find(|run| run.run_id == id);
+                let run = run.ok_or_else(|| Problem::Missing(format!("there is no run {id}")))?;
+                measured.push(diff::measure(store, shown.clone(), run).await?);
+            }
+            let compared = diff::compare(&measured[0], &measured[1]);
+            serde_json::to_value(&compared).map_err(|error| Problem::Missing(error.to_string()))
+        })
+    })
 }
 
 fn token(path: &Path) -> anyhow::Result<Token> {
@@ -76,7 +101,8 @@ impl PageStore {
     /// The file cannot be written, or there is no room for the store.
     pub(crate) fn begin(args: &PageArgs, url: &StoreUrl) -> anyhow::Result<Self> {
         let begin = |path: &Path| {
-            WholeFile::begin(path).with_context(|| format!("cannot write the page {}", safe_display(path.display())))
+            WholeFile::begin(path)
+                .with_context(|| format!("cannot write the page {}", safe_display(path.display())))
         };
         let html = args.html.as_deref().map(begin).transpose()?;
         let (url, folder) = if html.is_some() && *url == StoreUrl::None {
@@ -88,11 +114,7 @@ impl PageStore {
         } else {
             (url.clone(), None)
         };
-        Ok(Self {
-            url,
-            folder: folder,
-            html,
-        })
+        Ok(Self { url, folder, html })
     }
 
     /// Whether the store is the user's, and so to be told of.

@@ -17,9 +17,9 @@ use bftap_store::{NewRun, StoreError, StoreUrl, StoreWriter, WriterOptions};
 use crate::args::ReadArgs;
 use crate::clock::WallClock;
 use crate::events_out::EventsOut;
+use crate::exit::Status;
 use crate::interrupt;
 use crate::json_out::JsonOut;
-use crate::exit::Status;
 use crate::metrics::Metrics;
 use crate::page::PageStore;
 use crate::report::{Asked, Report, Summary, unread_sessions};
@@ -216,7 +216,9 @@ pub(crate) fn write_page(
 ) -> Option<String> {
     let written = match &stored {
         Some(_) => page.finish(run),
-        None if page.is_open() => Err(anyhow::anyhow!("there is no page: nothing is stored that it could show")),
+        None if page.is_open() => Err(anyhow::anyhow!(
+            "there is no page: nothing is stored that it could show"
+        )),
         None => Ok(()),
     };
     if let Err(error) = written {

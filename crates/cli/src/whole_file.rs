@@ -66,7 +66,8 @@ impl WholeFile {
 
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split_once(" at path ").map_or(text.clone(), |(text, _)| text.to_owned())
+    text.split_once(" at path ")
+        .map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
 #[cfg(test)]
@@ -82,7 +83,11 @@ mod tests {
         file.write(b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         drop(WholeFile::begin(&path).unwrap());
-        assert_eq!(fs::read(&path).unwrap(), b"whole", "what is given up leaves the old file");
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            b"whole",
+            "what is given up leaves the old file"
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(WholeFile::begin(folder.path()).is_err());
         let nowhere = WholeFile::begin(&folder.path().join("no/page.html")).unwrap_err();

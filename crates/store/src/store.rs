@@ -14,9 +14,9 @@ use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, ColumnType, CopiesRow, CountRow, CounterRow, DelayRow, DialRow,
-    EventRow, LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow,
-    RunRow, ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
+    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, ColumnType, CopiesRow, CountRow, CounterRow, DelayRow,
+    DialRow, EventRow, LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow,
+    PhaseRow, RunRow, ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};

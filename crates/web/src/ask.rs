@@ -255,9 +255,9 @@ impl Parameters {
 
     fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
         match self.take(name) {
-            Some(text) if text.len() > TEXT || text.contains('\0') => {
-                Err(Problem::Parameter(format!("{name} is too long, or holds a NUL character")))
-            }
+            Some(text) if text.len() > TEXT || text.contains('\0') => Err(Problem::Parameter(format!(
+                "{name} is too long, or holds a NUL character"
+            ))),
             text => Ok(text),
         }
     }
@@ -309,13 +309,14 @@ mod tests {
         let rounds = Ask::parse("runs/latest/rounds", Some("before=7,1,0&limit=5&above_zero=1")).unwrap();
         let Ask::OfRun {
             run: None,
-            what: Asked::Rounds {
-                before: Some((7, 1, 0)),
-                limit: 5,
-                above_zero: true,
-                from: None,
-                ..
-            },
+            what:
+                Asked::Rounds {
+                    before: Some((7, 1, 0)),
+                    limit: 5,
+                    above_zero: true,
+                    from: None,
+                    ..
+                },
         } = rounds
         else {
             panic!("{rounds:?}");

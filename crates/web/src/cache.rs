@@ -88,7 +88,10 @@ mod tests {
             .get(key(1), || async { Err(Problem::Busy("no".to_owned())) })
             .await;
         assert!(refused.is_err());
-        assert!(cache.get(key(1), || make(1)).await.is_ok(), "an error is not kept");
+        assert!(
+            cache.get(key(1), || make(1)).await.is_ok(),
+            "an error is not kept"
+        );
         for a in 2..2 + 2 * ANSWERS as i64 {
             cache.get(key(a), || make(1)).await.unwrap();
         }

@@ -84,7 +84,11 @@ fn put(answers: &mut Map<String, Value>, size: &mut usize, path: &str, value: Va
 /// The heights that tell most, each with its chain.
 async fn heights(store: &mut dyn Store, of_run: &str) -> Result<Vec<(i64, i64)>, Problem> {
     let mut found: Vec<(i64, i64)> = Vec::new();
-    for (list, query, rows) in [("events", "limit=200", "events"), ("rounds", "above_zero=1&limit=50", "rounds"), ("rounds", "limit=50", "rounds")] {
+    for (list, query, rows) in [
+        ("events", "limit=200", "events"),
+        ("rounds", "above_zero=1&limit=50", "rounds"),
+        ("rounds", "limit=50", "rounds"),
+    ] {
         let asked = answer(store, &Ask::parse(&format!("{of_run}/{list}"), Some(query))?).await?;
         for row in asked[rows].as_array().into_iter().flatten() {
             let height = row["sequence"].as_i64().zip(row["chain_id"].as_i64());
@@ -123,7 +127,12 @@ fn html(answers: &str) -> String {
         within_script(answers),
         SCRIPT.replace("</script", "<\\/script")
     );
-    page = replace_tag(&page, "<link rel=\"stylesheet\"", ">", &format!("<style>{STYLE}</style>"));
+    page = replace_tag(
+        &page,
+        "<link rel=\"stylesheet\"",
+        ">",
+        &format!("<style>{STYLE}</style>"),
+    );
     // The data must stand before the program that reads it, at the end of the body.
     let script = replace_tag(&page, "<script", "</script>", "");
     match script.rfind("</body>") {
@@ -156,7 +165,8 @@ mod tests {
 
     #[test]
     fn what_peers_say_cannot_end_the_data_or_begin_a_script() {
-        let hostile = serde_json::json!({ "client": "</script><script>alert(1)</script><!--\u{2028}" }).to_string();
+        let hostile =
+            serde_json::json!({ "client": "</script><script>alert(1)</script><!--\u{2028}" }).to_string();
         let page = html(&hostile);
         let start = page.find("id=\"bftap-data\">").unwrap() + "id=\"bftap-data\">".len();
         let end = start + page[start..].find("</script>").unwrap();
@@ -168,7 +178,11 @@ mod tests {
     #[test]
     fn a_file_asks_for_nothing_else() {
         let page = html("{}");
-        assert!(!page.contains("src=\"") && !page.contains("href=\"app"), "{}", &page[..page.len().min(600)]);
+        assert!(
+            !page.contains("src=\"") && !page.contains("href=\"app"),
+            "{}",
+            &page[..page.len().min(600)]
+        );
         assert!(page.contains("Content-Security-Policy"));
     }
 }

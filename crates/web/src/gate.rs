@@ -108,8 +108,14 @@ impl Gate {
         };
         let right = host.is_some_and(|host| self.is_ours(host));
         // A proxy's request names its host in the address, too.
-        let named = uri.authority().is_none_or(|authority| self.is_ours(authority.as_str()));
-        if right && named { Ok(()) } else { Err(Refused::Host) }
+        let named = uri
+            .authority()
+            .is_none_or(|authority| self.is_ours(authority.as_str()));
+        if right && named {
+            Ok(())
+        } else {
+            Err(Refused::Host)
+        }
     }
 
     /// The cookie to give for this token, or that it is wrong.
@@ -123,7 +129,10 @@ impl Gate {
 
     fn has_cookie(&self, headers: &HeaderMap, token: &Token) -> bool {
         let wanted = token.cookie();
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookies = headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         cookies
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
@@ -132,7 +141,11 @@ impl Gate {
 
     fn is_ours(&self, host: &str) -> bool {
         let (name, port) = split(host);
-        let usual = if matches!(self.access, Access::Token(_)) { 443 } else { 80 };
+        let usual = if matches!(self.access, Access::Token(_)) {
+            443
+        } else {
+            80
+        };
         let Some(port) = port.map_or(Some(usual), |port| port.parse().ok()) else {
             return false;
         };
@@ -143,7 +156,9 @@ impl Gate {
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         if let Ok(ip) = bare.parse::<IpAddr>() {
             // An address cannot be rebound: whoever asks for it means it.
-            return ip == self.address.ip() || (ip.is_loopback() && self.listens_on_loopback()) || self.address.ip().is_unspecified();
+            return ip == self.address.ip()
+                || (ip.is_loopback() && self.listens_on_loopback())
+                || self.address.ip().is_unspecified();
         }
         (name == "localhost" && self.listens_on_loopback())
             || self.hosts.contains(&name)
@@ -176,13 +191,24 @@ mod tests {
     }
 
     fn host(gate: &Gate, host: &str) -> bool {
-        gate.check(&headers(&[("host", host)]), &Uri::from_static("/")).is_ok()
+        gate.check(&headers(&[("host", host)]), &Uri::from_static("/"))
+            .is_ok()
     }
 
     #[test]
     fn only_names_of_this_machine_are_answered() {
-        let gate = Gate::new("127.0.0.1:8787".parse().unwrap(), &["Lab.example".to_owned()], Access::Loopback);
-        for right in ["127.0.0.1:8787", "localhost:8787", "LOCALHOST:8787", "[::1]:8787", "lab.EXAMPLE:8787"] {
+        let gate = Gate::new(
+            "127.0.0.1:8787".parse().unwrap(),
+            &["Lab.example".to_owned()],
+            Access::Loopback,
+        );
+        for right in [
+            "127.0.0.1:8787",
+            "localhost:8787",
+            "LOCALHOST:8787",
+            "[::1]:8787",
+            "lab.EXAMPLE:8787",
+        ] {
             assert!(host(&gate, right), "{right}");
         }
         for wrong in [
@@ -203,9 +229,15 @@ mod tests {
         }
         let two = headers(&[("host", "localhost:8787"), ("host", "localhost:8787")]);
         assert_eq!(gate.check(&two, &Uri::from_static("/")), Err(Refused::Host));
-        assert_eq!(gate.check(&HeaderMap::new(), &Uri::from_static("/")), Err(Refused::Host));
+        assert_eq!(
+            gate.check(&HeaderMap::new(), &Uri::from_static("/")),
+            Err(Refused::Host)
+        );
         let proxied = Uri::from_static("http://evil.example:8787/");
-        assert_eq!(gate.check(&headers(&[("host", "localhost:8787")]), &proxied), Err(Refused::Host));
+        assert_eq!(
+            gate.check(&headers(&[("host", "localhost:8787")]), &proxied),
+            Err(Refused::Host)
+        );
     }
 
     #[test]
@@ -213,20 +245,38 @@ mod tests {
         let secret = Zeroizing::new("correct horse battery staple".to_owned());
         assert!(Token::new(&Zeroizing::new("short".to_owned())).is_none());
         let token = Token::new(&secret).unwrap();
-        let gate = Gate::new("10.0.0.1:443".parse().unwrap(), &["lab.example".to_owned()], Access::Token(token));
+        let gate = Gate::new(
+            "10.0.0.1:443".parse().unwrap(),
+            &["lab.example".to_owned()],
+            Access::Token(token),
+        );
         let uri = Uri::from_static("/api/v1/runs");
-        let with = |name: &'static str, value: &str| gate.check(&headers(&[("host", "lab.example"), (name, value)]), &uri);
+        let with = |name: &'static str, value: &str| {
+            gate.check(&headers(&[("host", "lab.example"), (name, value)]), &uri)
+        };
         assert_eq!(with("accept", "*/*"), Err(Refused::Token));
-        assert_eq!(with("authorization", "Bearer correct horse battery staple"), Ok(()));
-        assert_eq!(with("authorization", "Bearer correct horse battery stapl"), Err(Refused::Token));
-        assert_eq!(with("authorization", "correct horse battery staple"), Err(Refused::Token));
+        assert_eq!(
+            with("authorization", "Bearer correct horse battery staple"),
+            Ok(())
+        );
+        assert_eq!(
+            with("authorization", "Bearer correct horse battery stapl"),
+            Err(Refused::Token)
+        );
+        assert_eq!(
+            with("authorization", "correct horse battery staple"),
+            Err(Refused::Token)
+        );
         let cookie = gate.log_in("correct horse battery staple").unwrap().unwrap();
         assert!(!cookie.contains("horse"));
         assert_eq!(with("cookie", &format!("a=b; {COOKIE_NAME}={cookie}")), Ok(()));
         assert_eq!(with("cookie", &format!("{COOKIE_NAME}=")), Err(Refused::Token));
         assert_eq!(gate.log_in("wrong"), Err(Refused::Token));
         // The wrong host is refused before anything is said about tokens.
-        let evil = headers(&[("host", "evil.example"), ("authorization", "Bearer correct horse battery staple")]);
+        let evil = headers(&[
+            ("host", "evil.example"),
+            ("authorization", "Bearer correct horse battery staple"),
+        ]);
         assert_eq!(gate.check(&evil, &uri), Err(Refused::Host));
     }
 }

@@ -25,5 +25,6 @@ pub use ask::{Ask, Asked};
 pub use figures::{Figure, figures};
 pub use file::{PageFile, page_file};
 pub use gate::{Access, Token};
+pub use pool::{Compare, Comparing};
 pub use problem::Problem;
 pub use server::{Options, Server};

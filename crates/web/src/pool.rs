@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bftap_store::{Access, Store, StoreUrl, open};
@@ -23,6 +25,12 @@ const WAITING: usize = 512;
 
 /// How long the store may take for one.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What sets two runs, by their ids, side by side: the JSON of `docs/diff.md`.
+pub type Compare = Arc<dyn for<'s> Fn(&'s mut dyn Store, i64, i64) -> Comparing<'s> + Send + Sync>;
+
+/// A comparison that is being made.
+pub type Comparing<'s> = Pin<Box<dyn Future<Output = Result<Value, Problem>> + 's>>;
 
 /// Threads with a connection each.
 pub(crate) struct Pool {
@@ -45,12 +53,13 @@ impl Pool {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(url: &StoreUrl) -> io::Result<Self> {
+    pub(crate) fn start(url: &StoreUrl, compare: &Compare) -> io::Result<Self> {
         let (work, todo) = bounded(WAITING);
         for number in 0..CONNECTIONS {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let connection = Connection {
                 url: url.clone(),
+                compare: Arc::clone(compare),
                 store: None,
             };
             let todo = todo.clone();
@@ -88,6 +97,7 @@ fn ended() -> Problem {
 
 struct Connection {
     url: StoreUrl,
+    compare: Compare,
     store: Option<Box<dyn Store>>,
 }
 
@@ -99,7 +109,11 @@ impl Connection {
                 Work::Answer(_, say) if say.is_closed() => {}
                 Work::States(say) if say.is_closed() => {}
                 Work::Answer(ask, say) => {
-                    let answer = runtime.block_on(self.ask(async |store| answer(store, &ask).await));
+                    let compare = Arc::clone(&self.compare);
+                    let answer = runtime.block_on(self.ask(async |store| match ask {
+                        Ask::Compare { a, b } => compare(store, a, b).await,
+                        ask => answer(store, &ask).await,
+                    }));
                     let _ = say.send(answer);
                 }
                 Work::States(say) => {
@@ -124,7 +138,9 @@ impl Connection {
             Ok::<_, Problem>((store, answer))
         };
         let Ok(done) = timeout(PATIENCE, work).await else {
-            return Err(Problem::Busy("the store takes too long to answer; try again".to_owned()));
+            return Err(Problem::Busy(
+                "the store takes too long to answer; try again".to_owned(),
+            ));
         };
         let (store, answer) = done?;
         // A connection that failed is not used again: the next question opens another.

@@ -25,7 +25,9 @@ impl Problem {
         match self {
             Self::Parameter(_) => 400,
             Self::Missing(_) => 404,
-            Self::Store(StoreError::NoSuchRun { .. } | StoreError::NoRuns { .. } | StoreError::RunGone { .. }) => 404,
+            Self::Store(
+                StoreError::NoSuchRun { .. } | StoreError::NoRuns { .. } | StoreError::RunGone { .. },
+            ) => 404,
             Self::Busy(_) | Self::Store(_) => 503,
         }
     }

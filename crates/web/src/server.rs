@@ -18,17 +18,18 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::gate::{Access, Gate};
-use crate::pool::Pool;
+use crate::pool::{Compare, Pool};
 use crate::service::{Page, WATCHERS, router};
 use crate::tls;
 
 /// How the page is served.
-#[derive(Debug)]
 pub struct Options {
     /// Where it listens.
     pub address: SocketAddr,
     /// The store that it shows.
     pub store: StoreUrl,
+    /// How two runs are compared.
+    pub compare: Compare,
     /// Names besides those of this machine under which it is reached.
     pub hosts: Vec<String>,
     /// What a request must show. Anything but loopback needs a token.
@@ -91,13 +92,19 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let gate = Gate::new(address, &options.hosts, options.access);
-        let page = Page::new(gate, Arc::new(Pool::start(&options.store)?), stopped.clone());
+        let page = Page::new(
+            gate,
+            Arc::new(Pool::start(&options.store, &options.compare)?),
+            stopped.clone(),
+        );
         let router = router(Arc::new(page));
-        let thread = std::thread::Builder::new().name("page".to_owned()).spawn(move || {
-            runtime.block_on(serve(listener, acceptor, router, stopped));
-            // Connections end with the runtime, whatever they were doing.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("page".to_owned())
+            .spawn(move || {
+                runtime.block_on(serve(listener, acceptor, router, stopped));
+                // Connections end with the runtime, whatever they were doing.
+                runtime.shutdown_timeout(Duration::from_secs(1));
+            })?;
         Ok(Self {
             address,
             stop,
@@ -121,7 +128,12 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    SET_COOKIE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
 use axum::http::StatusCode;
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, SET_COOKIE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -95,7 +95,10 @@ impl Page {
 pub(crate) fn router(page: Arc<Page>) -> Router {
     let mut router = Router::new();
     for asset in ASSETS {
-        router = router.route(asset.path, get(move || async { text(StatusCode::OK, asset.kind, asset.bytes) }));
+        router = router.route(
+            asset.path,
+            get(move || async { text(StatusCode::OK, asset.kind, asset.bytes) }),
+        );
     }
     router
         .route("/login", post(log_in))
@@ -138,8 +141,14 @@ async fn guarded(State(page): State<Arc<Page>>, request: Request, next: Next) ->
         (X_FRAME_OPTIONS, "DENY"),
         (CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("referrer-policy"), "no-referrer"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -231,7 +240,10 @@ async fn watch_run(
 
 async fn log_in(State(page): State<Arc<Page>>, request: Request) -> Response {
     // A form of another site may be sent here, too: it gets nothing that it could read, and no login.
-    let origin = request.headers().get("origin").and_then(|origin| origin.to_str().ok());
+    let origin = request
+        .headers()
+        .get("origin")
+        .and_then(|origin| origin.to_str().ok());
     let host = request.headers().get("host").and_then(|host| host.to_str().ok());
     let from_here = origin.is_none_or(|origin| {
         origin

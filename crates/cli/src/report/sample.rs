@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use bftap_analysis::facts::{
     CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DelayBound, DelayFact, DialFact,
     EventFact, HeightFacts, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact, PhaseFact,
-    ReceivedFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals,
-    VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
+    ReceivedFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState,
+    TcpLinkFact, Totals, VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};

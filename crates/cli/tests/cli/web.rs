@@ -103,7 +103,11 @@ fn analyze(folder: &Path, more: &str) {
 }
 
 fn sum(rows: &Value, key: &str) -> i64 {
-    rows.as_array().unwrap().iter().map(|row| row[key].as_i64().unwrap()).sum()
+    rows.as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row[key].as_i64().unwrap())
+        .sum()
 }
 
 #[test]
@@ -127,18 +131,33 @@ fn what_the_page_says_is_what_the_report_says() {
     let nodes = of("nodes");
     let mut by_receiver: BTreeMap<&str, i64> = BTreeMap::new();
     for count in report["counts"].as_array().unwrap() {
-        *by_receiver.entry(count["receiver"].as_str().unwrap()).or_default() += count["messages"].as_i64().unwrap();
+        *by_receiver
+            .entry(count["receiver"].as_str().unwrap())
+            .or_default() += count["messages"].as_i64().unwrap();
     }
-    assert_eq!(nodes["nodes"].as_array().unwrap().len(), report["nodes"].as_array().unwrap().len());
+    assert_eq!(
+        nodes["nodes"].as_array().unwrap().len(),
+        report["nodes"].as_array().unwrap().len()
+    );
     for node in nodes["nodes"].as_array().unwrap() {
         let label = node["label"].as_str().unwrap();
-        assert_eq!(node["messages"], by_receiver.get(label).copied().unwrap_or(0), "{label}");
+        assert_eq!(
+            node["messages"],
+            by_receiver.get(label).copied().unwrap_or(0),
+            "{label}"
+        );
     }
     let traffic = of("traffic");
     assert_eq!(traffic["by"], "sequence");
-    assert_eq!(sum(&traffic["points"], "messages"), sum(&report["counts"], "messages"));
+    assert_eq!(
+        sum(&traffic["points"], "messages"),
+        sum(&report["counts"], "messages")
+    );
     let matrix = of("matrix");
-    assert_eq!(sum(&matrix["links"], "messages"), sum(&report["counts"], "messages"));
+    assert_eq!(
+        sum(&matrix["links"], "messages"),
+        sum(&report["counts"], "messages")
+    );
     assert_eq!(sum(&matrix["links"], "useful"), sum(&report["counts"], "useful"));
     let copies: i64 = of("copies")["receivers"]
         .as_array()
@@ -152,7 +171,13 @@ fn what_the_page_says_is_what_the_report_says() {
     assert_eq!(sum(&of("redundancy")["waste"], "copies"), wasted);
 
     let rounds = of("rounds");
-    let key = |row: &Value| (row["sequence"].as_i64(), row["round"].as_i64(), row["outcome"].to_string());
+    let key = |row: &Value| {
+        (
+            row["sequence"].as_i64(),
+            row["round"].as_i64(),
+            row["outcome"].to_string(),
+        )
+    };
     let mut shown: Vec<_> = rounds["rounds"].as_array().unwrap().iter().map(key).collect();
     shown.reverse();
     let reported: Vec<_> = report["rounds"].as_array().unwrap().iter().map(key).collect();
@@ -194,10 +219,19 @@ fn what_the_page_says_is_what_the_report_says() {
         first["kind"].as_str().unwrap(),
         first["receiver_ip"].as_str().unwrap()
     ));
-    assert!(only["messages"].as_array().unwrap().iter().all(|row| row["kind"] == first["kind"]));
+    assert!(
+        only["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["kind"] == first["kind"])
+    );
     assert!(only["messages"].as_array().unwrap().contains(first));
     let health = of("health");
-    assert_eq!(sum(&health["sessions"], "sessions"), report["totals"]["sessions"].as_i64().unwrap());
+    assert_eq!(
+        sum(&health["sessions"], "sessions"),
+        report["totals"]["sessions"].as_i64().unwrap()
+    );
     assert_eq!(
         of("sessions")["sessions"].as_array().unwrap().len() as i64,
         report["totals"]["sessions"].as_i64().unwrap()
@@ -205,7 +239,11 @@ fn what_the_page_says_is_what_the_report_says() {
     for view in ["", "links", "peers"] {
         of(view.trim_end_matches('/'));
     }
+    let compared = page.json(&format!("/api/v1/compare?a={id}&b={id}"));
+    let told = run(folder.path(), "diff night night --store sqlite://x.db --json").json();
+    assert_eq!(compared, told);
     for (path, status) in [
+        (format!("/api/v1/compare?a={id}&b={}", id + 1), 404),
         (format!("/api/v1/runs/{}", id + 1), 404),
         (format!("/api/v1/runs/{id}/sequences/999"), 404),
         (format!("/api/v1/runs/{id}/events/99999"), 404),
@@ -287,10 +325,19 @@ fn strangers_and_nonsense_are_refused_and_nothing_else_happens() {
         (request("HEAD", "/app.js", &host), "200"),
         (request("GET", "/", &format!("localhost:{port}")), "200"),
         (request("GET", "/", "evil.example"), "421"),
-        (request("GET", "/api/v1/runs", &format!("evil.example:{port}")), "421"),
+        (
+            request("GET", "/api/v1/runs", &format!("evil.example:{port}")),
+            "421",
+        ),
         (request("GET", "/api/v1/updates", "evil.example"), "421"),
-        (format!("GET http://evil.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), "421"),
-        (format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"), "421"),
+        (
+            format!("GET http://evil.example/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+            "421",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
+            "421",
+        ),
         ("GET / HTTP/1.0\r\n\r\n".to_owned(), "421"),
         (request("POST", "/api/v1/runs", &host), "405"),
         (request("DELETE", "/api/v1/runs/1", &host), "405"),
@@ -301,22 +348,38 @@ fn strangers_and_nonsense_are_refused_and_nothing_else_happens() {
         (request("GET", "/api/v1/runs/1/../../..", &host), "404"),
         (request("GET", "/api/v1/runs/%00", &host), "400"),
         (request("GET", "/api/v1/runs/1/traffic?node=%ff%fe", &host), "200"),
-        (request("GET", "/api/v1/runs/1/traffic?node='%20OR%201=1--", &host), "200"),
+        (
+            request("GET", "/api/v1/runs/1/traffic?node='%20OR%201=1--", &host),
+            "200",
+        ),
         (request("GET", "/index.html", &host), "404"),
-        (format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "x".repeat(30_000)), "4"),
-        (format!("GET / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(30_000)), "431"),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "x".repeat(30_000)),
+            "4",
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n",
+                "x".repeat(30_000)
+            ),
+            "431",
+        ),
         ("\x16\x03\x01nonsense\r\n\r\n".to_owned(), "400"),
     ] {
         let answer = page.ask(&sent);
         let shown = &sent[..sent.len().min(90)];
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with(&format!("HTTP/1.0 {status}")),
+            answer.starts_with(&format!("HTTP/1.1 {status}"))
+                || answer.starts_with(&format!("HTTP/1.0 {status}")),
             "{shown:?}: {}",
             &answer[..answer.len().min(300)]
         );
         if status == "200" || status == "404" {
             let head = answer.to_lowercase();
-            assert!(head.contains("content-security-policy: default-src 'none'"), "{shown}");
+            assert!(
+                head.contains("content-security-policy: default-src 'none'"),
+                "{shown}"
+            );
             assert!(head.contains("x-content-type-options: nosniff"), "{shown}");
             assert!(!head.contains("access-control-allow"), "{shown}");
         }
@@ -326,7 +389,10 @@ fn strangers_and_nonsense_are_refused_and_nothing_else_happens() {
     let ran = run(folder.path(), "web --store sqlite://x.db --listen 0.0.0.0:0");
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("--token-file"), "{}", ran.stderr);
-    let ran = run(folder.path(), "web --store sqlite://missing.db --listen 127.0.0.1:0");
+    let ran = run(
+        folder.path(),
+        "web --store sqlite://missing.db --listen 127.0.0.1:0",
+    );
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("there is no such file"), "{}", ran.stderr);
     let ran = run(folder.path(), "web --store none --listen 127.0.0.1:0");
@@ -413,10 +479,17 @@ fn others_come_in_with_a_token_over_tls_only() {
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };
-    let get = |path: &str, more: &str| ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"));
+    let get = |path: &str, more: &str| {
+        ask(format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
+        ))
+    };
     assert!(get("/api/v1/runs", "").starts_with("HTTP/1.1 401"));
     assert!(get("/api/v1/updates", "").starts_with("HTTP/1.1 401"));
-    assert!(get("/", "").starts_with("HTTP/1.1 200"), "the page asks for the token");
+    assert!(
+        get("/", "").starts_with("HTTP/1.1 200"),
+        "the page asks for the token"
+    );
     let bearer = format!("Authorization: Bearer {token}\r\n");
     assert!(get("/api/v1/runs", &bearer).contains("\"runs\""));
     let post = |body: &str, more: &str| {
@@ -467,7 +540,10 @@ fn a_run_that_grows_is_told_of_and_its_page_goes_with_it() {
     let page = Served::start(folder.path(), &line);
     let watch = || {
         let mut stream = page.connect();
-        let request = format!("GET /api/v1/updates?run=latest HTTP/1.1\r\nHost: {}\r\n\r\n", page.address);
+        let request = format!(
+            "GET /api/v1/updates?run=latest HTTP/1.1\r\nHost: {}\r\n\r\n",
+            page.address
+        );
         stream.write_all(request.as_bytes()).unwrap();
         BufReader::new(stream)
     };
@@ -498,7 +574,10 @@ fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
     let options = format!("--keylog {network}/net.keylog --nodes {network}/net.nodes.json --run night");
     run(
         folder.path(),
-        &format!("analyze {} {options} --store sqlite://alone.db --json alone.json", network_capture()),
+        &format!(
+            "analyze {} {options} --store sqlite://alone.db --json alone.json",
+            network_capture()
+        ),
     )
     .ok();
     // The page of the stored run takes the load; the one of a run that is played beside takes it, too.
@@ -560,7 +639,9 @@ fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
                             reader.read_exact(&mut body).unwrap();
                             // A run that has only begun may have nothing to show yet; nothing else is an answer here.
                             assert!(
-                                [" 200 ", " 404 ", " 503 "].iter().any(|known| status.contains(known)),
+                                [" 200 ", " 404 ", " 503 "]
+                                    .iter()
+                                    .any(|known| status.contains(known)),
                                 "{status}"
                             );
                             answered += 1;
@@ -578,7 +659,11 @@ fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
     assert!(played.child.wait().unwrap().success());
     drop(held);
     let json = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert_eq!(json("x.json"), json("alone.json"), "the analysis beside is what it is alone");
+    assert_eq!(
+        json("x.json"),
+        json("alone.json"),
+        "the analysis beside is what it is alone"
+    );
 }
 
 /// What stands in a page file for its program.
@@ -593,18 +678,33 @@ fn a_page_in_a_file_has_the_same_answers_and_asks_nobody() {
     let folder = scratch();
     analyze(folder.path(), "--store none --html none.html");
     analyze(folder.path(), "--store sqlite://x.db --html stored.html");
-    run(folder.path(), "report --store sqlite://x.db --html report.html --svg figures").ok();
+    run(
+        folder.path(),
+        "report --store sqlite://x.db --html report.html --svg figures",
+    )
+    .ok();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let (none, stored, report) = (read("none.html"), read("stored.html"), read("report.html"));
     assert_eq!(stored, report);
     let (one, other) = (data(&none), data(&stored));
     assert_eq!(one["/api/v1/runs/1/summary"], other["/api/v1/runs/1/summary"]);
-    assert!(one["/api/v1/runs/1/summary"]["totals"]["messages"].as_i64().unwrap() > 0);
+    assert!(
+        one["/api/v1/runs/1/summary"]["totals"]["messages"]
+            .as_i64()
+            .unwrap()
+            > 0
+    );
     let page = Served::web(folder.path(), "sqlite://x.db");
     for (path, value) in other.as_object().unwrap() {
         assert_eq!(*value, page.json(path), "{path}");
     }
-    assert!(other.as_object().unwrap().keys().any(|path| path.contains("/sequences/")));
+    assert!(
+        other
+            .as_object()
+            .unwrap()
+            .keys()
+            .any(|path| path.contains("/sequences/"))
+    );
     assert!(!stored.contains("<script src") && !stored.contains("<link"));
     for secret in read_secrets() {
         assert!(!stored.contains(&secret));
@@ -631,7 +731,11 @@ fn a_page_in_a_file_has_the_same_answers_and_asks_nobody() {
     for figure in figures {
         let svg = read(&format!("figures/{figure}"));
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{figure}");
-        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count(), "{figure}");
+        assert_eq!(
+            svg.matches("<text").count(),
+            svg.matches("</text>").count(),
+            "{figure}"
+        );
     }
     let ran = run(folder.path(), "analyze x.pcap --html no/where.html");
     assert_eq!(ran.code, 1);

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use bftap_analysis::facts::{
     CodeFact, CopiesFact, CountFact, Coverage, DeliveryFact, HeightFacts, Label, LinkCountFact, NodeFact,
-    NodeRoundFact, Outcome, RoundFact, RoundStanding, RunFacts, SessionFact, SessionState, Totals, VoteFact, VoteState,
+    NodeRoundFact, Outcome, RoundFact, RoundStanding, RunFacts, SessionFact, SessionState, Totals, VoteFact,
+    VoteState,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};

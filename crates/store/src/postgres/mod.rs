@@ -50,7 +50,10 @@ pub(crate) async fn open(store: String, url: &str, access: Access) -> Result<Sql
         migrations: &[
             (3, include_str!("../../migrations/postgres/0003_all.sql")),
             (4, include_str!("../../migrations/postgres/0004_story.sql")),
-            (5, include_str!("../../migrations/postgres/0005_standing_delays.sql")),
+            (
+                5,
+                include_str!("../../migrations/postgres/0005_standing_delays.sql"),
+            ),
         ],
         collate: "",
         transactional: true,

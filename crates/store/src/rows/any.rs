@@ -93,7 +93,6 @@ impl Table {
     pub(crate) fn column_names(&self) -> &'static [&'static str] {
         self.names
     }
-
 }
 
 /// All tables with rows of runs, `run` first.

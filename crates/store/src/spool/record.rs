@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bftap_analysis::facts::{
-    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding, VoteFact,
-    VoteState,
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding,
+    VoteFact, VoteState,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Hash256};

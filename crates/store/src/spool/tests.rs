@@ -1,8 +1,8 @@
 use std::io::Write as _;
 
 use bftap_analysis::facts::{
-    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding, VoteFact,
-    VoteState,
+    CountFact, DeliveryFact, LinkCountFact, NodeRoundFact, Outcome, RoundCause, RoundFact, RoundStanding,
+    VoteFact, VoteState,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Hash256};

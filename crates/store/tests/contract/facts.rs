@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use bftap_analysis::facts::{
     CaptureFact, CensusFact, CodeFact, CopiesFact, CountFact, Coverage, DelayFact, DeliveryFact, DialFact,
     EventFact, HeightFacts, LinkCountFact, NodeFact, NodeRoundFact, Outcome, ParticipationFact, PeerFact,
-    PhaseFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState, TcpLinkFact, Totals,
-    VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
+    PhaseFact, RoundCause, RoundFact, RoundStanding, RunFacts, ScoreFact, SessionFact, SessionState,
+    TcpLinkFact, Totals, VoteFact, VoteState, WasteCause, WasteFact, WhatIfFact,
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::{CaptureTime, Endpoint, Hash256, MacState, NodeId};

@@ -14,7 +14,11 @@ pub(super) struct Wanted<'a> {
     pub(super) rule: Option<&'a str>,
 }
 
-pub(super) async fn events(reader: &mut Reader<'_>, wanted: &Wanted<'_>, limit: u32) -> Result<Value, Problem> {
+pub(super) async fn events(
+    reader: &mut Reader<'_>,
+    wanted: &Wanted<'_>,
+    limit: u32,
+) -> Result<Value, Problem> {
     let mut sql = String::new();
     let mut values: Vec<Cell> = Vec::new();
     if let Some(before) = wanted.before {
@@ -35,7 +39,10 @@ pub(super) async fn events(reader: &mut Reader<'_>, wanted: &Wanted<'_>, limit: 
     sql.push_str(&format!(" ORDER BY event_number DESC LIMIT {}", limit + 1));
     let mut rows = reader.table("event", &sql, &values).await?;
     let more = cut(&mut rows, limit);
-    let next = rows.last().filter(|_| more).map(|row| row["event_number"].clone());
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| row["event_number"].clone());
     let rows: Vec<Value> = rows.into_iter().map(opened).collect();
     Ok(json!({ "events": rows, "more": more, "next": next }))
 }
@@ -50,7 +57,9 @@ pub(super) async fn event(reader: &mut Reader<'_>, number: i64) -> Result<Value,
         .map(opened)
         .ok_or_else(|| Problem::Missing(format!("there is no event {number}")))?;
     let run = reader.run().await?;
-    let has_messages = event["payloads"].as_array().is_some_and(|payloads| !payloads.is_empty());
+    let has_messages = event["payloads"]
+        .as_array()
+        .is_some_and(|payloads| !payloads.is_empty());
     let evidence = has_messages.then(|| {
         format!(
             "bftap evidence {number} --run {} -o evidence-{number}",

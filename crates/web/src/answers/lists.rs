@@ -37,7 +37,10 @@ pub(super) async fn peers(reader: &mut Reader<'_>) -> Result<Value, Problem> {
             .unwrap_or_default();
         peer["disconnects"] = of_peer.into();
     }
-    let order = format!("ORDER BY dials DESC, initiator_ip, recipient_ip LIMIT {}", LINKS + 1);
+    let order = format!(
+        "ORDER BY dials DESC, initiator_ip, recipient_ip LIMIT {}",
+        LINKS + 1
+    );
     let mut dials = reader.table("dial", &order, &[]).await?;
     let more_dials = cut(&mut dials, LINKS);
     let census = reader
@@ -50,7 +53,9 @@ pub(super) async fn health(reader: &mut Reader<'_>, run: Value) -> Result<Value,
     let captures = reader
         .table("capture", "ORDER BY capture_number LIMIT 500", &[])
         .await?;
-    let counters = reader.table("counter", "ORDER BY list, name LIMIT 1000", &[]).await?;
+    let counters = reader
+        .table("counter", "ORDER BY list, name LIMIT 1000", &[])
+        .await?;
     let codes = reader
         .table("code", "ORDER BY capability, wire_code, name LIMIT 1000", &[])
         .await?;
@@ -81,7 +86,11 @@ pub(super) async fn sessions(
     before: Option<i64>,
     limit: u32,
 ) -> Result<Value, Problem> {
-    let condition = if before.is_some() { "AND session_number < ?" } else { "" };
+    let condition = if before.is_some() {
+        "AND session_number < ?"
+    } else {
+        ""
+    };
     let rest = format!("{condition} ORDER BY session_number DESC LIMIT {}", limit + 1);
     let values: Vec<_> = before.into_iter().map(int).collect();
     let mut sessions = reader.table("session", &rest, &values).await?;

@@ -94,12 +94,18 @@ pub(super) async fn matrix(reader: &mut Reader<'_>, kind: Option<&str>) -> Resul
         let sql = format!(
             "SELECT receiver, sender, CAST(SUM(copies) AS {{int}}) FROM waste WHERE run_id = ?{of_kind} GROUP BY receiver, sender"
         );
-        for row in reader.query("adding up waste", &sql, &values, &[TEXT, TEXT, INT]).await? {
+        for row in reader
+            .query("adding up waste", &sql, &values, &[TEXT, TEXT, INT])
+            .await?
+        {
             let name = |place: usize| row[place].text().unwrap_or_default().to_owned();
             wasted.insert((name(0), name(1)), number(&row[2]));
         }
     }
-    let nodes: BTreeSet<&String> = links.keys().flat_map(|(receiver, sender)| [receiver, sender]).collect();
+    let nodes: BTreeSet<&String> = links
+        .keys()
+        .flat_map(|(receiver, sender)| [receiver, sender])
+        .collect();
     let shown: Vec<Value> = links
         .iter()
         .map(|(key, link)| {
@@ -111,8 +117,6 @@ pub(super) async fn matrix(reader: &mut Reader<'_>, kind: Option<&str>) -> Resul
                 "bytes": link.bytes,
                 "useful": wasted.map(|wasted| link.messages - wasted),
                 "wasted": wasted,
-                "delay_p50_ns": null,
-                "delay_p95_ns": null,
             })
         })
         .collect();
@@ -140,9 +144,15 @@ pub(super) async fn copies(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         }
     }
     let mut receivers: BTreeMap<String, Vec<[i64; 2]>> = BTreeMap::new();
-    for row in reader.table("copies", "ORDER BY receiver_ip, copies", &[]).await? {
+    for row in reader
+        .table("copies", "ORDER BY receiver_ip, copies", &[])
+        .await?
+    {
         if let Some(ip) = row["receiver_ip"].as_str() {
-            let pair = [row["copies"].as_i64().unwrap_or(0), row["payloads"].as_i64().unwrap_or(0)];
+            let pair = [
+                row["copies"].as_i64().unwrap_or(0),
+                row["payloads"].as_i64().unwrap_or(0),
+            ];
             receivers.entry(ip.to_owned()).or_default().push(pair);
         }
     }
@@ -183,7 +193,11 @@ pub(super) async fn redundancy(reader: &mut Reader<'_>) -> Result<Value, Problem
         rows.into_iter()
             .map(|row| {
                 let pairs = names.iter().zip(row);
-                Value::Object(pairs.map(|(name, cell)| ((*name).to_owned(), json(cell))).collect())
+                Value::Object(
+                    pairs
+                        .map(|(name, cell)| ((*name).to_owned(), json(cell)))
+                        .collect(),
+                )
             })
             .collect()
     };

@@ -24,7 +24,8 @@ pub(crate) use runs::{RunState, latest, states};
 pub async fn answer(store: &mut dyn Store, ask: &Ask) -> Result<Value, Problem> {
     match ask {
         Ask::Runs => runs::runs(store).await,
-        Ask::Compare { a, b } => runs::compare(store, *a, *b).await,
+        // Comparing is done by whoever serves the page ([`crate::Compare`]).
+        Ask::Compare { .. } => Err(Problem::Missing("runs are not compared here".to_owned())),
         Ask::OfRun { run, what } => {
             let run = match run {
                 Some(run) => *run,
@@ -41,9 +42,12 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
         Asked::Run => runs::run(reader, run).await,
         Asked::Summary => nodes::summary(reader).await,
         Asked::Nodes => nodes::nodes(reader).await,
-        Asked::Traffic { from, to, chain, node } => {
-            traffic::traffic(reader, (*from, *to), *chain, node.as_deref()).await
-        }
+        Asked::Traffic {
+            from,
+            to,
+            chain,
+            node,
+        } => traffic::traffic(reader, (*from, *to), *chain, node.as_deref()).await,
         Asked::Matrix { kind } => matrix::matrix(reader, kind.as_deref()).await,
         Asked::Copies => matrix::copies(reader).await,
         Asked::Redundancy => matrix::redundancy(reader).await,

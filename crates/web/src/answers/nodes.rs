@@ -35,13 +35,24 @@ impl Sums {
 
     fn object(self) -> Map<String, Value> {
         let pairs = NAMES.iter().zip(self.0);
-        pairs.map(|(name, sum)| ((*name).to_owned(), sum.into())).collect()
+        pairs
+            .map(|(name, sum)| ((*name).to_owned(), sum.into()))
+            .collect()
     }
 }
 
 /// Sums by receiver IP address and kind, from the sums of minutes.
 async fn sums(reader: &mut Reader<'_>) -> Result<Vec<(String, String, Sums)>, Problem> {
-    let columns = ["messages", "useful", "repeats", "echoes", "invalid", "bytes", "heights", "rows_lower_bound"];
+    let columns = [
+        "messages",
+        "useful",
+        "repeats",
+        "echoes",
+        "invalid",
+        "bytes",
+        "heights",
+        "rows_lower_bound",
+    ];
     let summed: Vec<_> = columns
         .iter()
         .map(|column| format!("CAST(SUM({column}) AS {{int}})"))
@@ -110,7 +121,11 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         )
         .await?;
     let of = |want: &dyn Fn(&Vec<Cell>) -> bool| -> i64 {
-        rules.iter().filter(|row| want(row)).map(|row| number(&row[3])).sum()
+        rules
+            .iter()
+            .filter(|row| want(row))
+            .map(|row| number(&row[3]))
+            .sum()
     };
     let severity = |name: &'static str| of(&move |row| row[1].text() == Some(name));
     let events = json!({
@@ -182,8 +197,16 @@ pub(super) async fn nodes(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         }
     }
     let mut participation = by_text(
-        reader.table("participation", "ORDER BY validator, chain_id", &[]).await?,
+        reader
+            .table("participation", "ORDER BY validator, chain_id", &[])
+            .await?,
         "validator",
+    );
+    let mut delays = by_text(
+        reader
+            .table("delivery_delay", "ORDER BY node, chain_id, node_ip", &[])
+            .await?,
+        "node",
     );
     let mut scores = by_text(reader.table("score", "ORDER BY score_number", &[]).await?, "node");
     for node in &mut nodes {
@@ -203,6 +226,8 @@ pub(super) async fn nodes(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         object.insert("ips".to_owned(), ips.into());
         let participation = participation.remove(&label).unwrap_or_default();
         object.insert("participation".to_owned(), participation.into());
+        let delays = delays.remove(&label).unwrap_or_default();
+        object.insert("delays".to_owned(), delays.into());
         let score = scores.remove(&label).and_then(|mut rows| rows.pop());
         object.insert("score".to_owned(), score.unwrap_or(Value::Null));
     }

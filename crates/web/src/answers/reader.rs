@@ -35,7 +35,8 @@ impl<'s> Reader<'s> {
     /// It is gone, or has no rows that count.
     pub(super) async fn run(&mut self) -> Result<Value, Problem> {
         let rows = self.table("run", "", &[]).await?;
-        let shown = |row: &Value| row["state"] == "complete" || (row["state"] == "running" && row["live"] == true);
+        let shown =
+            |row: &Value| row["state"] == "complete" || (row["state"] == "running" && row["live"] == true);
         match rows.into_iter().next() {
             Some(row) if shown(&row) => Ok(row),
             Some(row) => Err(Problem::Missing(format!(
@@ -54,7 +55,8 @@ impl<'s> Reader<'s> {
         rest: &str,
         values: &[Cell],
     ) -> Result<Vec<Value>, Problem> {
-        let table = Table::named(name).ok_or_else(|| Problem::Missing(format!("there is no table {name}")))?;
+        let table =
+            Table::named(name).ok_or_else(|| Problem::Missing(format!("there is no table {name}")))?;
         let sql = table.select(&format!("WHERE run_id = ? {rest}"));
         let mut all = vec![Cell::Int(Some(self.run.0))];
         all.extend_from_slice(values);

@@ -30,11 +30,6 @@ pub(super) async fn run(reader: &mut Reader<'_>, run: Value) -> Result<Value, Pr
     Ok(json!({ "run": run, "chains": chains }))
 }
 
-pub(super) async fn compare(store: &mut dyn Store, a: i64, b: i64) -> Result<Value, Problem> {
-    let _ = (store, a, b);
-    Err(Problem::Missing("comparing is not there yet".to_owned()))
-}
-
 /// How a run stands: whoever saw this state knows whether there is news.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RunState {

@@ -38,7 +38,9 @@ pub(super) async fn sequence(reader: &mut Reader<'_>, sequence: i64, chain: i64)
     }
     let neighbour = async |reader: &mut Reader<'_>, sql: &str| -> Result<Option<i64>, Problem> {
         let values = [reader.id(), int(sequence), int(chain)];
-        let rows = reader.query("looking for the next height", sql, &values, &[INT]).await?;
+        let rows = reader
+            .query("looking for the next height", sql, &values, &[INT])
+            .await?;
         Ok(rows.first().and_then(|row| row[0].int()))
     };
     let previous = neighbour(
@@ -76,7 +78,11 @@ pub(super) struct Wanted<'a> {
     pub(super) signer: Option<&'a str>,
 }
 
-pub(super) async fn messages(reader: &mut Reader<'_>, wanted: &Wanted<'_>, limit: u32) -> Result<Value, Problem> {
+pub(super) async fn messages(
+    reader: &mut Reader<'_>,
+    wanted: &Wanted<'_>,
+    limit: u32,
+) -> Result<Value, Problem> {
     let mut sql = "SELECT delivery.receiver_ip, COALESCE(node.label, delivery.receiver_ip), delivery.sender, delivery.signer, \
                    delivery.round, delivery.kind, delivery.copies, delivery.first_seen_ns, delivery.last_seen_ns \
                    FROM delivery LEFT JOIN node_ip ON node_ip.run_id = delivery.run_id AND node_ip.ip = delivery.receiver_ip \
@@ -121,7 +127,11 @@ pub(super) async fn messages(reader: &mut Reader<'_>, wanted: &Wanted<'_>, limit
         .into_iter()
         .map(|row| {
             let pairs = names.iter().zip(row);
-            Value::Object(pairs.map(|(name, cell)| ((*name).to_owned(), json(cell))).collect())
+            Value::Object(
+                pairs
+                    .map(|(name, cell)| ((*name).to_owned(), json(cell)))
+                    .collect(),
+            )
         })
         .collect();
     Ok(json!({

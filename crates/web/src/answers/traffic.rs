@@ -78,7 +78,11 @@ pub(super) async fn traffic(
         (Some(first), Some(last)) => {
             let (low, high) = (from.unwrap_or(first).max(first), to.unwrap_or(last).min(last));
             if high.saturating_sub(low) < HEIGHTS {
-                (by_sequence(reader, low, high, chain, node).await?, "sequence", None)
+                (
+                    by_sequence(reader, low, high, chain, node).await?,
+                    "sequence",
+                    None,
+                )
             } else {
                 let range = (from.is_some() || to.is_some()).then_some((low, high));
                 let (points, since) = by_minute(reader, range, chain, node, receivers.len()).await?;

@@ -43,9 +43,20 @@ pub(super) fn copies(answer: &Value) -> Option<String> {
         let x = frame.left + each * (copies - 1) as f64;
         let top = y.at(*payloads, frame.bottom, frame.top);
         let says = format!("{copies} copies: {payloads} payloads");
-        picture.bar((x + each * 0.1, top), (each * 0.8, frame.bottom - top), COLOURS[0], &says);
+        picture.bar(
+            (x + each * 0.1, top),
+            (each * 0.8, frame.bottom - top),
+            COLOURS[0],
+            &says,
+        );
         if copies % step == 0 || *copies == 1 {
-            picture.text(x + each / 2.0, frame.bottom + 16.0, "middle", "", &copies.to_string());
+            picture.text(
+                x + each / 2.0,
+                frame.bottom + 16.0,
+                "middle",
+                "",
+                &copies.to_string(),
+            );
         }
     }
     picture.text(frame.right, frame.bottom + 32.0, "end", "fill=\"#444\"", "copies");
@@ -69,10 +80,21 @@ pub(super) fn redundancy(summary: &Value, redundancy: &Value) -> Option<String> 
     let names = ["useful"].into_iter().chain(causes);
     let items: Vec<_> = names
         .enumerate()
-        .map(|(place, name)| (name.replace('_', " "), COLOURS[place].to_owned(), "none".to_owned()))
+        .map(|(place, name)| {
+            (
+                name.replace('_', " "),
+                COLOURS[place].to_owned(),
+                "none".to_owned(),
+            )
+        })
         .collect();
     let top = picture.legend((100.0, 40.0), width - 20.0, &items);
-    let x = Scale::from_zero(kinds.iter().map(|kind| number(&kind["messages"])).fold(0.0, f64::max));
+    let x = Scale::from_zero(
+        kinds
+            .iter()
+            .map(|kind| number(&kind["messages"]))
+            .fold(0.0, f64::max),
+    );
     for (row, kind) in kinds.iter().enumerate() {
         let y = top + 44.0 * row as f64;
         let name = kind["kind"].as_str().unwrap_or_default();
@@ -92,7 +114,13 @@ pub(super) fn redundancy(summary: &Value, redundancy: &Value) -> Option<String> 
             picture.bar((left, y), (length, 28.0), COLOURS[place], &says);
             left += length;
         }
-        picture.text(left + 6.0, y + 18.0, "start", "", &shown(number(&kind["messages"])));
+        picture.text(
+            left + 6.0,
+            y + 18.0,
+            "start",
+            "",
+            &shown(number(&kind["messages"])),
+        );
     }
     Some(picture.finish())
 }
@@ -110,7 +138,11 @@ pub(super) fn phases(summary: &Value) -> Option<String> {
         "Where the time went",
         "Median, 95 % and 99 % of how long each phase of a round took, each phase on its own scale.",
     );
-    let marks = [("p50_ns", "median", 0), ("p95_ns", "95 %", 4), ("p99_ns", "99 %", 1)];
+    let marks = [
+        ("p50_ns", "median", 0),
+        ("p95_ns", "95 %", 4),
+        ("p99_ns", "99 %", 1),
+    ];
     let items: Vec<_> = marks
         .iter()
         .map(|(_, name, colour)| ((*name).to_owned(), COLOURS[*colour].to_owned(), "none".to_owned()))
@@ -133,8 +165,19 @@ pub(super) fn phases(summary: &Value) -> Option<String> {
             let value = number(&phase[*key]);
             let length = x.at(value, 0.0, 420.0);
             let at = y + 13.0 * place as f64;
-            picture.bar((190.0, at), (length, 10.0), COLOURS[*colour], &format!("{name}: {}", duration(value)));
-            picture.text(196.0 + length, at + 9.0, "start", "font-size=\"10\"", &duration(value));
+            picture.bar(
+                (190.0, at),
+                (length, 10.0),
+                COLOURS[*colour],
+                &format!("{name}: {}", duration(value)),
+            );
+            picture.text(
+                196.0 + length,
+                at + 9.0,
+                "start",
+                "font-size=\"10\"",
+                &duration(value),
+            );
         }
     }
     Some(picture.finish())
@@ -163,7 +206,11 @@ pub(super) fn participation(nodes: &Value) -> Option<String> {
         "Who took part",
         "Of the decided rounds of each validator: those with its commit, those where it is missing, those of which nothing is known.",
     );
-    let parts = [("commits", "commit seen", 2), ("missing", "missing", 1), ("unknown", "not known", 7)];
+    let parts = [
+        ("commits", "commit seen", 2),
+        ("missing", "missing", 1),
+        ("unknown", "not known", 7),
+    ];
     let items: Vec<_> = parts
         .iter()
         .map(|(_, name, colour)| ((*name).to_owned(), COLOURS[*colour].to_owned(), "none".to_owned()))
@@ -179,7 +226,12 @@ pub(super) fn participation(nodes: &Value) -> Option<String> {
         let mut left = 150.0;
         for (key, name, colour) in parts {
             let length = x.at(number(&row[key]), 0.0, 500.0).min(650.0 - left);
-            picture.bar((left, y), (length, 16.0), COLOURS[colour], &format!("{label}, {name}: {}", row[key]));
+            picture.bar(
+                (left, y),
+                (length, 16.0),
+                COLOURS[colour],
+                &format!("{label}, {name}: {}", row[key]),
+            );
             left += length.max(0.0);
         }
         let says = format!("{} of {}", row["commits"], row["rounds"]);
@@ -209,7 +261,10 @@ mod tests {
         });
         let waste = json!({ "waste": [{ "kind": "commit", "cause": "regossip", "copies": 4 }] });
         let svg = redundancy(&summary, &waste).unwrap();
-        assert!(svg.contains("commit, useful: 6") && svg.contains("commit, regossip: 4"), "{svg}");
+        assert!(
+            svg.contains("commit, useful: 6") && svg.contains("commit, regossip: 4"),
+            "{svg}"
+        );
         let svg = phases(&summary).unwrap();
         assert!(svg.contains("median: 1 s") && svg.contains("3 rounds"), "{svg}");
 
@@ -217,7 +272,10 @@ mod tests {
             { "rounds": 10, "commits": 8, "missing": 1, "unknown": 1 },
         ]}]});
         let svg = participation(&nodes).unwrap();
-        assert!(svg.contains("cn1, commit seen: 8") && svg.contains("8 of 10"), "{svg}");
+        assert!(
+            svg.contains("cn1, commit seen: 8") && svg.contains("8 of 10"),
+            "{svg}"
+        );
         assert_eq!(participation(&json!({ "nodes": [] })), None);
     }
 }

@@ -12,8 +12,17 @@ const NODES: usize = 100;
 
 /// Messages of each link as a shade, and as a number where there is room.
 pub(super) fn matrix(answer: &Value) -> Option<String> {
-    let names: Vec<&str> = answer["nodes"].as_array()?.iter().filter_map(Value::as_str).take(NODES).collect();
-    let places: BTreeMap<&str, usize> = names.iter().enumerate().map(|(place, name)| (*name, place)).collect();
+    let names: Vec<&str> = answer["nodes"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .take(NODES)
+        .collect();
+    let places: BTreeMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (*name, place))
+        .collect();
     let links: Vec<(usize, usize, f64, &Value)> = answer["links"]
         .as_array()?
         .iter()
@@ -40,7 +49,11 @@ pub(super) fn matrix(answer: &Value) -> Option<String> {
     for (place, name) in names.iter().enumerate() {
         let at = cell * place as f64 + cell / 2.0;
         picture.text(left - 6.0, top + at + 4.0, "end", &small, &short(name, 18));
-        let turned = format!("{small} transform=\"rotate(-60 {:.1} {:.1})\"", left + at, top - 6.0);
+        let turned = format!(
+            "{small} transform=\"rotate(-60 {:.1} {:.1})\"",
+            left + at,
+            top - 6.0
+        );
         picture.text(left + at, top - 6.0, "start", &turned, &short(name, 14));
     }
     for (row, column, messages, link) in links {
@@ -53,8 +66,18 @@ pub(super) fn matrix(answer: &Value) -> Option<String> {
         );
         picture.bar((x + 0.5, y + 0.5), (cell - 1.0, cell - 1.0), &shade(share), &says);
         if cell >= 30.0 {
-            let ink = if share > 0.55 { "fill=\"#fff\" font-size=\"10\"" } else { "font-size=\"10\"" };
-            picture.text(x + cell / 2.0, y + cell / 2.0 + 4.0, "middle", ink, &escaped(&shown(messages)));
+            let ink = if share > 0.55 {
+                "fill=\"#fff\" font-size=\"10\""
+            } else {
+                "font-size=\"10\""
+            };
+            picture.text(
+                x + cell / 2.0,
+                y + cell / 2.0 + 4.0,
+                "middle",
+                ink,
+                &escaped(&shown(messages)),
+            );
         }
     }
     Some(picture.finish())
@@ -64,7 +87,12 @@ pub(super) fn matrix(answer: &Value) -> Option<String> {
 fn shade(share: f64) -> String {
     let share = share.clamp(0.0, 1.0);
     let mix = |light: f64, dark: f64| (light + (dark - light) * share).round();
-    format!("rgb({},{},{})", mix(235.0, 0.0), mix(243.0, 69.0), mix(250.0, 124.0))
+    format!(
+        "rgb({},{},{})",
+        mix(235.0, 0.0),
+        mix(243.0, 69.0),
+        mix(250.0, 124.0)
+    )
 }
 
 #[cfg(test)]
@@ -79,8 +107,14 @@ mod tests {
             { "sender": "b", "receiver": "a", "messages": 1 },
         ]});
         let svg = matrix(&answer).unwrap();
-        let dark = svg.lines().find(|line| line.contains("a to b: 10 messages")).unwrap();
-        assert!(dark.contains("rgb(0,69,124)") && dark.contains("y=\"120.5\""), "{dark}");
+        let dark = svg
+            .lines()
+            .find(|line| line.contains("a to b: 10 messages"))
+            .unwrap();
+        assert!(
+            dark.contains("rgb(0,69,124)") && dark.contains("y=\"120.5\""),
+            "{dark}"
+        );
         assert_eq!(matrix(&json!({ "nodes": [], "links": [] })), None);
     }
 }

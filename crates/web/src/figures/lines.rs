@@ -40,7 +40,12 @@ pub(super) fn by_sequence(nodes: &[(String, Value)], validators: usize) -> Optio
         .map(|(place, (name, _))| (short(name, 24), colour(place), dash(place)))
         .collect();
     let top = picture.legend((60.0, 40.0), width - 20.0, &items);
-    let all = |kind: &str| -> Vec<(f64, f64)> { nodes.iter().flat_map(|(_, traffic)| points(traffic, kind)).collect() };
+    let all = |kind: &str| -> Vec<(f64, f64)> {
+        nodes
+            .iter()
+            .flat_map(|(_, traffic)| points(traffic, kind))
+            .collect()
+    };
     let places: Vec<f64> = kinds.iter().flat_map(|kind| all(kind)).map(|(x, _)| x).collect();
     let x = Scale {
         from: places.iter().copied().fold(f64::INFINITY, f64::min),
@@ -63,7 +68,11 @@ pub(super) fn by_sequence(nodes: &[(String, Value)], validators: usize) -> Optio
         picture.axis_y(frame, y, &format!("{kind}, messages"));
         if let Some(ideal) = ideal {
             let at = y.at(ideal, frame.bottom, frame.top);
-            picture.line((frame.left, at), (frame.right, at), "stroke=\"#333\" stroke-dasharray=\"1 3\"");
+            picture.line(
+                (frame.left, at),
+                (frame.right, at),
+                "stroke=\"#333\" stroke-dasharray=\"1 3\"",
+            );
         }
         for (node, (_, traffic)) in nodes.iter().enumerate() {
             let line: Vec<_> = points(traffic, kind)
@@ -108,7 +117,12 @@ pub(super) fn over_time(traffic: &Value) -> Option<String> {
     } else {
         "Messages per sequence by kind"
     };
-    let mut picture = Picture::new(width, height, title, "Messages that all nodes got together, by kind.");
+    let mut picture = Picture::new(
+        width,
+        height,
+        title,
+        "Messages that all nodes got together, by kind.",
+    );
     let items: Vec<_> = KINDS
         .iter()
         .enumerate()

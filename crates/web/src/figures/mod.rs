@@ -49,9 +49,9 @@ pub async fn figures(store: &mut dyn Store, run: i64) -> Result<Vec<Figure>, Pro
         let traffic = of(store, "traffic", Some(&query.finish())).await?;
         by_node.push((label, traffic));
     }
-    let validators = nodes["nodes"]
-        .as_array()
-        .map_or(0, |nodes| nodes.iter().filter(|node| node["validator"] == true).count());
+    let validators = nodes["nodes"].as_array().map_or(0, |nodes| {
+        nodes.iter().filter(|node| node["validator"] == true).count()
+    });
     keep("messages-by-sequence", lines::by_sequence(&by_node, validators));
     let copies = of(store, "copies", None).await?;
     keep("copies", bars::copies(&copies));
@@ -77,7 +77,11 @@ fn seen_best(nodes: &Value) -> Vec<String> {
         .map(|node| {
             let full = node["coverage"] == "full";
             let messages = node["messages"].as_i64().unwrap_or(0);
-            (full, messages, node["label"].as_str().unwrap_or_default().to_owned())
+            (
+                full,
+                messages,
+                node["label"].as_str().unwrap_or_default().to_owned(),
+            )
         })
         .collect();
     let any_full = receivers.iter().any(|(full, ..)| *full);

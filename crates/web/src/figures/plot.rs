@@ -28,7 +28,13 @@ impl Picture {
             escaped(describes)
         );
         let mut picture = Self { svg };
-        picture.text(12.0, 20.0, "start", "font-size=\"14\" font-weight=\"bold\"", title);
+        picture.text(
+            12.0,
+            20.0,
+            "start",
+            "font-size=\"14\" font-weight=\"bold\"",
+            title,
+        );
         picture
     }
 
@@ -72,7 +78,12 @@ impl Picture {
     }
 
     /// Names of colours, one behind the other; gives the place below.
-    pub(super) fn legend(&mut self, (left, y): (f64, f64), right: f64, items: &[(String, String, String)]) -> f64 {
+    pub(super) fn legend(
+        &mut self,
+        (left, y): (f64, f64),
+        right: f64,
+        items: &[(String, String, String)],
+    ) -> f64 {
         let (mut x, mut y) = (left, y);
         for (name, colour, dash) in items {
             let width = 34.0 + 6.2 * name.chars().count() as f64;
@@ -95,7 +106,11 @@ impl Picture {
             self.line((frame.left, y), (frame.right, y), "stroke=\"#ddd\"");
             self.text(frame.left - 6.0, y + 4.0, "end", "", &shown(tick));
         }
-        self.line((frame.left, frame.bottom), (frame.right, frame.bottom), "stroke=\"#333\"");
+        self.line(
+            (frame.left, frame.bottom),
+            (frame.right, frame.bottom),
+            "stroke=\"#333\"",
+        );
         self.text(frame.left, frame.top - 6.0, "start", "fill=\"#444\"", unit);
     }
 
@@ -144,7 +159,11 @@ impl Scale {
 
     pub(super) fn at(self, value: f64, low: f64, high: f64) -> f64 {
         let width = self.to - self.from;
-        let share = if width > 0.0 { (value - self.from) / width } else { 0.5 };
+        let share = if width > 0.0 {
+            (value - self.from) / width
+        } else {
+            0.5
+        };
         low + share * (high - low)
     }
 }
@@ -157,7 +176,9 @@ pub(super) fn ticks(from: f64, to: f64, about: usize) -> Vec<f64> {
     }
     let raw = span / about as f64;
     let magnitude = 10_f64.powf(raw.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * magnitude >= raw);
+    let factor = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .find(|factor| factor * magnitude >= raw);
     let step = factor.unwrap_or(10.0) * magnitude;
     let first = (from / step).ceil();
     let last = (to / step + 1e-9).floor();

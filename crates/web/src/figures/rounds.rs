@@ -48,15 +48,27 @@ pub(super) fn timeline(answer: &Value) -> Option<String> {
         let at = |ns: f64| x.at(ns, frame.left, frame.right);
         if let Some(prepared) = prepared {
             let says = format!("prepared after {}", duration(prepared));
-            picture.bar((frame.left, y + 2.0), (at(prepared) - frame.left, row - 5.0), COLOURS[4], &says);
+            picture.bar(
+                (frame.left, y + 2.0),
+                (at(prepared) - frame.left, row - 5.0),
+                COLOURS[4],
+                &says,
+            );
         }
         if let Some(committed) = committed {
             let from = prepared.unwrap_or(0.0).min(committed);
             let says = format!("committed after {}", duration(committed));
-            picture.bar((at(from), y + 2.0), (at(committed) - at(from), row - 5.0), COLOURS[0], &says);
+            picture.bar(
+                (at(from), y + 2.0),
+                (at(committed) - at(from), row - 5.0),
+                COLOURS[0],
+                &says,
+            );
         }
         let outcome = round["outcome"].as_str().unwrap_or_default();
-        let cause = round["cause"].as_str().map(|cause| format!(": {}", cause.replace('_', " ")));
+        let cause = round["cause"]
+            .as_str()
+            .map(|cause| format!(": {}", cause.replace('_', " ")));
         picture.text(
             frame.right + 6.0,
             y + 11.0,
@@ -80,8 +92,14 @@ mod tests {
             { "sequence": 2, "round": 0, "proposer": null, "preprepare_ns": null, "prepared_ns": null, "committed_ns": null, "outcome": "changed", "cause": "no_preprepare" },
         ]});
         let svg = timeline(&answer).unwrap();
-        assert!(svg.contains("prepared after 1 µs") && svg.contains("committed after 2 µs"), "{svg}");
-        assert!(svg.contains("cn&lt;1&gt;") && svg.contains("changed: no preprep"), "{svg}");
+        assert!(
+            svg.contains("prepared after 1 µs") && svg.contains("committed after 2 µs"),
+            "{svg}"
+        );
+        assert!(
+            svg.contains("cn&lt;1&gt;") && svg.contains("changed: no preprep"),
+            "{svg}"
+        );
         assert_eq!(timeline(&json!({ "rounds": [] })), None);
     }
 }
