@@ -14,6 +14,7 @@ mod live;
 mod parse;
 mod simulate;
 mod store;
+mod web;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -46,6 +47,7 @@ pub(crate) use live::LiveArgs;
 pub(crate) use parse::{NodeFilter, Span};
 pub(crate) use simulate::SimulateArgs;
 pub(crate) use store::{DiffArgs, ExportArgs, OriginalViewsArgs, PruneArgs, StoreCommand, WhichStore};
+pub(crate) use web::{PageAccessArgs, PageArgs, ReportArgs, WebArgs};
 
 /// Watches a BFT network from the wire.
 ///
@@ -85,8 +87,10 @@ pub(crate) enum Command {
     /// Make a store, look into it, thin it out
     #[command(subcommand)]
     Store(StoreCommand),
+    Report(ReportArgs),
     Export(ExportArgs),
     Diff(DiffArgs),
+    Web(WebArgs),
 }
 
 /// Read captures, count and judge every consensus message, report, store
@@ -167,6 +171,9 @@ pub(crate) struct ResultArgs {
     /// Write the machine-readable report here; `-` is standard output, and then nothing else is printed there
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
 
     /// Append each event of a rule to this file, one JSON object a line, as soon as it is found; `-` is standard error (docs/rules.md)
     #[arg(long, value_name = "FILE", help_heading = "Output")]

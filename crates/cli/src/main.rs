@@ -25,6 +25,7 @@ mod live_view;
 mod metrics;
 mod nearest;
 mod nodes;
+mod page;
 mod policy;
 #[cfg(target_os = "linux")]
 mod privileges;
@@ -40,6 +41,7 @@ mod store_url;
 mod store_watch;
 mod term;
 mod until_told;
+mod whole_file;
 
 use std::process::ExitCode;
 
@@ -85,8 +87,10 @@ fn run(cli: Cli) -> anyhow::Result<Status> {
         Command::Keys(KeysCommand::Receive(args)) => cmd::keys_receive::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Store(command) => cmd::store::run(&command),
+        Command::Report(args) => cmd::report::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
+        Command::Web(args) => cmd::web::run(&args),
     }
 }
 

@@ -17,9 +17,11 @@ use bftap_store::{NewRun, StoreError, StoreUrl, StoreWriter, WriterOptions};
 use crate::args::ReadArgs;
 use crate::clock::WallClock;
 use crate::events_out::EventsOut;
+use crate::exit::Status;
 use crate::interrupt;
 use crate::json_out::JsonOut;
 use crate::metrics::Metrics;
+use crate::page::PageStore;
 use crate::report::{Asked, Report, Summary, unread_sessions};
 use crate::selection::Part;
 use crate::term::{Level, Style, safe, tell};
@@ -202,6 +204,28 @@ pub(crate) fn finish_store(
             None
         }
     }
+}
+
+/// Writes the page, if one was asked for and the run is stored; a page that cannot be written is told. Gives back where the run is stored, if that
+/// is a place that the user wanted.
+pub(crate) fn write_page(
+    page: &mut PageStore,
+    stored: Option<String>,
+    run: &str,
+    status: &mut Status,
+) -> Option<String> {
+    let written = match &stored {
+        Some(_) => page.finish(run),
+        None if page.is_open() => Err(anyhow::anyhow!(
+            "there is no page: nothing is stored that it could show"
+        )),
+        None => Ok(()),
+    };
+    if let Err(error) = written {
+        tell(Level::Error, &format!("{error:#}"));
+        *status = Status::Incomplete;
+    }
+    stored.filter(|_| page.is_wanted())
 }
 
 /// Writes the JSON report and the report for people. What could not be read is told on standard error, too.

@@ -39,8 +39,8 @@ pub use error::StoreError;
 pub use maintenance::{CheckedRun, Prune, Pruned, StoreCheck};
 pub use sqlite::open_sqlite_waiting;
 pub use store::{
-    Access, Answer, Batch, HeightVotes, LiveState, NewRun, Replaced, RunDetails, RunId, RunSource, RunState,
-    Store, each_row, open,
+    Access, Answer, Batch, HeightVotes, LiveState, NewRun, Question, Replaced, RunDetails, RunId, RunSource,
+    RunState, Store, each_row, open,
 };
 pub use url::{ParseStoreUrlError, ServerKind, StoreUrl};
 pub use writer::{Opener, Opening, Stopper, StoreWriter, WriterOptions, WriterStatus, WrittenRun};

@@ -14,9 +14,9 @@ use bftap_model::CaptureTime;
 
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::rows::{
-    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, CopiesRow, CountRow, CounterRow, DelayRow, DialRow,
-    EventRow, LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow, PhaseRow,
-    RunRow, ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
+    CaptureRow, Cell, CensusRow, ChainRow, CodeRow, ColumnType, CopiesRow, CountRow, CounterRow, DelayRow,
+    DialRow, EventRow, LinkCountRow, NodeIpRow, NodeRow, ParticipationRow, PeerDisconnectRow, PeerRow,
+    PhaseRow, RunRow, ScoreRow, SessionRow, Stored, Table, TcpLinkRow, WasteRow, WhatIfRow,
 };
 use crate::url::ServerKind;
 use crate::{StoreError, StoreUrl, mysql, postgres, sqlite};
@@ -97,6 +97,11 @@ pub trait Store: Send {
     /// Messages by link in the latest minute of a run in which there was any, and in the minute before it.
     fn latest_links(&mut self, run: RunId) -> Answer<'_, Vec<LinkCountRow>>;
 
+    /// Rows of a query that only reads, for those who show what is stored.
+    ///
+    /// `{int}` in it stands for the type that sums of whole numbers are cast to: databases name it differently.
+    fn ask<'a>(&'a mut self, question: &'a Question<'a>) -> Answer<'a, Vec<Vec<Cell>>>;
+
     /// Looks whether what the store holds agrees with itself. Reads everything: takes its time on large stores.
     fn check(&mut self) -> Answer<'_, StoreCheck>;
 
@@ -110,6 +115,19 @@ pub trait Store: Send {
 
     /// Ends the connection in good order. Dropping a store does too, but later, and its errors go unseen.
     fn close(self: Box<Self>) -> Answer<'static, ()>;
+}
+
+/// A query in SQL that all databases understand; see [`Store::ask`].
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// What is being done, for errors: `reading rounds`.
+    pub doing: &'static str,
+    /// The query, with `?` for values. Nothing that a stranger said may stand in it.
+    pub sql: &'a str,
+    /// The values, in order.
+    pub values: &'a [Cell],
+    /// What its columns hold.
+    pub holds: &'a [ColumnType],
 }
 
 /// All rows of a run in one table, page by page: each is handed to `take`, and no more than a page is held.

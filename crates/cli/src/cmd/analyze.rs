@@ -16,6 +16,7 @@ use crate::exit::{Status, Usage};
 use crate::inputs::{self, Inputs};
 use crate::json_out::JsonOut;
 use crate::metrics::Metrics;
+use crate::page::{self, PageStore};
 use crate::progress::Bar;
 use crate::report::Summary;
 use crate::results::{self, Sinks};
@@ -33,6 +34,8 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         args.results.store.store.as_deref(),
         args.results.store.store_file.as_deref(),
     )?;
+    let mut page = PageStore::begin(&args.results.page, &url)?;
+    let url = page.url.clone();
     settings.pipeline.jobs = args.results.jobs.map_or_else(processors, usize::from);
     settings.pipeline.analysis.tapped = args.results.tapped.iter().copied().collect();
     settings.take_policy(args.results.policy.as_deref())?;
@@ -75,6 +78,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
     if let (Some(metrics), Some(store)) = (&metrics, &store) {
         metrics.watch_store(store.status());
     }
+
+    let server = args
+        .results
+        .page
+        .web
+        .map(|address| page::serve(address, &url, &args.results.page.access))
+        .transpose()?;
 
     let clock = WallClock::start();
     let mut sinks = Sinks {
@@ -136,7 +146,9 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<Status> {
         None => None,
     };
     drop(watch);
-    if sinks.store_failed || (url != StoreUrl::None && stored.is_none()) {
+    let stored = results::write_page(&mut page, stored, &run_name, &mut status);
+    drop(server);
+    if sinks.store_failed || (page.is_wanted() && url != StoreUrl::None && stored.is_none()) {
         status = Status::Incomplete;
     }
     let counts = secrets.counts();

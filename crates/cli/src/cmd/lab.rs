@@ -345,12 +345,13 @@ impl Monitor {
         if let Some(store) = &args.store {
             command.env("BFTAP_STORE", store);
         }
-        let options: [(&str, Option<&OsStr>); 3] = [
+        let options: [(&str, Option<&OsStr>); 4] = [
             (
                 "--store-file",
                 args.store_file.as_ref().map(|path| path.as_os_str()),
             ),
             ("--json", args.json.as_ref().map(|path| path.as_os_str())),
+            ("--html", args.html.as_ref().map(|path| path.as_os_str())),
             ("--write", args.write.as_ref().map(|path| path.as_os_str())),
         ];
         for (option, value) in options {

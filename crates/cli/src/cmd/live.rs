@@ -23,6 +23,7 @@ use crate::json_out::JsonOut;
 use crate::live_keys::{LiveKeyOptions, LiveKeys};
 use crate::live_view::{Sources, View};
 use crate::metrics::Metrics;
+use crate::page::{self, PageStore};
 use crate::privileges::{self, User};
 use crate::raw_out::{Rotation, WriteStatus, Written};
 use crate::report::Summary;
@@ -39,6 +40,8 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     let mut settings = settings::gather(&args.read, &[])?;
     let store = &args.results.store;
     let url = store_url::resolve(store.store.as_deref(), store.store_file.as_deref())?;
+    let mut page = PageStore::begin(&args.results.page, &url)?;
+    let url = page.url.clone();
     settings.pipeline.jobs = args
         .results
         .jobs
@@ -103,6 +106,12 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
     if let (Some(metrics), Some(store)) = (&metrics, &store) {
         metrics.watch_store(store.status());
     }
+    let server = args
+        .results
+        .page
+        .web
+        .map(|address| page::serve(address, &url, &args.results.page.access))
+        .transpose()?;
     let _admin = admin(args, &url)?;
     if let Some(duration) = args.duration {
         end.after(duration)?;
@@ -167,7 +176,9 @@ pub(crate) fn run(args: &LiveArgs) -> anyhow::Result<Status> {
         None => None,
     };
     drop(watch);
-    if sinks.store_failed || (url != StoreUrl::None && stored.is_none()) {
+    let stored = results::write_page(&mut page, stored, &new_run.name, &mut status);
+    drop(server);
+    if sinks.store_failed || (page.is_wanted() && url != StoreUrl::None && stored.is_none()) {
         status = Status::Incomplete;
     }
     let counts = secrets.counts();

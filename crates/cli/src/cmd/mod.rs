@@ -18,5 +18,7 @@ pub(crate) mod lab_node;
 #[cfg(target_os = "linux")]
 pub(crate) mod live;
 pub(crate) mod messages;
+pub(crate) mod report;
 pub(crate) mod simulate;
 pub(crate) mod store;
+pub(crate) mod web;

@@ -36,3 +36,4 @@ mod simulate;
 mod store;
 mod stored;
 mod usage;
+mod web;

@@ -72,6 +72,8 @@ pub(crate) struct Dialect {
     pub(crate) size: &'static str,
     /// Kind (`table` or `view`) and definition of what has a name; no row if nothing has it.
     pub(crate) relation: &'static str,
+    /// The type of 64-bit numbers in a `CAST`.
+    pub(crate) int: &'static str,
     /// Makes a view `{name}` of a query `{query}`, in place of an earlier one.
     pub(crate) replace_view: &'static str,
 }

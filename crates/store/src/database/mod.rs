@@ -24,7 +24,7 @@ use crate::facts_to_rows as to_rows;
 use crate::maintenance::{Prune, Pruned, StoreCheck};
 use crate::names::Names;
 use crate::rows::{Cell, CountRow, LinkCountRow, RunRow, Table, TableRow, Value};
-use crate::store::{Answer, Batch, NewRun, RunDetails, RunId, RunState, Store};
+use crate::store::{Answer, Batch, NewRun, Question, RunDetails, RunId, RunState, Store};
 
 pub(crate) use chunks::Chunks;
 pub(crate) use driver::{Dialect, Driver, NewId, insert_values, on_conflict};
@@ -532,6 +532,19 @@ impl<D: Driver> Store for SqlStore<D> {
             let values = [Value::int(run.0), Value::int(run.0)];
             let rows = self.driver.select(&sql, &values).await;
             rows.map_err(|error| self.driver.refusal("reading links", error))
+        })
+    }
+
+    fn ask<'a>(&'a mut self, question: &'a Question<'a>) -> Answer<'a, Vec<Vec<Cell>>> {
+        Box::pin(async move {
+            let sql = question.sql.replace("{int}", D::DIALECT.int);
+            let value = |cell: &'a Cell| match cell {
+                Cell::Int(value) => Value::Int(*value),
+                Cell::Text(value) => Value::Text(value.as_deref()),
+            };
+            let values: Vec<_> = question.values.iter().map(value).collect();
+            let rows = self.driver.select_cells(&sql, &values, question.holds).await;
+            rows.map_err(|error| self.driver.refusal(question.doing, error))
         })
     }
 

@@ -95,6 +95,7 @@ impl Driver for MySql {
                    FROM information_schema.tables AS t LEFT JOIN information_schema.views AS v \
                    ON v.table_schema = t.table_schema AND v.table_name = t.table_name \
                    WHERE t.table_schema = DATABASE() AND t.table_name = ?",
+        int: "SIGNED",
         replace_view: "CREATE OR REPLACE VIEW {name} AS {query}",
     };
 

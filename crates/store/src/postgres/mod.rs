@@ -88,6 +88,7 @@ impl Driver for Postgres {
                    CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END FROM pg_catalog.pg_class \
                    WHERE relnamespace = \
                    (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema()) AND relname = ?",
+        int: "BIGINT",
         replace_view: "CREATE OR REPLACE VIEW {name} AS {query}",
     };
 

@@ -75,6 +75,16 @@ impl Table {
         columns.map(|(&name, &holds)| Column { name, holds })
     }
 
+    /// A query for all of its columns, with this behind the name of the table; to be read as [`types`](Self::types).
+    pub fn select(&self, rest: &str) -> String {
+        format!("SELECT {} FROM {} {rest}", self.names.join(", "), self.name)
+    }
+
+    /// What its columns hold, in their order.
+    pub fn types(&self) -> &'static [ColumnType] {
+        self.types
+    }
+
     /// Place of a column in a row.
     pub(crate) fn place(&self, column: &str) -> Option<usize> {
         self.names.iter().position(|name| *name == column)
@@ -82,10 +92,6 @@ impl Table {
 
     pub(crate) fn column_names(&self) -> &'static [&'static str] {
         self.names
-    }
-
-    pub(crate) fn types(&self) -> &'static [ColumnType] {
-        self.types
     }
 }
 

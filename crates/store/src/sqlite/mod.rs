@@ -81,6 +81,7 @@ impl Driver for Sqlite {
         piece: u64::MAX,
         size: "SELECT (SELECT page_count FROM pragma_page_count) * (SELECT page_size FROM pragma_page_size)",
         relation: "SELECT type, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = ?",
+        int: "INTEGER",
         replace_view: "DROP VIEW IF EXISTS {name}; CREATE VIEW {name} AS {query}",
     };
 

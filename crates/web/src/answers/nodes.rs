@@ -1,0 +1,244 @@
+//! Nodes, and what all of a run comes to.
+
+use std::collections::BTreeMap;
+
+use bftap_store::rows::Cell;
+use serde_json::{Map, Value, json};
+
+use super::reader::{INT, Reader, TEXT, number};
+use crate::Problem;
+
+/// Most nodes that are shown.
+const NODES: u32 = 2000;
+
+/// Sums of messages, in the order of [`NAMES`].
+#[derive(Clone, Copy, Default)]
+struct Sums([i64; 8]);
+
+const NAMES: [&str; 8] = [
+    "messages",
+    "useful",
+    "repeats",
+    "echoes",
+    "invalid",
+    "bytes",
+    "rows",
+    "rows_lower_bound",
+];
+
+impl Sums {
+    fn add(&mut self, other: Self) {
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+
+    fn object(self) -> Map<String, Value> {
+        let pairs = NAMES.iter().zip(self.0);
+        pairs
+            .map(|(name, sum)| ((*name).to_owned(), sum.into()))
+            .collect()
+    }
+}
+
+/// Sums by receiver IP address and kind, from the sums of minutes.
+async fn sums(reader: &mut Reader<'_>) -> Result<Vec<(String, String, Sums)>, Problem> {
+    let columns = [
+        "messages",
+        "useful",
+        "repeats",
+        "echoes",
+        "invalid",
+        "bytes",
+        "heights",
+        "rows_lower_bound",
+    ];
+    let summed: Vec<_> = columns
+        .iter()
+        .map(|column| format!("CAST(SUM({column}) AS {{int}})"))
+        .collect();
+    let sql = format!(
+        "SELECT receiver_ip, kind, {} FROM minute_count WHERE run_id = ? GROUP BY receiver_ip, kind ORDER BY receiver_ip, kind",
+        summed.join(", ")
+    );
+    let id = reader.id();
+    let holds = [TEXT, TEXT, INT, INT, INT, INT, INT, INT, INT, INT];
+    let rows = reader.query("adding up messages", &sql, &[id], &holds).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let mut sums = [0; 8];
+            for (sum, cell) in sums.iter_mut().zip(&row[2..]) {
+                *sum = number(cell);
+            }
+            (word(&row[0]), word(&row[1]), Sums(sums))
+        })
+        .collect())
+}
+
+fn word(cell: &Cell) -> String {
+    cell.text().unwrap_or_default().to_owned()
+}
+
+pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
+    let mut totals = Sums::default();
+    let mut by_kind: BTreeMap<String, Sums> = BTreeMap::new();
+    for (_, kind, sums) in sums(reader).await? {
+        totals.add(sums);
+        by_kind.entry(kind).or_default().add(sums);
+    }
+    let mut totals = totals.object();
+    let by_kind: Vec<Value> = by_kind
+        .into_iter()
+        .map(|(kind, sums)| {
+            let mut object = sums.object();
+            object.insert("kind".to_owned(), kind.into());
+            Value::Object(object)
+        })
+        .collect();
+    totals.insert("by_kind".to_owned(), by_kind.into());
+    let id = reader.id();
+    let rounds = reader
+        .query(
+            "counting rounds",
+            "SELECT COUNT(*), CAST(SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END) AS {int}), \
+             CAST(SUM(CASE WHEN outcome = 'decided' THEN 1 ELSE 0 END) AS {int}), MIN(sequence), MAX(sequence) \
+             FROM round WHERE run_id = ?",
+            std::slice::from_ref(&id),
+            &[INT; 5],
+        )
+        .await?
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| vec![Cell::Int(None); 5]);
+    let rules = reader
+        .query(
+            "counting events",
+            "SELECT rule, severity, suspicious, COUNT(*) FROM event WHERE run_id = ? \
+             GROUP BY rule, severity, suspicious ORDER BY rule, severity, suspicious",
+            std::slice::from_ref(&id),
+            &[TEXT, TEXT, INT, INT],
+        )
+        .await?;
+    let of = |want: &dyn Fn(&Vec<Cell>) -> bool| -> i64 {
+        rules
+            .iter()
+            .filter(|row| want(row))
+            .map(|row| number(&row[3]))
+            .sum()
+    };
+    let severity = |name: &'static str| of(&move |row| row[1].text() == Some(name));
+    let events = json!({
+        "critical": severity("critical"),
+        "warning": severity("warning"),
+        "info": severity("info"),
+        "suspicious": of(&|row| row[2].int() == Some(1)),
+        "rules": rules.iter().map(|row| json!({
+            "rule": row[0].text(),
+            "severity": row[1].text(),
+            "suspicious": row[2].int() == Some(1),
+            "events": row[3].int(),
+        })).collect::<Vec<_>>(),
+    });
+    let sessions = sessions_by_state(reader).await?;
+    let phases = reader.table("phase", "ORDER BY chain_id, phase", &[]).await?;
+    let validators = reader
+        .query(
+            "counting validators",
+            "SELECT COUNT(*) FROM node WHERE run_id = ? AND validator = 1",
+            &[id],
+            &[INT],
+        )
+        .await?;
+    Ok(json!({
+        "totals": totals,
+        "rounds": {
+            "rounds": number(&rounds[0]),
+            "higher_rounds": number(&rounds[1]),
+            "committed": number(&rounds[2]),
+            "lowest_sequence": rounds[3].int(),
+            "highest_sequence": rounds[4].int(),
+        },
+        "events": events,
+        "sessions": sessions,
+        "phases": phases,
+        "validators": validators.first().and_then(|row| row.first()).map_or(0, number),
+    }))
+}
+
+pub(super) async fn sessions_by_state(reader: &mut Reader<'_>) -> Result<Value, Problem> {
+    let id = reader.id();
+    let rows = reader
+        .query(
+            "counting sessions",
+            "SELECT state, COUNT(*) FROM session WHERE run_id = ? GROUP BY state ORDER BY state",
+            &[id],
+            &[TEXT, INT],
+        )
+        .await?;
+    let states = rows
+        .iter()
+        .map(|row| json!({ "state": row[0].text(), "sessions": row[1].int() }));
+    Ok(states.collect::<Vec<_>>().into())
+}
+
+pub(super) async fn nodes(reader: &mut Reader<'_>) -> Result<Value, Problem> {
+    let mut by_ip: BTreeMap<String, Sums> = BTreeMap::new();
+    for (ip, _, sums) in sums(reader).await? {
+        by_ip.entry(ip).or_default().add(sums);
+    }
+    let order = format!("ORDER BY node_number LIMIT {}", NODES + 1);
+    let mut nodes = reader.table("node", &order, &[]).await?;
+    let more = super::reader::cut(&mut nodes, NODES);
+    let mut ips: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for row in reader.table("node_ip", "ORDER BY node_number, ip", &[]).await? {
+        if let (Some(node), Some(ip)) = (row["node_number"].as_i64(), row["ip"].as_str()) {
+            ips.entry(node).or_default().push(ip.to_owned());
+        }
+    }
+    let mut participation = by_text(
+        reader
+            .table("participation", "ORDER BY validator, chain_id", &[])
+            .await?,
+        "validator",
+    );
+    let mut delays = by_text(
+        reader
+            .table("delivery_delay", "ORDER BY node, chain_id, node_ip", &[])
+            .await?,
+        "node",
+    );
+    let mut scores = by_text(reader.table("score", "ORDER BY score_number", &[]).await?, "node");
+    for node in &mut nodes {
+        let label = node["label"].as_str().unwrap_or_default().to_owned();
+        let ips = node["node_number"]
+            .as_i64()
+            .and_then(|number| ips.remove(&number))
+            .unwrap_or_default();
+        let mut sums = Sums::default();
+        for ip in &ips {
+            sums.add(by_ip.get(ip).copied().unwrap_or_default());
+        }
+        let Some(object) = node.as_object_mut() else {
+            continue;
+        };
+        object.extend(sums.object());
+        object.insert("ips".to_owned(), ips.into());
+        let participation = participation.remove(&label).unwrap_or_default();
+        object.insert("participation".to_owned(), participation.into());
+        let delays = delays.remove(&label).unwrap_or_default();
+        object.insert("delays".to_owned(), delays.into());
+        let score = scores.remove(&label).and_then(|mut rows| rows.pop());
+        object.insert("score".to_owned(), score.unwrap_or(Value::Null));
+    }
+    Ok(json!({ "nodes": nodes, "more": more }))
+}
+
+fn by_text(rows: Vec<Value>, key: &str) -> BTreeMap<String, Vec<Value>> {
+    let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for row in rows {
+        let name = row[key].as_str().unwrap_or_default().to_owned();
+        map.entry(name).or_default().push(row);
+    }
+    map
+}

@@ -1,0 +1,188 @@
+//! The page in a file, with its answers: it asks nobody.
+
+use std::fmt::Write as _;
+
+use bftap_store::Store;
+use serde_json::{Map, Value};
+
+use crate::assets::{INDEX, SCRIPT, STYLE};
+use crate::{Ask, Problem, answer};
+
+/// Heights that are in a file in full: those that an event is about, those that took more than one round, and the newest.
+const HEIGHTS: usize = 60;
+
+/// Most bytes of answers in a file: beyond it heights are left out.
+const BYTES: usize = 24 << 20;
+
+/// A page of one run.
+#[derive(Clone, Debug)]
+pub struct PageFile {
+    /// The file.
+    pub html: String,
+    /// Heights that are in it in full.
+    pub heights: usize,
+}
+
+/// Makes the page of a stored run, with everything in it that it shows at first, and the heights that tell most.
+///
+/// # Errors
+/// There is no such run, or the store cannot be read.
+pub async fn page_file(store: &mut dyn Store, run: i64) -> Result<PageFile, Problem> {
+    let mut answers = Map::new();
+    let mut size = 0;
+    let mut runs = answer(store, &Ask::Runs).await?;
+    // Only the run that the page is about: others are nobody's business who gets the file.
+    if let Some(listed) = runs["runs"].as_array_mut() {
+        listed.retain(|listed| listed["run_id"] == run);
+    }
+    put(&mut answers, &mut size, "/api/v1/runs", runs);
+    let of_run = format!("runs/{run}");
+    for view in VIEWS {
+        let path = format!("{of_run}{view}");
+        let value = answer(store, &Ask::parse(&path, None)?).await?;
+        put(&mut answers, &mut size, &format!("/api/v1/{path}"), value);
+    }
+    let heights = heights(store, &of_run).await?;
+    let mut shown = 0;
+    for (sequence, chain) in heights {
+        if size > BYTES {
+            break;
+        }
+        let path = format!("{of_run}/sequences/{sequence}");
+        let query = format!("chain={chain}");
+        let value = answer(store, &Ask::parse(&path, Some(&query))?).await?;
+        put(&mut answers, &mut size, &format!("/api/v1/{path}?{query}"), value);
+        shown += 1;
+    }
+    Ok(PageFile {
+        html: html(&Value::Object(answers).to_string()),
+        heights: shown,
+    })
+}
+
+/// What each view asks for at first.
+const VIEWS: [&str; 12] = [
+    "",
+    "/summary",
+    "/nodes",
+    "/traffic",
+    "/matrix",
+    "/copies",
+    "/redundancy",
+    "/rounds",
+    "/events",
+    "/links",
+    "/peers",
+    "/health",
+];
+
+fn put(answers: &mut Map<String, Value>, size: &mut usize, path: &str, value: Value) {
+    *size += value.to_string().len();
+    answers.insert(path.to_owned(), value);
+}
+
+/// The heights that tell most, each with its chain.
+async fn heights(store: &mut dyn Store, of_run: &str) -> Result<Vec<(i64, i64)>, Problem> {
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    for (list, query, rows) in [
+        ("events", "limit=200", "events"),
+        ("rounds", "above_zero=1&limit=50", "rounds"),
+        ("rounds", "limit=50", "rounds"),
+    ] {
+        let asked = answer(store, &Ask::parse(&format!("{of_run}/{list}"), Some(query))?).await?;
+        for row in asked[rows].as_array().into_iter().flatten() {
+            let height = row["sequence"].as_i64().zip(row["chain_id"].as_i64());
+            if let Some(height) = height.filter(|(sequence, _)| *sequence >= 0)
+                && !found.contains(&height)
+                && found.len() < HEIGHTS
+                && has_rows(store, of_run, height).await
+            {
+                found.push(height);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether anything of a height is stored: events may speak of heights that nobody went to.
+async fn has_rows(store: &mut dyn Store, of_run: &str, (sequence, chain): (i64, i64)) -> bool {
+    let query = format!("from={sequence}&to={sequence}&chain={chain}&limit=1");
+    let Ok(ask) = Ask::parse(&format!("{of_run}/rounds"), Some(&query)) else {
+        return false;
+    };
+    answer(store, &ask)
+        .await
+        .is_ok_and(|rounds| rounds["rounds"].as_array().is_some_and(|rows| !rows.is_empty()))
+}
+
+/// The page with its parts in it, and a policy that lets it ask nobody.
+fn html(answers: &str) -> String {
+    let policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; \
+                  style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">";
+    let mut page = INDEX.replacen("<head>", &format!("<head>{policy}"), 1);
+    let mut data = String::new();
+    let _ = write!(
+        data,
+        "<script type=\"application/json\" id=\"bftap-data\">{}</script>\n<script>{}</script>",
+        within_script(answers),
+        SCRIPT.replace("</script", "<\\/script")
+    );
+    page = replace_tag(
+        &page,
+        "<link rel=\"stylesheet\"",
+        ">",
+        &format!("<style>{STYLE}</style>"),
+    );
+    // The data must stand before the program that reads it, at the end of the body.
+    let script = replace_tag(&page, "<script", "</script>", "");
+    match script.rfind("</body>") {
+        Some(place) => format!("{}{data}{}", &script[..place], &script[place..]),
+        None => script + &data,
+    }
+}
+
+/// JSON that no text in it can end early: `<` does not stand in it.
+fn within_script(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+/// Puts something in the place of the first tag that begins like this.
+fn replace_tag(page: &str, begins: &str, ends: &str, with: &str) -> String {
+    let Some(start) = page.find(begins) else {
+        return page.to_owned();
+    };
+    let Some(end) = page[start..].find(ends) else {
+        return page.to_owned();
+    };
+    format!("{}{with}{}", &page[..start], &page[start + end + ends.len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_say_cannot_end_the_data_or_begin_a_script() {
+        let hostile =
+            serde_json::json!({ "client": "</script><script>alert(1)</script><!--\u{2028}" }).to_string();
+        let page = html(&hostile);
+        let start = page.find("id=\"bftap-data\">").unwrap() + "id=\"bftap-data\">".len();
+        let end = start + page[start..].find("</script>").unwrap();
+        let read: Value = serde_json::from_str(&page[start..end]).unwrap();
+        assert_eq!(read["client"], "</script><script>alert(1)</script><!--\u{2028}");
+        assert!(!page.contains("<script>alert"));
+    }
+
+    #[test]
+    fn a_file_asks_for_nothing_else() {
+        let page = html("{}");
+        assert!(
+            !page.contains("src=\"") && !page.contains("href=\"app"),
+            "{}",
+            &page[..page.len().min(600)]
+        );
+        assert!(page.contains("Content-Security-Policy"));
+    }
+}

@@ -1,0 +1,110 @@
+// A page in the headless browser, and what must hold whatever it shows.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+export async function browser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    // A container has no user namespaces of its own, and often a small /dev/shm.
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-lcd-text", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+  });
+}
+
+/** A page that remembers what it should not have done. */
+export class Page {
+  constructor(page, base) {
+    this.page = page;
+    this.base = base;
+    this.faults = [];
+    this.asked = [];
+    // Answers that a check provokes on purpose are said on the console, too.
+    this.expects = [];
+    const origin = base.startsWith("file:") ? "file:" : new URL(base).origin;
+    page.on("console", (message) => {
+      const text = message.text();
+      if (["error", "warning"].includes(message.type()) && !this.expects.some((one) => one.test(text))) this.faults.push(`console: ${text}`);
+    });
+    page.on("pageerror", (error) => this.faults.push(`error: ${error.message}`));
+    page.on("request", (request) => {
+      const url = request.url();
+      this.asked.push(url);
+      if (!url.startsWith(origin) && !url.startsWith("data:")) this.faults.push(`asked another origin: ${url}`);
+    });
+  }
+
+  static async open(at, base, options = {}) {
+    const context = await at.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options });
+    return new Page(await context.newPage(), base);
+  }
+
+  async close() {
+    await this.page.context().close();
+  }
+
+  /** Goes to a view and waits until it is drawn and nothing is on its way. */
+  async go(route) {
+    if (this.page.url().startsWith(this.base)) {
+      await this.page.evaluate((hash) => {
+        location.hash = hash;
+      }, route);
+    } else {
+      await this.page.goto(this.base + route);
+    }
+    await this.drawn();
+  }
+
+  async drawn() {
+    await this.page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector(".waiting"), null, { timeout: 15000 });
+    await this.page.waitForLoadState("networkidle");
+    // Answers that came are drawn in the next frame.
+    await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    await this.page.waitForFunction(() => !document.querySelector(".waiting"), null, { timeout: 15000 });
+  }
+
+  /** What axe-core finds. */
+  async axe() {
+    // Evaluated by the debugger, so the page's policy does not forbid it.
+    await this.page.evaluate(AXE);
+    const found = await this.page.evaluate(() =>
+      window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"] }),
+    );
+    return found.violations.map((violation) => `${violation.id}: ${violation.nodes.slice(0, 3).map((node) => `${node.target.join(" ")} (${node.failureSummary?.split("\n")[1]?.trim()})`).join("; ")}`);
+  }
+
+  /** Rows of the table whose caption begins so: texts by the names of the columns. */
+  async table(caption) {
+    // All rows, not only the first ones.
+    for (;;) {
+      const more = this.page.locator("table", { has: this.page.locator("caption", { hasText: caption }) }).locator("xpath=ancestor::div[contains(@class,'scroll')]/following-sibling::p[1]/button[contains(., ' more rows of ')]");
+      if ((await more.count()) === 0) break;
+      await more.first().click();
+    }
+    return this.page.evaluate((start) => {
+      const table = [...document.querySelectorAll("table")].find((one) => one.caption?.textContent?.trim().startsWith(start));
+      if (!table) return null;
+      const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent.replace(/ [▾▴]$/, "").trim());
+      return [...table.querySelectorAll("tbody tr")].map((row) => Object.fromEntries([...row.children].map((cell, index) => [names[index], cell.textContent.replace(/\s+/g, " ").trim()])));
+    }, caption);
+  }
+
+  async text(selector) {
+    return (await this.page.locator(selector).first().textContent())?.replace(/\s+/g, " ").trim();
+  }
+}
+
+/** A number as the page writes it. */
+export function number(text) {
+  const digits = text.replace(/^≥\s?/, "").replaceAll(",", "").replace("−", "-");
+  return /^-?\d+(\.\d+)?/.test(digits) ? Number.parseFloat(digits) : null;
+}
+
+/** A span of time as the page writes it, in nanoseconds, and how exactly it says it. */
+export function span(text) {
+  const match = /^(\d[\d,]*(?:\.(\d+))?) (ns|µs|ms|s|min|h|days)$/.exec(text.replace(/\s/g, " ").replace(/^≥ ?/, ""));
+  if (!match) return null;
+  const unit = { ns: 1, µs: 1e3, ms: 1e6, s: 1e9, min: 60e9, h: 3600e9, days: 86400e9 }[match[3]];
+  return { value: Number(match[1].replaceAll(",", "")) * unit, within: (0.51 * unit) / 10 ** (match[2]?.length ?? 0) };
+}

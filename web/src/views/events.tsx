@@ -1,0 +1,223 @@
+// What rules found, with filters; one event with what made the rule speak.
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import type { Event, Events, Summary } from "../api";
+import { isFile, path } from "../data";
+import { useData, useHref, useRunPath, useShown } from "../context";
+import { count, duration, none, time, words } from "../format";
+import { Choice, Copyable, Facts, Loading, NodeLink, Section, Select, SequenceLink, Severity, Table, Time, useChains } from "../ui";
+
+const STEP = 100;
+const MOST = 500;
+
+export function EventsView(): JSX.Element {
+  const { route } = useShown();
+  const at = useRunPath();
+  const href = useHref();
+  const severity = route.query.get("severity");
+  const suspicious = route.query.get("suspicious") === "1";
+  const rule = route.query.get("rule");
+  const before = route.query.get("before");
+  const [limit, setLimit] = useState(STEP);
+  // A file has one list, and is filtered here.
+  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || row.rule === rule));
+  const events = useData<Events>(path(at("events"), isFile ? {} : { before, limit: limit === STEP ? null : limit, severity, suspicious, rule }));
+  const summary = useData<Summary>(at("summary"));
+  const go = (change: Record<string, string | number | boolean | null>): void => {
+    location.hash = href("events", [], { severity, suspicious, rule, before: null, ...change });
+  };
+  const counts = summary.data?.events;
+  return (
+    <>
+      {counts && (
+        <p>
+          {count(counts.critical)} critical, {count(counts.warning)} of warning, {count(counts.info)} for information; {count(counts.suspicious)} that no honest node shows.
+        </p>
+      )}
+      <div class="choices">
+        <Select
+          label="Severity"
+          value={severity ?? ""}
+          options={[
+            ["", "all"],
+            ["critical", "critical"],
+            ["warning", "warning"],
+            ["info", "info"],
+          ]}
+          choose={(value) => go({ severity: value })}
+        />
+        <Select
+          label="Rule"
+          value={rule ?? ""}
+          options={[["", "all rules"], ...[...new Set([...(counts?.rules.map((one) => one.rule) ?? []), ...(rule ? [rule] : [])])].sort().map((one): [string, string] => [one, words(one)])]}
+          choose={(value) => go({ rule: value })}
+        />
+        <Choice
+          legend="Shown"
+          value={suspicious ? "suspicious" : "all"}
+          options={[
+            ["all", "all events"],
+            ["suspicious", "only what no honest node shows"],
+          ]}
+          choose={(value) => go({ suspicious: value === "suspicious" })}
+        />
+      </div>
+      <Loading of={events}>
+        {(data) => (
+          <>
+            <Table
+              caption={`Events, the latest first${isFile && data.more ? ", of those that are in this file" : ""}`}
+              rows={data.events.filter(matches)}
+              rowKey={(row) => row.event_number}
+              cut={500}
+              empty="No such event."
+              columns={[
+                { name: "number", number: true, cell: (row) => <a href={href("event", [row.event_number])}>{count(row.event_number)}</a> },
+                { name: "rule", head: true, cell: (row) => <a href={href("event", [row.event_number])}>{words(row.rule)}</a> },
+                { name: "severity", cell: (row) => <Severity severity={row.severity} /> },
+                { name: "honest?", about: "whether an honest node may behave so", cell: (row) => (row.suspicious ? "no honest node" : "may be") },
+                { name: "signer", about: "where content is to blame", cell: (row) => <NodeLink label={row.signer} /> },
+                { name: "sender", about: "where volume is to blame", cell: (row) => <NodeLink label={row.sender} /> },
+                { name: "height", number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} /> },
+                { name: "round", number: true, cell: (row) => count(row.round) },
+                { name: "when", cell: (row) => <Time at={row.time_ns} /> },
+                { name: "what", long: true, cell: (row) => row.detail },
+              ]}
+            />
+            <p class="tools">
+              {before !== null && (
+                <button type="button" onClick={() => go({})}>
+                  Back to the latest
+                </button>
+              )}{" "}
+              {data.more && !isFile && limit < MOST && (
+                <button type="button" onClick={() => setLimit(Math.min(MOST, limit + STEP))}>
+                  Show {STEP} more
+                </button>
+              )}{" "}
+              {data.more && !isFile && data.next !== null && (
+                <button
+                  type="button"
+                  onClick={() => {
+                    setLimit(STEP);
+                    go({ before: data.next });
+                  }}
+                >
+                  Go on with earlier ones
+                </button>
+              )}
+            </p>
+          </>
+        )}
+      </Loading>
+    </>
+  );
+}
+
+/** A number that made a rule speak: times and spans have the unit in their name. */
+function numberText(name: string, value: unknown): string {
+  if (name.endsWith("_ns") && typeof value === "string" && /^-?\d{16,}$/.test(value)) return time(value);
+  if (name.endsWith("_ns") && typeof value === "number") return duration(value);
+  if (typeof value === "number") return Number.isInteger(value) ? count(value) : String(value);
+  if (value === null) return none;
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+export function EventView(): JSX.Element {
+  const { route } = useShown();
+  const at = useRunPath();
+  const href = useHref();
+  const number = /^\d{1,15}$/.test(route.parts[0] ?? "") ? route.parts[0] : null;
+  const event = useData<{ event: Event; evidence: string | null }>(number === null ? null : at(`events/${number}`));
+  // A file has the list, not each event again.
+  const listed = useData<Events>(isFile && event.error ? at("events") : null);
+  const inList = listed.data?.events.find((one) => String(one.event_number) === number);
+  if (number === null) return <p class="problem">An event has a number.</p>;
+  return (
+    <>
+      {inList ? <OneEvent event={inList} evidence={null} /> : <Loading of={event}>{(data) => <OneEvent event={data.event} evidence={data.evidence} />}</Loading>}
+      <p>
+        <a href={href("events")}>All events</a>
+      </p>
+    </>
+  );
+}
+
+function OneEvent(props: { event: Event; evidence: string | null }): JSX.Element {
+  const { event } = props;
+  const href = useHref();
+  const chains = useChains();
+  const numbers: [string, unknown][] = typeof event.numbers === "string" ? [["cut to fit", event.numbers]] : Object.entries(event.numbers ?? {});
+  const payloads = typeof event.payloads === "string" ? [event.payloads] : (event.payloads ?? []);
+  return (
+    <>
+      <p class="lead">{event.detail}</p>
+      <Facts
+        items={[
+          ["rule", <a href={href("events", [], { rule: event.rule })}>{words(event.rule)}</a>],
+          ["severity", <Severity severity={event.severity} />],
+          ["an honest node", event.suspicious ? "does not behave so" : "may behave so"],
+          ["when", <Time at={event.time_ns} />],
+          ["signer", <NodeLink label={event.signer} />],
+          ["sender", <NodeLink label={event.sender} />],
+          ["height", <SequenceLink sequence={event.sequence} chain={event.chain_id} />],
+          ["round", count(event.round)],
+          ["kind", event.kind ?? none],
+          ["chain", chains.name(event.chain_id)],
+          ["address", event.address ? <code>{event.address}</code> : none],
+          ["IP address", event.ip ?? none],
+          ["public key", event.node_id ? <code class="long">{event.node_id}</code> : none],
+        ]}
+      />
+      {event.sequence !== null && (
+        <p>
+          <a
+            href={href("messages", [event.sequence], {
+              chain: event.chain_id || null,
+              round: event.round,
+              kind: event.kind,
+              signer: event.signer,
+            })}
+          >
+            The messages of it
+          </a>
+        </p>
+      )}
+      <Section title="What made the rule speak">
+        <Table
+          caption="Numbers"
+          quiet
+          rows={numbers}
+          rowKey={(row) => row[0]}
+          empty="No numbers are stored with it."
+          columns={[
+            { name: "name", head: true, cell: (row) => words(row[0].replace(/_ns$/, "")) },
+            { name: "value", number: true, cell: (row) => numberText(row[0], row[1]) },
+          ]}
+        />
+        {payloads.length > 0 && (
+          <>
+            <h3>Payloads that show it, by their Keccak-256</h3>
+            <ul>
+              {payloads.map((hash) => (
+                <li key={hash}>
+                  <code class="long">{hash}</code>
+                </li>
+              ))}
+            </ul>
+          </>
+        )}
+      </Section>
+      <Section title="Evidence">
+        {props.evidence ? (
+          <>
+            <p>This makes a bundle of the signed messages that others can check, on the machine that has the captures and the secrets:</p>
+            <Copyable text={props.evidence} label="evidence command" />
+          </>
+        ) : (
+          <p>{isFile ? "This file does not say how a bundle of evidence is made: the server does, where there is one to make." : "There is nothing to make a bundle of: no signed message shows it."}</p>
+        )}
+      </Section>
+    </>
+  );
+}
