@@ -289,8 +289,13 @@ impl Height {
             if key.payload as usize >= height.payloads.len() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
+            let copies = record.u32()?;
+            // What never came is no delivery: sums take that for granted.
+            if copies == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let delivery = Delivery {
-                copies: record.u32()?,
+                copies,
                 largest: record.u32()?,
                 bytes: record.u64()?,
                 first_seen: CaptureTime::from_nanos(record.i64()?),

@@ -78,7 +78,9 @@ impl PolicyEvidence {
     /// The validators at the begin: of the lists in the lowest proposals the one that most of its own validators proposed under, then the one
     /// in most proposals, then the lowest. A liar can make up a list, and messages of heights long past, but not whose turn comes next.
     pub(crate) fn first_validators(&self) -> Option<&[Address]> {
-        let mut lists: BTreeMap<&[Address], (BTreeSet<Address>, usize, (u64, u64))> = BTreeMap::new();
+        /// Who of a list proposed under it, how often it stands, and the lowest view with it.
+        type Found = (BTreeSet<Address>, usize, (u64, u64));
+        let mut lists: BTreeMap<&[Address], Found> = BTreeMap::new();
         for (&view, proposed) in &self.proposals {
             let (signers, times, _) = lists
                 .entry(&proposed.validators)
@@ -88,9 +90,7 @@ impl PolicyEvidence {
                 signers.insert(proposed.signer);
             }
         }
-        let rank = |(signers, times, first): &(BTreeSet<Address>, usize, (u64, u64))| {
-            (signers.len(), *times, std::cmp::Reverse(*first))
-        };
+        let rank = |(signers, times, first): &Found| (signers.len(), *times, std::cmp::Reverse(*first));
         let (list, _) = lists.into_iter().max_by_key(|(_, found)| rank(found))?;
         Some(list)
     }

@@ -63,7 +63,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Analyze(AnalyzeArgs),
+    Analyze(Box<AnalyzeArgs>),
     Messages(MessagesArgs),
     Decode(DecodeArgs),
     Evidence(Box<EvidenceArgs>),
@@ -338,7 +338,7 @@ mod tests {
 
     fn analyze(line: &str) -> AnalyzeArgs {
         match parse(line).unwrap().command {
-            Command::Analyze(args) => args,
+            Command::Analyze(args) => *args,
             other => panic!("{other:?}"),
         }
     }

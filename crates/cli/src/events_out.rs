@@ -16,6 +16,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use bftap_analysis::facts::EventFact;
+use bftap_ibft_decode::Kind;
 use serde::Deserialize;
 
 use crate::term::{Level, safe_display, tell};
@@ -120,7 +121,7 @@ impl Identity<'_> {
                 event.ip,
             ),
             view: (event.sequence, event.round),
-            kind: event.kind.map(|kind| kind.as_str()),
+            kind: event.kind.map(Kind::as_str),
         }
         .hashed()
     }

@@ -1,9 +1,10 @@
 //! How the runs stand, asked for no more often than needed, however many watch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::Problem;
 use crate::answers::RunState;

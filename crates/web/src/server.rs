@@ -63,7 +63,8 @@ impl Server {
     /// over TLS.
     pub fn start(options: Options) -> io::Result<Self> {
         let with_token = matches!(options.access, Access::Token(_));
-        if !options.address.ip().is_loopback() && !(with_token && options.tls.is_some()) {
+        let guarded = with_token && options.tls.is_some();
+        if !options.address.ip().is_loopback() && !guarded {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "others could read this: an address that is not loopback needs a token and a certificate",

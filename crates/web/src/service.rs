@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::answers::RunState;
 use crate::assets::ASSETS;
 use crate::cache::Cache;
 use crate::gate::{COOKIE_NAME, Gate, Refused};
@@ -218,7 +219,7 @@ async fn watch_run(
         if let Ok(runs) = page.runs.now().await {
             let state = find(&runs, run).cloned();
             if state != told {
-                let data = state.as_ref().map_or_else(|| json!(null), |state| state.json());
+                let data = state.as_ref().map_or_else(|| json!(null), RunState::json);
                 let event = Event::default().event("run").data(data.to_string());
                 let sent = tokio::select! {
                     sent = news.send(Ok(event)) => sent.is_ok(),

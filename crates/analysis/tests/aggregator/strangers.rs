@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bftap_analysis::facts::{HeightFacts, Outcome, RoundStanding, RunFacts, SessionState};
+use bftap_analysis::facts::{HeightFacts, Outcome, RoundFact, RoundStanding, RunFacts, SessionState};
 use bftap_analysis::{
     Aggregator, AnalysisOptions, Now, Observation, SessionInfo, SessionKey, Spoken, WorkerTotals,
 };
@@ -185,7 +185,7 @@ fn rounds_and_heights_that_one_validator_names_do_not_count() {
     assert!(rounds.len() == 4 && rounds.iter().all(claimed));
     assert_eq!(heights.iter().filter(|height| height.is_there()).count(), 12);
     let counted = heights.iter().flat_map(|height| &height.rounds);
-    let counted: Vec<Outcome> = counted.filter_map(|round| round.counted()).collect();
+    let counted: Vec<Outcome> = counted.filter_map(RoundFact::counted).collect();
     assert_eq!(counted, [Outcome::Decided; 12]);
 
     assert_eq!(format!("{:?}", facts.phases), format!("{:?}", before.phases));

@@ -192,10 +192,10 @@ impl Summary {
             .first()
             .map(|round| (&round.chain, round.sequence))
             .or_else(|| height.counts.first().map(|count| (&count.chain, count.sequence)));
-        if let Some((chain, sequence)) = place {
-            if height.is_there() {
-                self.add_height(chain, sequence);
-            }
+        if let Some((chain, sequence)) = place
+            && height.is_there()
+        {
+            self.add_height(chain, sequence);
         }
     }
 

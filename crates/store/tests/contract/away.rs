@@ -9,8 +9,8 @@ use bftap_analysis::Update;
 use bftap_analysis::facts::{HeightFacts, RunFacts};
 use bftap_store::rows::{Cell, CountRow, LinkCountRow, RunRow, Table};
 use bftap_store::{
-    Answer, Batch, NewRun, Opener, Opening, Prune, Pruned, RunDetails, RunId, Store, StoreCheck, StoreError,
-    StoreWriter, WriterOptions,
+    Answer, Batch, NewRun, Opener, Opening, Prune, Pruned, Question, RunDetails, RunId, Store, StoreCheck,
+    StoreError, StoreWriter, WriterOptions,
 };
 
 use crate::facts::{height, link, new_run, run_facts};
@@ -254,6 +254,10 @@ impl Store for Fake {
         _: Option<&'a [Cell]>,
         _: u32,
     ) -> Answer<'a, Vec<Vec<Cell>>> {
+        no()
+    }
+
+    fn ask<'a>(&'a mut self, _: &'a Question<'a>) -> Answer<'a, Vec<Vec<Cell>>> {
         no()
     }
 

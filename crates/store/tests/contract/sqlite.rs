@@ -98,7 +98,7 @@ async fn a_new_file_gets_tables_and_opening_again_changes_nothing() {
                 ["2", "losses"],
                 ["3", "live"],
                 ["4", "story"],
-                ["5", "delays"]
+                ["5", "standing"]
             ]
         );
     }
