@@ -62,6 +62,7 @@ pub enum Asked {
         severity: Option<String>,
         suspicious: bool,
         rule: Option<String>,
+        node: Option<String>,
     },
     /// One event.
     Event(i64),
@@ -156,6 +157,7 @@ fn of_run(rest: &[&str], given: &mut Parameters) -> Result<Asked, Problem> {
             severity: given.one_of("severity", &["info", "warning", "critical"])?,
             suspicious: given.flag("suspicious")?,
             rule: given.text("rule")?,
+            node: given.text("node")?,
         },
         ["events", event] => Asked::Event(number("event", event)?),
         ["links"] => Asked::Links,

@@ -12,6 +12,8 @@ pub(super) struct Wanted<'a> {
     pub(super) severity: Option<&'a str>,
     pub(super) suspicious: bool,
     pub(super) rule: Option<&'a str>,
+    /// It is blamed: as signer or as sender.
+    pub(super) node: Option<&'a str>,
 }
 
 pub(super) async fn events(
@@ -35,6 +37,10 @@ pub(super) async fn events(
     if let Some(rule) = wanted.rule {
         sql.push_str(" AND rule = ?");
         values.push(text(rule));
+    }
+    if let Some(node) = wanted.node {
+        sql.push_str(" AND (signer = ? OR sender = ?)");
+        values.extend([text(node), text(node)]);
     }
     sql.push_str(&format!(" ORDER BY event_number DESC LIMIT {}", limit + 1));
     let mut rows = reader.table("event", &sql, &values).await?;

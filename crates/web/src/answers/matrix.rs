@@ -8,7 +8,7 @@ use super::reader::{INT, Reader, TEXT, int, json, number, text};
 use crate::Problem;
 
 /// Rows of links that one answer reads at most.
-const ROWS: i64 = 150_000;
+const ROWS: i64 = 100_000;
 
 const MINUTE_NS: i64 = 60_000_000_000;
 
@@ -24,18 +24,7 @@ struct Link {
 /// Messages by link over the newest minutes, as many as can be read quickly: all of them in most runs.
 pub(super) async fn matrix(reader: &mut Reader<'_>, kind: Option<&str>) -> Result<Value, Problem> {
     let id = reader.id();
-    let ends = reader
-        .query(
-            "looking for minutes",
-            "SELECT MIN(minute_ns), MAX(minute_ns) FROM link_count WHERE run_id = ?",
-            std::slice::from_ref(&id),
-            &[INT, INT],
-        )
-        .await?;
-    let (Some(first), Some(last)) = (
-        ends.first().and_then(|row| row[0].int()),
-        ends.first().and_then(|row| row[1].int()),
-    ) else {
+    let (Some(first), Some(last)) = reader.ends("link_count", "minute_ns").await? else {
         return Ok(json!({ "nodes": [], "since_ns": null, "until_ns": null, "links": [] }));
     };
     let a_minute = reader

@@ -74,12 +74,14 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
             severity,
             suspicious,
             rule,
+            node,
         } => {
             let wanted = events::Wanted {
                 before: *before,
                 severity: severity.as_deref(),
                 suspicious: *suspicious,
                 rule: rule.as_deref(),
+                node: node.as_deref(),
             };
             events::events(reader, &wanted, *limit).await
         }

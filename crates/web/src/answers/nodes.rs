@@ -101,9 +101,10 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
     let rounds = reader
         .query(
             "counting rounds",
+            // Rounds that only a liar names do not count (docs/rounds.md).
             "SELECT COUNT(*), CAST(SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END) AS {int}), \
              CAST(SUM(CASE WHEN outcome = 'decided' THEN 1 ELSE 0 END) AS {int}), MIN(sequence), MAX(sequence) \
-             FROM round WHERE run_id = ?",
+             FROM round WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed')",
             std::slice::from_ref(&id),
             &[INT; 5],
         )

@@ -87,6 +87,25 @@ impl<'s> Reader<'s> {
         Ok(self.store.ask(&question).await?)
     }
 
+    /// The lowest and the highest value of a column that stands behind the run in the table's key.
+    ///
+    /// Two queries in one: both ends are looked up in the key then, where `MIN` and `MAX` side by side read all of it.
+    pub(super) async fn ends(
+        &mut self,
+        table: &'static str,
+        column: &'static str,
+    ) -> Result<(Option<i64>, Option<i64>), Problem> {
+        let sql = format!(
+            "SELECT (SELECT MIN({column}) FROM {table} WHERE run_id = ?), (SELECT MAX({column}) FROM {table} WHERE run_id = ?)"
+        );
+        let values = [self.id(), self.id()];
+        let rows = self
+            .query("looking for the ends", &sql, &values, &[INT, INT])
+            .await?;
+        let row = rows.first();
+        Ok((row.and_then(|row| row[0].int()), row.and_then(|row| row[1].int())))
+    }
+
     /// The run, as a value.
     pub(super) fn id(&self) -> Cell {
         int(self.run.0)

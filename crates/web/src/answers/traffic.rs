@@ -62,17 +62,7 @@ pub(super) async fn traffic(
     chain: Option<i64>,
     node: Option<&str>,
 ) -> Result<Value, Problem> {
-    let id = reader.id();
-    let ends = reader
-        .query(
-            "looking for heights",
-            "SELECT MIN(sequence), MAX(sequence) FROM message_count WHERE run_id = ?",
-            &[id],
-            &[INT, INT],
-        )
-        .await?;
-    let first = ends.first().and_then(|row| row[0].int());
-    let last = ends.first().and_then(|row| row[1].int());
+    let (first, last) = reader.ends("message_count", "sequence").await?;
     let receivers = receivers(reader).await?;
     let (points, by, since) = match (first, last) {
         (Some(first), Some(last)) => {
@@ -172,18 +162,7 @@ async fn by_minute(
     receivers: usize,
 ) -> Result<(Vec<Value>, Option<i64>), Problem> {
     let id = reader.id();
-    let ends = reader
-        .query(
-            "looking for minutes",
-            "SELECT MIN(minute_ns), MAX(minute_ns) FROM minute_count WHERE run_id = ?",
-            std::slice::from_ref(&id),
-            &[INT, INT],
-        )
-        .await?;
-    let (Some(mut low), Some(mut high)) = (
-        ends.first().and_then(|row| row[0].int()),
-        ends.first().and_then(|row| row[1].int()),
-    ) else {
+    let (Some(mut low), Some(mut high)) = reader.ends("minute_count", "minute_ns").await? else {
         return Ok((Vec::new(), None));
     };
     if let Some((from, to)) = range {
