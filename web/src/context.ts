@@ -96,7 +96,15 @@ export function useData<T>(path: string | null): Loaded<T> {
     [],
   );
 
-  return { data: held.data, error: held.path === path ? held.error : null, stale: held.path !== path, retry: () => setRetries((n) => n + 1) };
+  // Numbers of one run never stand under the name of another, nor those of two runs under two others.
+  const data = held.path !== null && path !== null && subject(held.path) !== subject(path) ? null : held.data;
+  return { data, error: held.path === path ? held.error : null, stale: held.path !== path, retry: () => setRetries((n) => n + 1) };
+}
+
+/** What a path is about: a run, or all of it. */
+function subject(path: string): string {
+  const run = /^\/api\/v1\/runs\/[^/?]+/.exec(path);
+  return run ? run[0] : path;
 }
 
 type Parameters_<F> = F extends (value: infer V) => void ? V : never;

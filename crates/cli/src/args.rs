@@ -357,7 +357,7 @@ mod tests {
             names,
             [
                 "analyze", "messages", "decode", "evidence", "keys", "guard", "live", "lab", "lab-node",
-                "simulate", "store", "export", "diff"
+                "simulate", "store", "report", "export", "diff", "web"
             ]
         );
     }
@@ -450,8 +450,11 @@ mod tests {
             "bftap keys receive --out o --dir d",
             "bftap keys receive --out o --dir d --listen 9465",
             "bftap simulate",
-            // Options of later versions are not taken and then ignored.
-            "bftap analyze a.pcap --html x.html",
+            "bftap report",
+            "bftap analyze a.pcap --web 8787",
+            "bftap web --listen localhost:http",
+            "bftap web --tls-cert c",
+            "bftap web --token-file t",
             "bftap analyze a.pcap --pace 0",
             "bftap analyze a.pcap --pace -1",
             "bftap analyze a.pcap --pace fast",
