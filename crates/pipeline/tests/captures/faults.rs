@@ -247,6 +247,36 @@ fn honest_crashes_and_starts_are_no_equivocation() {
     assert!(suspicious.is_empty(), "{}", lines(&suspicious));
 }
 
+/// Hosts that lose power leave sessions behind at their peers, which send the returned node away as already connected until they give them up.
+/// And who comes back may learn the block before its turn twice: it proposes once all the same.
+#[test]
+fn honest_power_losses_raise_no_suspicion() {
+    let lost = |node, from, until| Fault {
+        node,
+        from: Nanos::from_secs(from),
+        until: Some(Nanos::from_secs(until)),
+        kind: FaultKind::PowerLoss,
+    };
+    let three = SimulateOptions {
+        seed: 200,
+        channels: 2,
+        faults: vec![lost(1, 10, 13), lost(2, 10, 12), lost(3, 11, 12)],
+        ..seconds(30)
+    };
+    let slow = SimulateOptions {
+        seed: 42,
+        faults: vec![lost(1, 10, 13)],
+        latency: Nanos(20_000_000),
+        ..seconds(25)
+    };
+    for options in [three, slow] {
+        let found = run(&options);
+        let events = judged(&found);
+        let suspicious: Vec<_> = events.into_iter().filter(|event| event.suspicious).collect();
+        assert!(suspicious.is_empty(), "{}", lines(&suspicious));
+    }
+}
+
 /// GoQuorum's issue 305: a round is left while one node is prepared, the others take another block, and so two honest nodes are locked on
 /// different blocks. It is told as what it is, and nobody is blamed.
 #[test]

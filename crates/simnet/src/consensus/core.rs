@@ -152,6 +152,8 @@ pub struct Core {
     commits: BTreeMap<usize, [u8; SIGNATURE_LEN]>,
     /// The miner is ready to propose for this height.
     requested: bool,
+    /// The view that it proposed for: one block for one view, however often it is its turn there.
+    proposed: Option<View>,
     round_changes: BTreeMap<u64, NodeSet>,
     backlog: Vec<VecDeque<Arc<SignedMessage>>>,
     timer: u64,
@@ -179,6 +181,7 @@ impl Core {
             prepares: NodeSet::default(),
             commits: BTreeMap::new(),
             requested: false,
+            proposed: None,
             round_changes: BTreeMap::new(),
             backlog,
             timer: 0,
@@ -222,7 +225,8 @@ impl Core {
 
     /// Takes the block asked for with [`Action::Propose`] and sends it.
     pub fn propose(&mut self, block: Arc<Proposal>) {
-        if block.number() == self.view.sequence && self.is_proposer() {
+        if block.number() == self.view.sequence && self.is_proposer() && self.proposed != Some(self.view) {
+            self.proposed = Some(self.view);
             self.send_preprepare(block);
         }
     }
