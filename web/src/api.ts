@@ -99,6 +99,7 @@ export interface Summary {
   };
   sessions: StateCount[];
   phases: Phase[];
+  captures_cut: number;
   validators: number;
 }
 

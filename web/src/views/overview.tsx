@@ -72,7 +72,8 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
   const worst = missing.reduce<(typeof missing)[number] | null>((most, row) => (!most || (row.tally?.missing ?? 0) > (most.tally?.missing ?? 0) ? row : most), null);
   const full = (nodes ?? []).filter((node) => node.coverage === "full").length;
   const notRead = unread(summary);
-  const sure = notRead === 0 && run.gaps === 0 && run.lost_bytes === 0 && totals.rows_lower_bound === 0;
+  const whole = notRead === 0 && run.gaps === 0 && run.lost_bytes === 0 && run.undecodable === 0 && summary.captures_cut === 0;
+  const sure = whole && totals.rows_lower_bound === 0;
   const suspicious = events.rules.filter((rule) => rule.suspicious);
   return (
     <>
@@ -120,7 +121,9 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
           <Line tone="unsure">No round was seen.</Line>
         )}
         <Line tone={sure && (nodes === null || full === nodes.length) ? "good" : "unsure"}>
-          How sure: {notRead === 0 && run.gaps === 0 && run.lost_bytes === 0 ? "everything that passed was read" : null}
+          How sure: {whole ? "everything that passed was read" : null}
+          {summary.captures_cut > 0 && `${counted(summary.captures_cut, "capture")} not read to the end; `}
+          {run.undecodable > 0 && `${counted(run.undecodable, "message")} did not decode; `}
           {notRead > 0 && <a href={href("health")}>{count(notRead)} of {counted(run.sessions, "session")} not read</a>}
           {(run.gaps > 0 || run.lost_bytes > 0) && (
             <>

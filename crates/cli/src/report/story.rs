@@ -190,11 +190,31 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
         .iter()
         .filter(|node| node.coverage == Coverage::Full)
         .count() as u64;
-    let mut parts = vec![if share.is_whole() && unread == 0 {
-        "everything that passed was read".to_owned()
-    } else {
-        format!("{} of the traffic was read", share.percent())
-    }];
+    let cut = facts
+        .captures
+        .iter()
+        .filter(|capture| capture.problem.is_some())
+        .count() as u64;
+    let undecodable = facts.totals.undecodable;
+    let whole = share.is_whole() && unread == 0 && cut == 0 && undecodable == 0;
+    let mut parts = Vec::new();
+    if whole {
+        parts.push("everything that passed was read".to_owned());
+    } else if !(share.is_whole() && unread == 0) {
+        parts.push(format!("{} of the traffic was read", share.percent()));
+    }
+    if cut > 0 {
+        parts.push(format!(
+            "{} not read to the end",
+            counted(cut, "capture was", "captures were")
+        ));
+    }
+    if undecodable > 0 {
+        parts.push(format!(
+            "{} not decode",
+            counted(undecodable, "message did", "messages did")
+        ));
+    }
     if !facts.nodes.is_empty() {
         parts.push(format!(
             "{} of {} nodes {} seen in full",
@@ -211,19 +231,15 @@ fn how_sure(report: &Report<'_>, page: &mut Page) {
     }
     if unknown_votes > 0 {
         parts.push(format!(
-            "{} not seen, and loss or missing coverage may hide them",
+            "{} not seen, and loss, missing coverage or the end of the capture may be why",
             counted(unknown_votes, "commit was", "commits were")
         ));
     }
     if report.asked.no_signatures {
         parts.push("signatures were not checked, so rules about them say nothing".to_owned());
     }
-    let sure = !report.asked.no_signatures
-        && share.is_whole()
-        && unread == 0
-        && unknown_rounds == 0
-        && unknown_votes == 0
-        && full == nodes;
+    let sure =
+        !report.asked.no_signatures && whole && unknown_rounds == 0 && unknown_votes == 0 && full == nodes;
     let ink = if sure { Ink::Good } else { Ink::Warning };
     page.paragraph(
         ink,

@@ -143,6 +143,14 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
     });
     let sessions = sessions_by_state(reader).await?;
     let phases = reader.table("phase", "ORDER BY chain_id, phase", &[]).await?;
+    let cut = reader
+        .query(
+            "counting captures",
+            "SELECT COUNT(*) FROM capture WHERE run_id = ? AND problem IS NOT NULL",
+            std::slice::from_ref(&id),
+            &[INT],
+        )
+        .await?;
     let validators = reader
         .query(
             "counting validators",
@@ -163,6 +171,7 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         "events": events,
         "sessions": sessions,
         "phases": phases,
+        "captures_cut": cut.first().and_then(|row| row.first()).map_or(0, number),
         "validators": validators.first().and_then(|row| row.first()).map_or(0, number),
     }))
 }
