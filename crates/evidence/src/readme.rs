@@ -231,14 +231,29 @@ fn steps(manifest: &Manifest, signed: bool) -> Vec<String> {
 /// In one line, and harmless in Markdown too.
 fn shown(text: &str) -> String {
     let escaped = escape_peer_text(text.as_bytes());
-    escaped
-        .chars()
-        .map(|c| {
-            if matches!(c, '`' | '<' | '>' | '|' | '[' | ']' | '*' | '_' | '#') {
-                '?'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let mut shown = String::with_capacity(escaped.len());
+    let mut characters = escaped.chars().peekable();
+    let mut before = None;
+    while let Some(c) = characters.next() {
+        // Within a word it means nothing: names of rules have it.
+        let in_word = c == '_'
+            && before.is_some_and(char::is_alphanumeric)
+            && characters.peek().copied().is_some_and(char::is_alphanumeric);
+        let harmful = matches!(c, '`' | '<' | '>' | '|' | '[' | ']' | '*' | '_' | '#') && !in_word;
+        shown.push(if harmful { '?' } else { c });
+        before = Some(c);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn names_of_rules_stay_and_markup_does_not() {
+        assert_eq!(shown("repeated_payload"), "repeated_payload");
+        assert_eq!(shown("_a_ __b__ c_"), "?a? ??b?? c?");
+        assert_eq!(shown("`<x>|[y](z)*#"), "??x???y?(z)??");
+    }
 }
