@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bftap_store::{Access, StoreUrl, open};
+use bftap_store::{Access, Store, StoreUrl, open};
 use bftap_web::{Compare, Figure, Options, Problem, Server, Token, figures, page_file};
 use zeroize::Zeroizing;
 
@@ -145,17 +145,7 @@ impl PageStore {
 /// # Errors
 /// There is no such run, or it cannot be read.
 pub(crate) fn figures_of_run(url: &StoreUrl, run: Option<&str>) -> anyhow::Result<Vec<Figure>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    runtime.block_on(async {
-        let mut store = open(url, Access::Read).await?;
-        let run = store.find_run(run).await?;
-        let drawn = figures(store.as_mut(), run.run_id).await?;
-        store.close().await?;
-        Ok(drawn)
-    })
+    read(url, run, async |store, run| figures(store, run).await)
 }
 
 /// The page of a stored run.
@@ -163,6 +153,16 @@ pub(crate) fn figures_of_run(url: &StoreUrl, run: Option<&str>) -> anyhow::Resul
 /// # Errors
 /// There is no such run, or it cannot be read.
 pub(crate) fn of_run(url: &StoreUrl, run: Option<&str>) -> anyhow::Result<String> {
+    let page = read(url, run, async |store, run| page_file(store, run).await)?;
+    Ok(page.html)
+}
+
+/// Reads something of a run, over a connection of its own.
+fn read<T>(
+    url: &StoreUrl,
+    run: Option<&str>,
+    what: impl AsyncFnOnce(&mut dyn Store, i64) -> Result<T, Problem>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -170,8 +170,8 @@ pub(crate) fn of_run(url: &StoreUrl, run: Option<&str>) -> anyhow::Result<String
     runtime.block_on(async {
         let mut store = open(url, Access::Read).await?;
         let run = store.find_run(run).await?;
-        let page = page_file(store.as_mut(), run.run_id).await?;
+        let found = what(store.as_mut(), run.run_id).await?;
         store.close().await?;
-        Ok(page.html)
+        Ok(found)
     })
 }
