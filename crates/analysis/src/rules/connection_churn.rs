@@ -2,8 +2,8 @@
 //!
 //! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one IP address to another,
 //! one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
-//! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down. Nor do those that
-//! the other end sent away as already connected: a node whose host lost power knocks until its peers have given up the sessions of before.
+//! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down. Those that the
+//! other end sent away as already connected do count: an honest node whose host lost power knocks, too, but at its clients' pace.
 //! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst, at the first connection of its pace: the few
 //! before it at an honest pace count, and do not date it. `connections`, `handshakes`, `span_ns`.
 
@@ -31,10 +31,6 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
         let shook = end.attached.is_some();
         // Those that were there before are no new ones.
         if end.attached == Some("midstream") || end.candidate {
-            continue;
-        }
-        let sent_away = end.network.disconnects[1].as_deref() == Some("already connected");
-        if sent_away && end.network.other_frames == 0 {
             continue;
         }
         pairs.entry((from.ip, to.ip)).or_default().push((

@@ -153,9 +153,9 @@ impl MinuteBook {
             if comparable && volume::may_be(sum, options) {
                 let before = self.recent.range(begin..start);
                 let ordinary = before
-                    .filter_map(|(_, noted)| noted.senders.get(&sender))
-                    .filter(|sum| !volume::may_be(sum, options))
-                    .map(|sum| sum.busiest)
+                    .filter_map(|(&start, noted)| Some((start, noted.senders.get(&sender)?)))
+                    .filter(|&(start, sum)| !self.is_loud(start, sender, sum, options))
+                    .map(|(_, sum)| sum.busiest)
                     .max();
                 if let Some(loud) = volume::is(sum, ordinary, options) {
                     found.push((volume::RULE, sender, loud));
@@ -183,6 +183,14 @@ impl MinuteBook {
         if let Some(noted) = self.recent.get_mut(&start) {
             noted.left_out = left_out;
         }
+    }
+
+    /// Whether a sender's minute is no ordinary one: of a flood, or the one in which a flood began.
+    fn is_loud(&self, start: i64, sender: Sender, sum: &SenderMinute, options: &super::RuleOptions) -> bool {
+        let next = self.recent.get(&start.saturating_add(MINUTE));
+        let next = next.and_then(|noted| noted.senders.get(&sender));
+        volume::may_be(sum, options)
+            || volume::may_begin(sum) && next.is_some_and(|next| volume::may_be(next, options))
     }
 
     /// Findings that there was no room for.
@@ -386,6 +394,22 @@ mod tests {
         assert_eq!(loud(&book), [(20, 1)]);
         note(&mut book, 20, &ORDINARY);
         assert_eq!(loud(&book), [(20, 1)]);
+    }
+
+    #[test]
+    fn a_flood_that_began_late_in_a_minute_is_no_past_to_compare_with() {
+        let mut book = MinuteBook::default();
+        note(&mut book, 0, &[(9, 1, 100), (9, 2, 100), (9, 3, 100)]);
+        note(&mut book, 1, &[(9, 1, 600), (9, 2, 100), (9, 3, 100)]);
+        note(&mut book, 2, &OTHERS_AWAY);
+        assert_eq!(loud(&book), [(2, 1)]);
+        // Who always hands over more than others is loud when it is so against its own past.
+        let mut book = MinuteBook::default();
+        for start in 0..5 {
+            note(&mut book, start, &[(9, 1, 600), (9, 2, 100), (9, 3, 100)]);
+        }
+        note(&mut book, 5, &OTHERS_AWAY);
+        assert_eq!(loud(&book), []);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! **Condition**: in a minute, a sender hands at least `volume_per_minute` (2000) messages to one receiver, `volume_factor` (8) times as
 //! many as the busiest other sender of that receiver (at least two others are needed to compare), and as many times what it handed
-//! to any one receiver in the busiest of the ten minutes before that were no such minutes themselves (if there are any). A minute that
+//! to any one receiver in the busiest of the ten minutes before that were ordinary ones (if there are any): those of a flood are not, nor
+//! is the one in which a flood began, where the sender already handed over twice what others did. A minute that
 //! comes when those before it are not remembered any more, an hour later, is not judged.
 //! What honest nodes hand over differs little: each payload goes to each peer at most once.
 //! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes, at its first message in them.
@@ -21,9 +22,16 @@ pub(super) const RIVALS: u64 = 2;
 
 /// Whether it stands out against others.
 pub(super) fn may_be(sum: &SenderMinute, options: &RuleOptions) -> bool {
-    sum.rivals >= RIVALS
-        && sum.messages >= options.volume_per_minute
-        && sum.messages >= sum.rival.saturating_mul(options.volume_factor)
+    sum.messages >= options.volume_per_minute && outdoes_others(sum, options.volume_factor)
+}
+
+/// Whether a flood that filled the next minute may have begun in this one: it shows twice what others handed over already.
+pub(super) fn may_begin(sum: &SenderMinute) -> bool {
+    outdoes_others(sum, 2)
+}
+
+fn outdoes_others(sum: &SenderMinute, factor: u64) -> bool {
+    sum.rivals >= RIVALS && sum.messages >= sum.rival.saturating_mul(factor)
 }
 
 /// Whether it stands out against itself, too.

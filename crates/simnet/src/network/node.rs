@@ -225,6 +225,10 @@ impl Network<'_> {
     /// A session, or the attempt at one, is over for `index`.
     pub(super) fn session_over(&mut self, conn: ConnIndex, index: NodeIndex, peer: NodeIndex, channel: u8) {
         let dialled = self.conn(conn).is_some_and(|conn| conn.ends[0].node == index);
+        let sent_away = dialled
+            && self
+                .conn(conn)
+                .is_some_and(|conn| conn.session.sides[0].sent_away);
         let validator = self.nodes[peer].validator;
         let node = &mut self.nodes[index];
         if !node.running || node.peers.is_empty() {
@@ -251,6 +255,7 @@ impl Network<'_> {
             } else {
                 400_000_000 + self.prng.below(600_000_000)
             };
+            let wait = if sent_away { wait + SENT_AWAY_WAIT } else { wait };
             if self.dials(index, peer) {
                 self.schedule_dials(index, peer, wait);
             }
@@ -287,6 +292,8 @@ impl Network<'_> {
 
 /// Who only comes to go again looks so often whether it may stay.
 const VISITORS_WAIT: Time = 1_000_000_000;
+/// Who was sent away as already connected dials again so much later: clients wait half a minute and more.
+const SENT_AWAY_WAIT: Time = 7_000_000_000;
 /// Ports that Linux dials from.
 const FIRST_PORT: u16 = 32_768;
 const LAST_PORT: u16 = 60_999;

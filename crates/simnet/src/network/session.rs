@@ -51,6 +51,8 @@ pub(super) struct Side {
     active: bool,
     /// The end gave the session up.
     over: bool,
+    /// The other end told it that they are connected already.
+    pub(super) sent_away: bool,
     /// Its node knows that the connection is no more.
     closed: bool,
 }
@@ -354,8 +356,10 @@ impl Network<'_> {
         let (node, peer) = (conn.ends[side].node, conn.ends[1 - side].node);
         match message {
             Message::Hello => self.on_hello(index, side),
-            Message::Disconnect(_) => {
-                conn.session.sides[side].over = true;
+            Message::Disconnect(reason) => {
+                let end = &mut conn.session.sides[side];
+                end.over = true;
+                end.sent_away = reason == DisconnectReason::AlreadyConnected;
                 self.close(index, side);
             }
             Message::Ping => self.send(index, side, SHORT, Message::Pong),
