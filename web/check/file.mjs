@@ -30,6 +30,24 @@ export async function file(browser, store, { bftap, storeUrl, folder, run, name 
     await page.go("#/run/latest/events?suspicious=1");
     const suspicious = (await store.one("SELECT COUNT(*) n FROM event WHERE run_id = ? AND suspicious = 1", run)).n;
     equal(((await page.table("Events, the latest first")) ?? []).length, suspicious, "suspicious events");
+    // Numbers of validators lead down here, too, to lists that are in the file; what is not does not lead.
+    const most = await store.one("SELECT validator, missing n FROM participation WHERE run_id = ? ORDER BY missing DESC LIMIT 1", run);
+    await page.go("#/run/latest/nodes");
+    equal(await page.page.locator("a[href*='counted=commits']").count(), 0, "links to what is not in the file");
+    if (most?.n > 0) {
+      await page.page.locator(`a[href*="/votes/${encodeURIComponent(most.validator)}?counted=missing"]`).first().click();
+      await page.drawn();
+      equal((await page.table("Votes of")).length, Math.min(most.n, 100), "missing votes");
+      const found = await page.axe();
+      holds(found.length === 0, found.join("\n"));
+    }
+    await page.go(`#/run/latest/votes/${encodeURIComponent(most?.validator ?? "x")}`);
+    holds((await page.text("main .problem")).includes("not in this file"), "votes that are not in the file are not said to be so");
+    const shown = await store.one("SELECT MAX(event_number) n FROM event WHERE run_id = ? AND payloads IS NOT NULL AND payloads <> '[]'", run);
+    if (shown?.n !== null && (await store.one("SELECT COUNT(*) n FROM event WHERE run_id = ? AND event_number > ?", run, shown.n)).n < 100) {
+      await page.go(`#/run/latest/event/${shown.n}`);
+      holds((await page.text(".copyable code")).startsWith(`bftap evidence ${shown.n} `), "how a bundle of evidence is made is not in the file");
+    }
     await page.go("#/run/latest/sessions");
     holds((await page.text("main .problem")).includes("not in this file"), "what is not in the file is not said to be so");
     equal([...new Set(page.asked)], [pathToFileURL(html).href], "what was asked");

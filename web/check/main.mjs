@@ -81,7 +81,7 @@ try {
       await check("compare: nothing was said on the console", async () => holds(page.faults.length === 0, page.faults.join("\n")));
       await page.close();
     }
-    if (wanted("file")) await file(chromium, store, { bftap: asked.bftap, storeUrl, folder, run, name: main.name }, list.filter((view) => !/\/(messages|sessions|node)\//.test(`${view.route}/`)));
+    if (wanted("file")) await file(chromium, store, { bftap: asked.bftap, storeUrl, folder, run, name: main.name }, list.filter((view) => !/\/(messages|sessions|node|votes)\//.test(`${view.route}/`)));
     if (wanted("live") && asked.play) {
       await live(chromium, asked.base, store, { bftap: asked.bftap, storeUrl, capture: `${asked.play}.pcapng`, keylog: `${asked.play}.keylog`, nodes: `${asked.play}.nodes.json` });
     }

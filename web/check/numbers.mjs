@@ -10,6 +10,18 @@ function sameSpan(shown, stored, what) {
   holds(said && Math.abs(said.value - Number(stored)) <= said.within, `${what}: the page shows ${shown}, the store has ${stored} ns`);
 }
 
+/** What each number of a validator counts. */
+const BEHIND = {
+  missing: "kind = 'commit' AND state = 'missing' AND outcome = 'decided'",
+  unknown: "kind = 'commit' AND state = 'unknown' AND first_ns IS NULL AND outcome = 'decided'",
+  partial: "state = 'partial'",
+  late: "state = 'late'",
+  proposals: "kind = 'preprepare' AND first_ns IS NOT NULL AND position = 0",
+  prepares: "kind = 'prepare' AND first_ns IS NOT NULL AND position = 0 AND outcome = 'decided'",
+  commits: "kind = 'commit' AND first_ns IS NOT NULL AND position = 0 AND outcome = 'decided'",
+  roundchanges: "kind = 'roundchange' AND first_ns IS NOT NULL AND position = 0",
+};
+
 const since = (from, to) => (from === null || to === null ? null : Number(BigInt(to) - BigInt(from)));
 
 export async function numbers(page, store, run, sequence) {
@@ -91,6 +103,63 @@ export async function numbers(page, store, run, sequence) {
     }
   });
 
+  await check(`run ${run}: from the numbers of validators down to their votes, and to the round`, async () => {
+    for (const name of Object.keys(BEHIND)) {
+      const most = await store.all(`SELECT validator, SUM("${name}") n FROM participation WHERE run_id = ? GROUP BY validator HAVING n > 0 ORDER BY n DESC, validator LIMIT 2`, run);
+      for (const { validator, n } of most) {
+        await go("nodes");
+        const link = page.page.locator(`a[href*="/votes/${encodeURIComponent(validator)}?counted=${name}"]`).first();
+        holds(Number((await link.textContent()).replaceAll(",", "")) === n, `${name} of ${validator} is shown as ${await link.textContent()}, the store has ${n}`);
+        await link.click();
+        await page.drawn();
+        equal(await page.text("h1"), `Votes of ${validator}`, "where it leads");
+        const stored = await store.all(
+          `SELECT vote.sequence, vote.round, vote.kind, vote.state FROM vote JOIN round USING (run_id, chain_id, sequence, round) WHERE vote.run_id = ? AND signer = ? AND ${BEHIND[name]} ORDER BY vote.sequence DESC, vote.round DESC`,
+          run,
+          validator,
+        );
+        equal(stored.length, n, `votes that ${name} of ${validator} count`);
+        const shown = await page.table("Votes of");
+        const key = (row) => `${row[0]} ${row[1]} ${row[2]} ${row[3]}`;
+        const rows = shown.map((row) => [number(row.sequence), number(row.round), row.kind.split(" ")[0], row.state.replace(/^\S+ /, "").replaceAll(" ", "_")]);
+        if (n <= 100) {
+          equal(rows.map(key).sort(), stored.map((row) => key([row.sequence, row.round, row.kind, row.state])).sort(), `${name} of ${validator}`);
+          holds((await page.text("main [role=status]")).endsWith("all of them."), "that these are all is not said");
+          equal(await page.page.locator("main p.problem").count(), 0, "problems");
+        } else {
+          equal(rows.map((row) => row[0]), stored.slice(0, 100).map((row) => row.sequence), `${name} of ${validator}`);
+          holds((await page.text("main [role=status]")).includes("may be more"), "that there are more is not said");
+          await page.page.locator("button:has-text('Go on with earlier ones')").click();
+          await page.drawn();
+          equal((await page.table("Votes of")).map((row) => number(row.sequence)), stored.slice(100, 200).map((row) => row.sequence), `earlier ${name} of ${validator}`);
+          await page.page.locator("button:has-text('Back to the latest')").click();
+          await page.drawn();
+        }
+        const [sequence, round] = rows[0];
+        await page.page.locator("main tbody th a").first().click();
+        await page.drawn();
+        equal(number((await page.text("h1")).replace("Sequence ", "")), sequence, "the sequence that it leads to");
+        equal(await page.page.evaluate(() => document.activeElement?.textContent?.trim()), `Round ${round}`, "the part of it");
+      }
+    }
+  });
+
+  await check(`run ${run}: who is blamed for what no honest node does stands first, and its events are those`, async () => {
+    await go("overview");
+    const order = ["critical", "warning", "info"];
+    const events = await store.all("SELECT COALESCE(signer, sender) node, severity, COUNT(*) n FROM event WHERE run_id = ? AND suspicious = 1 AND COALESCE(signer, sender) IS NOT NULL GROUP BY 1, 2", run);
+    const known = new Set((await store.all("SELECT label FROM node WHERE run_id = ?", run)).map((row) => row.label));
+    const worst = new Map();
+    for (const event of events.filter((one) => known.has(one.node)).sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity))) if (!worst.has(event.node)) worst.set(event.node, event);
+    const wanted = [...worst.values()].sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity) || b.n - a.n).slice(0, 8);
+    const shown = ((await page.table("Nodes that stand out")) ?? []).filter((row) => row["suspicious events"] !== "–");
+    equal(shown.map((row) => row["suspicious events"]), wanted.map((event) => `${event.n.toLocaleString("en-GB")} ${event.severity}`), "suspicious events of nodes");
+    if (!wanted.length) return;
+    await page.page.locator("a[href*='blamed=']").first().click();
+    await page.drawn();
+    equal(((await page.table("Events, the latest first")) ?? []).length, Math.min(wanted[0].n, 100), "events of who stands first");
+  });
+
   await check(`run ${run}: matrix, each cell`, async () => {
     const stored = await store.all("SELECT sender, receiver, SUM(messages) n FROM link_count WHERE run_id = ? GROUP BY sender, receiver", run);
     const wasted = new Map((await store.all("SELECT sender, receiver, SUM(copies) n FROM waste WHERE run_id = ? GROUP BY sender, receiver", run)).map((row) => [`${row.sender} ${row.receiver}`, row.n]));
@@ -160,8 +229,8 @@ export async function numbers(page, store, run, sequence) {
     const stored = await store.all("SELECT * FROM event WHERE run_id = ? ORDER BY event_number DESC LIMIT 100", run);
     const shown = (await page.table("Events, the latest first")) ?? [];
     equal(
-      shown.map((row) => [number(row.number), row.rule, row.severity.replace(/^. /, ""), row["honest?"] === "no honest node", row.height === "–" ? null : number(row.height), row.what]),
-      stored.map((row) => [row.event_number, row.rule.replaceAll("_", " "), row.severity, Boolean(row.suspicious), row.sequence, row.detail.replace(/\s+/g, " ").trim()]),
+      shown.map((row) => [number(row.number), row.rule, row.severity.split(" ")[1], row.severity.endsWith(" no honest node"), row.height.startsWith("–") ? null : number(row.height), row.what]),
+      stored.map((row) => [row.event_number, row.rule.replaceAll("_", " "), row.severity, Boolean(row.suspicious), row.sequence, row.detail.replace(/0x[0-9a-f]{20,}/g, (hash) => `${hash.slice(0, 8)}…${hash.slice(-4)}`).replace(/\s+/g, " ").trim()]),
       "events",
     );
     for (const event of stored.slice(0, 2)) {

@@ -15,6 +15,8 @@ export function views(run, sequence, event, node) {
     ["rounds?above_zero=1", "h1"],
     ["nodes", "table tbody tr"],
     [`node/${encodeURIComponent(node)}`, "dl.facts", ".u-over"],
+    [`votes/${encodeURIComponent(node)}`, "p[role=status]", "table tbody tr .vote"],
+    [`votes/${encodeURIComponent(node)}?counted=commits`, "table tbody tr .vote"],
     ["events", "h1", ...(event === null ? [] : ["table tbody tr"])],
     ...(event === null ? [] : [[`event/${event}`, "dl.facts", "p.lead"]]),
     ["redundancy", "table tbody tr"],

@@ -118,6 +118,8 @@ def answer(store, parts, query):
     if view == "events":
         event = opened(store.one("SELECT * FROM event WHERE run_id = ? AND event_number = ?", run, int(rest[1])))
         return {"event": event, "evidence": f"bftap evidence {rest[1]} --run '{about['name']}' -o evidence-{rest[1]}" if event["payloads"] else None}
+    if view == "votes":
+        return votes(store, run, query)
     if view == "links":
         return {"links": store.rows("SELECT * FROM tcp_link WHERE run_id = ? ORDER BY bytes DESC LIMIT 2000", run), "more": False}
     if view == "peers":
@@ -197,6 +199,7 @@ def summary(store, run):
         "events": {**counts, "rules": rules},
         "sessions": states(store, run),
         "phases": store.rows("SELECT * FROM phase WHERE run_id = ?", run),
+        "captures_cut": store.one("SELECT count(*) n FROM capture WHERE run_id = ? AND problem IS NOT NULL", run)["n"],
         "validators": store.one("SELECT count(*) n FROM node WHERE run_id = ? AND validator", run)["n"],
     }
 
@@ -208,6 +211,9 @@ def nodes(store, run):
         marks = ",".join("?" * len(node["ips"])) or "''"
         node.update(store.one(f"SELECT {SUMS}, coalesce(sum(heights),0) \"rows\", coalesce(sum(rows_lower_bound),0) rows_lower_bound FROM minute_count WHERE run_id = ? AND receiver_ip IN ({marks})", run, *node["ips"]))
         node["participation"] = store.rows("SELECT * FROM participation WHERE run_id = ? AND validator = ?", run, node["label"])
+        node["suspicious"] = {severity: store.one(
+            "SELECT count(*) n FROM event WHERE run_id = ? AND suspicious AND COALESCE(signer, sender) = ? AND severity = ?", run, node["label"], severity)["n"]
+            for severity in ("critical", "warning", "info")}
         node["score"] = (store.rows("SELECT * FROM score WHERE run_id = ? AND node = ?", run, node["label"]) or [None])[0]
     return found
 
@@ -252,6 +258,45 @@ def rounds(store, run, query):
     return {"rounds": found, "more": more, "next": f"{last['sequence']},{last['round']},{last['chain_id']}" if more else None}
 
 
+COUNTED = {
+    "missing": "kind = 'commit' AND state = 'missing' AND outcome = 'decided'",
+    "unknown": "kind = 'commit' AND state = 'unknown' AND first_ns IS NULL AND outcome = 'decided'",
+    "partial": "state = 'partial'",
+    "late": "state = 'late'",
+    "proposals": "kind = 'preprepare' AND first_ns IS NOT NULL AND position = 0",
+    "prepares": "kind = 'prepare' AND first_ns IS NOT NULL AND position = 0 AND outcome = 'decided'",
+    "commits": "kind = 'commit' AND first_ns IS NOT NULL AND position = 0 AND outcome = 'decided'",
+    "roundchanges": "kind = 'roundchange' AND first_ns IS NOT NULL AND position = 0",
+}
+
+
+def votes(store, run, query):
+    condition, values = "", [asked(query, "signer")]
+    for name, column in (("chain", "vote.chain_id"), ("kind", "kind"), ("state", "state")):
+        if asked(query, name):
+            condition += f" AND {column} = ?"
+            values.append(int(asked(query, name)) if name == "chain" else asked(query, name))
+    if asked(query, "counted"):
+        condition += f" AND {COUNTED[asked(query, 'counted')]}"
+    rank = "instr('roundchange,preprepare,prepare,commit', kind)"
+    found = store.rows(
+        "SELECT vote.*, round.outcome FROM vote JOIN round USING (run_id, sequence, round, chain_id) WHERE vote.run_id = ? AND signer = ?"
+        f"{condition} ORDER BY vote.sequence DESC, vote.round DESC, vote.chain_id DESC, {rank} DESC, position DESC", run, *values)
+
+    def key(row):
+        return [str(row[name]) for name in ("sequence", "round", "chain_id", "kind", "position")]
+
+    if asked(query, "before"):
+        place = asked(query, "before").split(",")
+        behind = next((number for number, row in enumerate(found) if key(row)[: len(place)] == place), -1)
+        found = found[behind + 1:]
+    limit = int(asked(query, "limit", 100))
+    more = len(found) > limit
+    found = found[:limit]
+    return {"signer": asked(query, "signer"), "votes": found, "more": more, "next": ",".join(key(found[-1])) if more else None,
+            "scanned_to": found[-1]["sequence"] if more else None}
+
+
 def events(store, run, query):
     condition, values = "", []
     for name in ("severity", "rule"):
@@ -260,6 +305,12 @@ def events(store, run, query):
             values.append(asked(query, name))
     if asked(query, "suspicious") == "1":
         condition += " AND suspicious"
+    if asked(query, "node"):
+        condition += " AND (signer = ? OR sender = ?)"
+        values += [asked(query, "node")] * 2
+    if asked(query, "blamed"):
+        condition += " AND COALESCE(signer, sender) = ?"
+        values.append(asked(query, "blamed"))
     if asked(query, "before"):
         condition += " AND event_number < ?"
         values.append(int(asked(query, "before")))

@@ -157,7 +157,13 @@ export interface Node extends Sums {
   score: Score | null;
   /** Not there before schema 5. */
   delays?: Delay[];
+  /** Events that blame it and that no honest node shows, by severity. */
+  suspicious: { critical: number; warning: number; info: number };
 }
+
+/** Numbers of a validator's participation that count votes: what is amiss first. */
+export const COUNTED = ["missing", "partial", "late", "unknown", "proposals", "prepares", "commits", "roundchanges"] as const;
+export type Counted = (typeof COUNTED)[number];
 
 export interface Point {
   sequence: number | null;
@@ -433,6 +439,22 @@ export interface Vote {
   of_nodes: number;
   not_reached: string | string[] | null;
   state: string;
+}
+
+/** A vote in a list of one validator, with what became of its round. */
+export interface NodeVote extends Vote {
+  chain_id: number;
+  sequence: number;
+  outcome: string;
+}
+
+export interface Votes {
+  signer: string;
+  votes: NodeVote[];
+  more: boolean;
+  next: string | null;
+  /** Down to which height was looked; null: to the lowest. */
+  scanned_to: number | null;
 }
 
 export interface Sequence {

@@ -40,7 +40,7 @@ export interface Loaded<T> {
 }
 
 /** How long after an answer that the server is busy it is asked again, in milliseconds. */
-const BUSY = 3000;
+export const BUSY = 3000;
 
 /**
  * The answer to a path; null asks nothing. Asked again when something is new, but not while an answer is still on its way: then

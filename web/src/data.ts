@@ -33,6 +33,11 @@ if (element?.textContent) embedded = parse(element.textContent) as Record<string
 /** Whether this document carries its data with it, and nothing is ever fetched. */
 export const isFile = embedded !== null;
 
+/** Whether the file has an answer to a path. */
+export function has(path: string): boolean {
+  return embedded !== null && Object.hasOwn(embedded, path);
+}
+
 /** The answer to a path of the API. */
 export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   if (embedded) {

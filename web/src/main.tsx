@@ -3,7 +3,7 @@ import { type JSX, render } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Run, RunAnswer, Runs } from "./api";
 import { DataError, get, isFile, login } from "./data";
-import { ShownContext } from "./context";
+import { BUSY, ShownContext } from "./context";
 import { duration, time } from "./format";
 import { Live, type LiveState } from "./live";
 import { type Route, readRoute, writeRoute } from "./route";
@@ -20,6 +20,7 @@ import { PeersView } from "./views/peers";
 import { HealthView, SessionsView } from "./views/health";
 import { MessagesView, SequenceView } from "./views/sequence";
 import { CompareView } from "./views/compare";
+import { VotesView } from "./views/votes";
 
 interface View {
   id: string;
@@ -44,6 +45,7 @@ const VIEWS: View[] = [
   { id: "health", title: "Monitor health", draw: HealthView },
   { id: "compare", title: "Compare runs", draw: CompareView },
   { id: "node", title: "Node", draw: NodeView, under: "nodes" },
+  { id: "votes", title: "Votes of a node", draw: VotesView, under: "nodes" },
   { id: "event", title: "Event", draw: EventView, under: "events" },
   { id: "messages", title: "Messages of a sequence", draw: MessagesView, under: "sequence" },
   { id: "sessions", title: "Sessions", draw: SessionsView, under: "health" },
@@ -59,6 +61,8 @@ function titleOf(view: View, route: Route): string {
       return `Messages of sequence ${part}`;
     case "node":
       return `Node ${part}`;
+    case "votes":
+      return `Votes of ${part}`;
     case "event":
       return `Event ${part}`;
     default:
@@ -70,9 +74,6 @@ function titleOf(view: View, route: Route): string {
 function latestOf(runs: Run[]): Run | undefined {
   return runs.find((run) => run.state === "complete" || (run.state === "running" && run.live));
 }
-
-/** How long after an answer that the server is busy it is asked again, in milliseconds. */
-const BUSY = 3000;
 
 type Theme = "system" | "light" | "dark";
 

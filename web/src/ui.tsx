@@ -194,12 +194,26 @@ export function Loading<T>(props: { of: Loaded<T>; children: (data: T) => Childr
   );
 }
 
-export function Section(props: { title: string; children: Children; more?: Children }): JSX.Element {
+export function Section(props: {
+  title: string;
+  children: Children;
+  more?: Children;
+  /** Whether a link leads to this part of the view: then one is taken to it. */
+  here?: boolean;
+}): JSX.Element {
   const id = useId();
+  const head = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (!props.here) return;
+    head.current?.scrollIntoView();
+    head.current?.focus({ preventScroll: true });
+  }, [props.here]);
   return (
     <section aria-labelledby={id}>
       <div class="head">
-        <h2 id={id}>{props.title}</h2>
+        <h2 id={id} ref={head} tabIndex={props.here ? -1 : undefined}>
+          {props.title}
+        </h2>
         {props.more}
       </div>
       {props.children}
@@ -231,10 +245,10 @@ export function NodeLink(props: { label: string | null }): JSX.Element {
   );
 }
 
-export function SequenceLink(props: { sequence: number | null; chain?: number; children?: Children }): JSX.Element {
+export function SequenceLink(props: { sequence: number | null; chain?: number; round?: number; children?: Children }): JSX.Element {
   const href = useHref();
   if (props.sequence === null) return <>{none}</>;
-  return <a href={href("sequence", [props.sequence], { chain: props.chain || null })}>{props.children ?? count(props.sequence)}</a>;
+  return <a href={href("sequence", [props.sequence], { chain: props.chain || null, round: props.round })}>{props.children ?? count(props.sequence)}</a>;
 }
 
 export function Hash(props: { value: string | null }): JSX.Element {
@@ -245,8 +259,16 @@ export function Hash(props: { value: string | null }): JSX.Element {
   );
 }
 
-export function Time(props: { at: Stamp | null | undefined }): JSX.Element {
-  return <span class="time">{time(props.at)}</span>;
+/** A time; `tall`: its date may stand above it, where room is scarce. */
+export function Time(props: { at: Stamp | null | undefined; tall?: boolean }): JSX.Element {
+  const text = time(props.at);
+  const gap = props.tall ? text.indexOf(" ") : -1;
+  if (gap < 0) return <span class="time">{text}</span>;
+  return (
+    <>
+      <span class="time">{text.slice(0, gap)}</span> <span class="time">{text.slice(gap + 1)}</span>
+    </>
+  );
 }
 
 /** The chain of a row, where a run has several. */

@@ -63,6 +63,7 @@ pub enum Asked {
         suspicious: bool,
         rule: Option<String>,
         node: Option<String>,
+        blamed: Option<String>,
     },
     /// One event.
     Event(i64),
@@ -86,6 +87,25 @@ pub enum Asked {
         signer: Option<String>,
         limit: u32,
     },
+    /// Votes of one validator, the latest first.
+    Votes {
+        signer: String,
+        chain: Option<i64>,
+        kind: Option<String>,
+        state: Option<String>,
+        counted: Option<String>,
+        before: Option<VotePlace>,
+        limit: u32,
+    },
+}
+
+/// A place in a list of votes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VotePlace {
+    /// Sequence, round and chain_id.
+    pub round: (i64, i64, i64),
+    /// Kind and position of the vote in this round that was the last; `None`: all of the round were.
+    pub vote: Option<(String, i64)>,
 }
 
 impl Ask {
@@ -105,7 +125,7 @@ impl Ask {
             ["runs", run, ref rest @ ..] => Self::OfRun {
                 run: match run {
                     "latest" => None,
-                    id => Some(number("run", id)?),
+                    id => Some(run_id(id)?),
                 },
                 what: of_run(rest, &mut given)?,
             },
@@ -120,7 +140,7 @@ impl Ask {
         let mut given = Parameters::read(query.unwrap_or(""))?;
         let run = match given.take("run").as_deref() {
             None | Some("latest") => None,
-            Some(id) => Some(number("run", id)?),
+            Some(id) => Some(run_id(id)?),
         };
         given.nothing_left()?;
         Ok(run)
@@ -132,25 +152,31 @@ fn of_run(rest: &[&str], given: &mut Parameters) -> Result<Asked, Problem> {
         [] => Asked::Run,
         ["summary"] => Asked::Summary,
         ["nodes"] => Asked::Nodes,
-        ["traffic"] => Asked::Traffic {
-            from: given.number("from")?,
-            to: given.number("to")?,
-            chain: given.number("chain")?,
-            node: given.text("node")?,
-        },
+        ["traffic"] => {
+            let (from, to) = given.range()?;
+            Asked::Traffic {
+                from,
+                to,
+                chain: given.number("chain")?,
+                node: given.text("node")?,
+            }
+        }
         ["matrix"] => Asked::Matrix {
             kind: given.one_of("kind", &KINDS)?,
         },
         ["copies"] => Asked::Copies,
         ["redundancy"] => Asked::Redundancy,
-        ["rounds"] => Asked::Rounds {
-            from: given.number("from")?,
-            to: given.number("to")?,
-            chain: given.number("chain")?,
-            before: given.place("before")?,
-            limit: given.limit(100, 500)?,
-            above_zero: given.flag("above_zero")?,
-        },
+        ["rounds"] => {
+            let (from, to) = given.range()?;
+            Asked::Rounds {
+                from,
+                to,
+                chain: given.number("chain")?,
+                before: given.place("before")?,
+                limit: given.limit(100, 500)?,
+                above_zero: given.flag("above_zero")?,
+            }
+        }
         ["events"] => Asked::Events {
             before: given.number("before")?,
             limit: given.limit(100, 500)?,
@@ -158,6 +184,7 @@ fn of_run(rest: &[&str], given: &mut Parameters) -> Result<Asked, Problem> {
             suspicious: given.flag("suspicious")?,
             rule: given.text("rule")?,
             node: given.text("node")?,
+            blamed: given.text("blamed")?,
         },
         ["events", event] => Asked::Event(number("event", event)?),
         ["links"] => Asked::Links,
@@ -180,12 +207,29 @@ fn of_run(rest: &[&str], given: &mut Parameters) -> Result<Asked, Problem> {
             signer: given.text("signer")?,
             limit: given.limit(1000, 5000)?,
         },
+        ["votes"] => Asked::Votes {
+            signer: given.text("signer")?.ok_or_else(|| {
+                Problem::Parameter("signer is missing: the name of a validator, as in `nodes`".to_owned())
+            })?,
+            chain: given.number("chain")?,
+            kind: given.one_of("kind", &KINDS)?,
+            state: given.one_of("state", &STATES)?,
+            counted: given.one_of("counted", &COUNTED)?,
+            before: given.vote_place("before")?,
+            limit: given.limit(100, 500)?,
+        },
         _ => return Err(no_address()),
     })
 }
 
 fn no_address() -> Problem {
     Problem::Missing("there is nothing at this address; docs/web-api.md lists what there is".to_owned())
+}
+
+fn run_id(text: &str) -> Result<i64, Problem> {
+    number("run", text).map_err(|_| {
+        Problem::Parameter("run must be a run_id, as `runs` lists them, or the word `latest`".to_owned())
+    })
 }
 
 fn number(name: &str, text: &str) -> Result<i64, Problem> {
@@ -207,6 +251,21 @@ const PARAMETERS: usize = 16;
 const TEXT: usize = 300;
 
 const KINDS: [&str; 4] = ["preprepare", "prepare", "commit", "roundchange"];
+
+/// States of votes.
+const STATES: [&str; 6] = ["complete", "late", "partial", "missing", "not_needed", "unknown"];
+
+/// Columns of `participation` that count votes.
+const COUNTED: [&str; 8] = [
+    "proposals",
+    "prepares",
+    "commits",
+    "roundchanges",
+    "late",
+    "partial",
+    "missing",
+    "unknown",
+];
 
 impl Parameters {
     fn read(query: &str) -> Result<Self, Problem> {
@@ -247,6 +306,15 @@ impl Parameters {
         }
     }
 
+    /// Sequences from `from` to `to`.
+    fn range(&mut self) -> Result<(Option<i64>, Option<i64>), Problem> {
+        let (from, to) = (self.number("from")?, self.number("to")?);
+        if from.zip(to).is_some_and(|(from, to)| from > to) {
+            return Err(Problem::Parameter("from must not be higher than to".to_owned()));
+        }
+        Ok((from, to))
+    }
+
     fn flag(&mut self, name: &str) -> Result<bool, Problem> {
         match self.take(name).as_deref() {
             None | Some("0") => Ok(false),
@@ -283,6 +351,33 @@ impl Parameters {
             [a, b, c] => Ok(Some((number(name, a)?, number(name, b)?, number(name, c)?))),
             _ => Err(Problem::Parameter(format!(
                 "{name} must be a sequence, a round and a chain_id with commas between"
+            ))),
+        }
+    }
+
+    /// A round, or a vote in it.
+    fn vote_place(&mut self, name: &str) -> Result<Option<VotePlace>, Problem> {
+        let Some(text) = self.take(name) else {
+            return Ok(None);
+        };
+        let round = |sequence: &str, round: &str, chain: &str| {
+            Ok::<_, Problem>((
+                number(name, sequence)?,
+                number(name, round)?,
+                number(name, chain)?,
+            ))
+        };
+        match text.split(',').collect::<Vec<_>>()[..] {
+            [a, b, c] => Ok(Some(VotePlace {
+                round: round(a, b, c)?,
+                vote: None,
+            })),
+            [a, b, c, kind, position] if KINDS.contains(&kind) => Ok(Some(VotePlace {
+                round: round(a, b, c)?,
+                vote: Some((kind.to_owned(), number(name, position)?)),
+            })),
+            _ => Err(Problem::Parameter(format!(
+                "{name} must be a sequence, a round and a chain_id with commas between, or these with a kind and a position behind"
             ))),
         }
     }
@@ -349,12 +444,29 @@ mod tests {
             ("runs/1/matrix", Some("kind=commit"), 200),
             ("runs/1/matrix", Some("kind=%00"), 400),
             ("runs/1/traffic", Some("node=%00"), 400),
+            ("runs/1/traffic", Some("from=3&to=2"), 400),
+            ("runs/1/rounds", Some("from=3&to=2"), 400),
+            ("runs/1/rounds", Some("from=3&to=3"), 200),
+            ("runs/1/votes", None, 400),
+            ("runs/1/votes", Some("signer=cn1"), 200),
+            ("runs/1/votes", Some("signer=cn1&state=lost"), 400),
+            ("runs/1/votes", Some("signer=cn1&state=not_needed"), 200),
+            ("runs/1/votes", Some("signer=cn1&counted=invalid"), 400),
+            ("runs/1/votes", Some("signer=cn1&before=1,2,0"), 200),
+            ("runs/1/votes", Some("signer=cn1&before=1,2,0,commit,0"), 200),
+            ("runs/1/votes", Some("signer=cn1&before=1,2,0,commit"), 400),
+            ("runs/1/votes", Some("signer=cn1&before=1,2,0,vote,0"), 400),
+            ("runs/1/votes", Some("signer=cn1&before=1,2,0,commit,-1"), 400),
+            ("runs/1/votes", Some("signer=cn1&limit=501"), 400),
+            ("runs/nosuch", None, 400),
             ("compare", Some("a=1"), 400),
             ("compare", Some("a=1&b=2"), 200),
             ("", None, 404),
         ] {
             assert_eq!(status(path, query), want, "{path} {query:?}");
         }
+        let said = Ask::parse("runs/nosuch", None).unwrap_err().to_string();
+        assert!(said.contains("latest"), "{said}");
         let long = format!("node={}", "x".repeat(TEXT + 1));
         assert_eq!(status("runs/1/traffic", Some(&long)), 400);
         let many: String = (0..99).map(|n| format!("p{n}=1&")).collect();

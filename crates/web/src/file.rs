@@ -14,6 +14,22 @@ const HEIGHTS: usize = 60;
 /// Most bytes of answers in a file: beyond it heights are left out.
 const BYTES: usize = 24 << 20;
 
+/// Numbers of validators whose votes are in a file, those that tell most first.
+const COUNTED: [&str; 6] = [
+    "missing",
+    "partial",
+    "late",
+    "unknown",
+    "proposals",
+    "roundchanges",
+];
+
+/// Most bytes of lists of votes in a file.
+const VOTE_BYTES: usize = 4 << 20;
+
+/// Most lists of votes in a file: in a large run each takes some time to look for.
+const VOTE_LISTS: usize = 400;
+
 /// A page of one run.
 #[derive(Clone, Debug)]
 pub struct PageFile {
@@ -42,6 +58,8 @@ pub async fn page_file(store: &mut dyn Store, run: i64) -> Result<PageFile, Prob
         let value = answer(store, &Ask::parse(&path, None)?).await?;
         put(&mut answers, &mut size, &format!("/api/v1/{path}"), value);
     }
+    put_events(&mut answers, &mut size, store, &of_run).await?;
+    put_votes(&mut answers, &mut size, store, &of_run).await?;
     let heights = heights(store, &of_run).await?;
     let mut shown = 0;
     for (sequence, chain) in heights {
@@ -79,6 +97,67 @@ const VIEWS: [&str; 12] = [
 fn put(answers: &mut Map<String, Value>, size: &mut usize, path: &str, value: Value) {
     *size += value.to_string().len();
     answers.insert(path.to_owned(), value);
+}
+
+/// Each of the listed events by itself: with how a bundle of evidence of it is made.
+async fn put_events(
+    answers: &mut Map<String, Value>,
+    size: &mut usize,
+    store: &mut dyn Store,
+    of_run: &str,
+) -> Result<(), Problem> {
+    let listed = &answers[&format!("/api/v1/{of_run}/events")]["events"];
+    let numbers: Vec<Value> = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|event| event["event_number"].clone())
+        .collect();
+    for number in numbers {
+        let path = format!("{of_run}/events/{number}");
+        let value = answer(store, &Ask::parse(&path, None)?).await?;
+        put(answers, size, &format!("/api/v1/{path}"), value);
+    }
+    Ok(())
+}
+
+/// The votes behind the numbers of each validator, as far down as one answer goes: first what is amiss.
+async fn put_votes(
+    answers: &mut Map<String, Value>,
+    size: &mut usize,
+    store: &mut dyn Store,
+    of_run: &str,
+) -> Result<(), Problem> {
+    let mut wanted = Vec::new();
+    for counted in COUNTED {
+        for node in answers[&format!("/api/v1/{of_run}/nodes")]["nodes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let rows = node["participation"].as_array();
+            let counts = rows.into_iter().flatten().filter_map(|row| row[counted].as_i64());
+            if let Some(label) = node["label"].as_str()
+                && counts.sum::<i64>() > 0
+            {
+                let query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("signer", label)
+                    .append_pair("counted", counted)
+                    .finish();
+                wanted.push(query);
+            }
+        }
+    }
+    let most = *size + VOTE_BYTES;
+    for query in wanted.into_iter().take(VOTE_LISTS) {
+        if *size > most {
+            break;
+        }
+        let path = format!("{of_run}/votes");
+        let value = answer(store, &Ask::parse(&path, Some(&query))?).await?;
+        put(answers, size, &format!("/api/v1/{path}?{query}"), value);
+    }
+    Ok(())
 }
 
 /// The heights that tell most, each with its chain.

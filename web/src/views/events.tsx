@@ -1,14 +1,11 @@
 // What rules found, with filters; one event with what made the rule speak.
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
 import type { Event, Events, Summary } from "../api";
 import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
-import { count, duration, none, time, words } from "../format";
+import { count, duration, none, short, time, words } from "../format";
+import { Pager, usePaging } from "../paging";
 import { Choice, Copyable, Facts, Loading, NodeLink, Section, Select, SequenceLink, Severity, Table, Time, useChains } from "../ui";
-
-const STEP = 100;
-const MOST = 500;
 
 export function EventsView(): JSX.Element {
   const { route } = useShown();
@@ -18,13 +15,15 @@ export function EventsView(): JSX.Element {
   const suspicious = route.query.get("suspicious") === "1";
   const rule = route.query.get("rule");
   const before = route.query.get("before");
-  const [limit, setLimit] = useState(STEP);
+  const node = route.query.get("node");
+  const blamed = route.query.get("blamed");
+  const paging = usePaging();
   // A file has one list, and is filtered here.
-  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || row.rule === rule));
-  const events = useData<Events>(path(at("events"), isFile ? {} : { before, limit: limit === STEP ? null : limit, severity, suspicious, rule }));
+  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || row.rule === rule) && (!node || row.signer === node || row.sender === node) && (!blamed || (row.signer ?? row.sender) === blamed));
+  const events = useData<Events>(path(at("events"), isFile ? {} : { before, limit: paging.asked, severity, suspicious, rule, node, blamed }));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | number | boolean | null>): void => {
-    location.hash = href("events", [], { severity, suspicious, rule, before: null, ...change });
+    location.hash = href("events", [], { severity, suspicious, rule, node, blamed, before: null, ...change });
   };
   const counts = summary.data?.events;
   return (
@@ -61,6 +60,11 @@ export function EventsView(): JSX.Element {
           ]}
           choose={(value) => go({ suspicious: value === "suspicious" })}
         />
+        {(blamed || node) && (
+          <button type="button" onClick={() => go({ node: null, blamed: null })}>
+            {blamed ? `What blames ${short(blamed)}` : `What names ${short(node ?? "")}`} only: show all
+          </button>
+        )}
       </div>
       <Loading of={events}>
         {(data) => (
@@ -74,42 +78,49 @@ export function EventsView(): JSX.Element {
               columns={[
                 { name: "number", number: true, cell: (row) => <a href={href("event", [row.event_number])}>{count(row.event_number)}</a> },
                 { name: "rule", head: true, cell: (row) => <a href={href("event", [row.event_number])}>{words(row.rule)}</a> },
-                { name: "severity", cell: (row) => <Severity severity={row.severity} /> },
-                { name: "honest?", about: "whether an honest node may behave so", cell: (row) => (row.suspicious ? "no honest node" : "may be") },
-                { name: "signer", about: "where content is to blame", cell: (row) => <NodeLink label={row.signer} /> },
-                { name: "sender", about: "where volume is to blame", cell: (row) => <NodeLink label={row.sender} /> },
-                { name: "height", number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} /> },
-                { name: "round", number: true, cell: (row) => count(row.round) },
-                { name: "when", cell: (row) => <Time at={row.time_ns} /> },
-                { name: "what", long: true, cell: (row) => row.detail },
+                {
+                  name: "severity",
+                  about: "and whether an honest node may behave so",
+                  cell: (row) => (
+                    <>
+                      <Severity severity={row.severity} /> {row.suspicious && <span class="below">no honest node</span>}
+                    </>
+                  ),
+                },
+                { name: "node", about: "who signed, where content is to blame, else who sent", cell: (row) => <Named event={row} /> },
+                {
+                  name: "height",
+                  number: true,
+                  cell: (row) => (
+                    <>
+                      <SequenceLink sequence={row.sequence} chain={row.chain_id} round={row.round ?? undefined} /> {row.round !== null && <span class="below">round {count(row.round)}</span>}
+                    </>
+                  ),
+                },
+                { name: "when", cell: (row) => <Time at={row.time_ns} tall /> },
+                // Hashes stand in full at the event itself.
+                { name: "what", long: true, mark: () => "wide", cell: (row) => row.detail.replace(/0x[0-9a-f]{20,}/g, short) },
               ]}
             />
-            <p class="tools">
-              {before !== null && (
-                <button type="button" onClick={() => go({})}>
-                  Back to the latest
-                </button>
-              )}{" "}
-              {data.more && !isFile && limit < MOST && (
-                <button type="button" onClick={() => setLimit(Math.min(MOST, limit + STEP))}>
-                  Show {STEP} more
-                </button>
-              )}{" "}
-              {data.more && !isFile && data.next !== null && (
-                <button
-                  type="button"
-                  onClick={() => {
-                    setLimit(STEP);
-                    go({ before: data.next });
-                  }}
-                >
-                  Go on with earlier ones
-                </button>
-              )}
-            </p>
+            <Pager of={data} before={before} paging={paging} go={(to) => go({ before: to })} />
           </>
         )}
       </Loading>
+    </>
+  );
+}
+
+/** Who is to blame; where that is the signer, who handed it over may be honest, and stands below. */
+function Named(props: { event: Event }): JSX.Element {
+  const { signer, sender } = props.event;
+  return (
+    <>
+      <NodeLink label={signer ?? sender} />{" "}
+      {signer !== null && sender !== null && sender !== signer && (
+        <span class="below">
+          from <NodeLink label={sender} />
+        </span>
+      )}
     </>
   );
 }
@@ -129,13 +140,10 @@ export function EventView(): JSX.Element {
   const href = useHref();
   const number = /^\d{1,15}$/.test(route.parts[0] ?? "") ? route.parts[0] : null;
   const event = useData<{ event: Event; evidence: string | null }>(number === null ? null : at(`events/${number}`));
-  // A file has the list, not each event again.
-  const listed = useData<Events>(isFile && event.error ? at("events") : null);
-  const inList = listed.data?.events.find((one) => String(one.event_number) === number);
   if (number === null) return <p class="problem">An event has a number.</p>;
   return (
     <>
-      {inList ? <OneEvent event={inList} evidence={null} /> : <Loading of={event}>{(data) => <OneEvent event={data.event} evidence={data.evidence} />}</Loading>}
+      <Loading of={event}>{(data) => <OneEvent event={data.event} evidence={data.evidence} />}</Loading>
       <p>
         <a href={href("events")}>All events</a>
       </p>
@@ -215,7 +223,7 @@ function OneEvent(props: { event: Event; evidence: string | null }): JSX.Element
             <Copyable text={props.evidence} label="evidence command" />
           </>
         ) : (
-          <p>{isFile ? "This file does not say how a bundle of evidence is made: the server does, where there is one to make." : "There is nothing to make a bundle of: no signed message shows it."}</p>
+          <p>There is nothing to make a bundle of: no signed message shows it.</p>
         )}
       </Section>
     </>

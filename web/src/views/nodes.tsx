@@ -1,12 +1,13 @@
 // The nodes: what they took part in, how late, what they run, and how much of them was seen.
 import type { JSX } from "preact";
-import type { Copies, Delay, Events, Node, Participation, Peers, Redundancy, Summary, TcpLink, Traffic } from "../api";
+import type { Copies, Counted, Delay, Events, Node, Participation, Peers, Redundancy, Summary, TcpLink, Traffic } from "../api";
 import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { atLeast, bytes, count, counted, duration, factor, milli, none, percent, words } from "../format";
 import { Bar, type Column, Facts, Hash, Loading, NodeLink, Section, SequenceLink, Severity, Table, Time, useChains } from "../ui";
 import { TrafficChart } from "./traffic";
 import { Histogram } from "./copies";
+import { VotesLink } from "./votes";
 
 /** A validator's participation over all chains; delays, which do not add up, of the chain with most rounds. */
 export function tallied(node: Node): Participation | null {
@@ -56,13 +57,14 @@ export function NodesView(): JSX.Element {
 }
 
 function ParticipationTable(props: { rows: Row[] }): JSX.Element {
-  const number = (name: string, about: string, value: (tally: Participation) => number): Column<Row> => ({
-    name,
+  const votes = (row: Row, counted: Counted): JSX.Element => <VotesLink label={row.node.label} counted={counted} value={row.tally?.[counted]} />;
+  const number = (counted: Counted, about: string, amiss: boolean): Column<Row> => ({
+    name: counted === "roundchanges" ? "round changes" : counted,
     about,
     number: true,
-    by: (row) => (row.tally ? value(row.tally) : null),
-    cell: (row) => count(row.tally ? value(row.tally) : null),
-    mark: (row) => (row.tally && value(row.tally) > 0 ? "warning" : undefined),
+    by: (row) => row.tally?.[counted] ?? null,
+    cell: (row) => votes(row, counted),
+    mark: (row) => (amiss && row.tally && row.tally[counted] > 0 ? "warning" : undefined),
   });
   return (
     <Table
@@ -81,24 +83,36 @@ function ParticipationTable(props: { rows: Row[] }): JSX.Element {
           cell: (row) =>
             row.tally && (
               <>
-                <Bar share={row.tally.commits / Math.max(row.tally.rounds, 1)} /> {count(row.tally.commits)} of {count(row.tally.rounds)}
+                <Bar share={row.tally.commits / Math.max(row.tally.rounds, 1)} /> {votes(row, "commits")} of {count(row.tally.rounds)}
               </>
             ),
         },
-        { name: "prepares", about: "of the same rounds, those with its prepare", number: true, by: (row) => row.tally?.prepares ?? null, cell: (row) => count(row.tally?.prepares) },
+        number("prepares", "of the same rounds, those with its prepare", false),
         {
           name: "proposed",
           about: "rounds that it proposed, of those that it should have",
           number: true,
           by: (row) => row.tally?.proposals ?? null,
-          cell: (row) => row.tally && `${count(row.tally.proposals)} of ${count(row.tally.proposals_due)}`,
+          cell: (row) =>
+            row.tally && (
+              <>
+                {votes(row, "proposals")} of {count(row.tally.proposals_due)}
+              </>
+            ),
         },
-        number("missing", "commits that were seen nowhere, and no loss can hide that", (tally) => tally.missing),
-        number("partial", "votes that reached some nodes and not others", (tally) => tally.partial),
-        number("late", "votes that came after the last node had its quorum", (tally) => tally.late),
-        { name: "unknown", about: "commits that were not seen and that loss or missing coverage may hide", number: true, by: (row) => row.tally?.unknown ?? null, cell: (row) => count(row.tally?.unknown) },
-        number("invalid", "messages with a wrong signature or another signer than claimed, by the claimed address", (tally) => tally.invalid),
-        { name: "round changes", number: true, by: (row) => row.tally?.roundchanges ?? null, cell: (row) => count(row.tally?.roundchanges) },
+        number("missing", "commits that were seen nowhere, and no loss can hide that", true),
+        number("partial", "votes that reached some nodes and not others", true),
+        number("late", "votes that came after the last node had its quorum", true),
+        number("unknown", "commits that were not seen and that loss or missing coverage may hide", false),
+        {
+          name: "invalid",
+          about: "messages with a wrong signature or another signer than claimed, by the claimed address",
+          number: true,
+          by: (row) => row.tally?.invalid ?? null,
+          cell: (row) => count(row.tally?.invalid),
+          mark: (row) => (row.tally && row.tally.invalid > 0 ? "warning" : undefined),
+        },
+        number("roundchanges", "rounds that it asked for", false),
         { name: "delay, median", about: "of its commit behind the first commit of the round", number: true, by: (row) => row.tally?.commit_delay_p50_ns ?? null, cell: (row) => duration(row.tally?.commit_delay_p50_ns) },
         { name: "delay, 95 %", number: true, by: (row) => row.tally?.commit_delay_p95_ns ?? null, cell: (row) => duration(row.tally?.commit_delay_p95_ns) },
         { name: "score", about: "advice, in the manner of GossipSub's peer score", number: true, by: (row) => row.node.score?.score_milli ?? null, cell: (row) => milli(row.node.score?.score_milli) },
@@ -156,11 +170,15 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
   const traffic = useData<Traffic>(path(at("traffic"), { node: node.label }));
   const summary = useData<Summary>(at("summary"));
   const copies = useData<Copies>(at("copies"));
-  const events = useData<Events>(path(at("events"), { limit: isFile ? null : 500 }));
+  const events = useData<Events>(path(at("events"), isFile ? {} : { node: node.label }));
   const links = useData<{ links: TcpLink[]; more: boolean }>(at("links"));
   const peers = useData<Peers>(at("peers"));
   const waste = useData<Redundancy>(at("redundancy"));
   const about = (label: string | null): boolean => label === node.label;
+  // Votes are of all chains, unless there are several to tell apart.
+  const votes = (row: Participation, counted: Counted): JSX.Element => (
+    <VotesLink label={node.label} counted={counted} value={row[counted]} chain={node.participation.length > 1 ? row.chain_id : null} />
+  );
   const { score } = node;
   return (
     <>
@@ -184,15 +202,31 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
           empty="It is no validator, or nothing of it is stored."
           columns={[
             ...(chains.several ? [{ name: "chain", cell: (row: Participation) => chains.name(row.chain_id) }] : []),
-            { name: "commits", number: true, cell: (row) => `${count(row.commits)} of ${count(row.rounds)} (${percent(row.commits, row.rounds)})` },
-            { name: "prepares", number: true, cell: (row) => count(row.prepares) },
-            { name: "proposed", number: true, cell: (row) => `${count(row.proposals)} of ${count(row.proposals_due)}` },
-            { name: "missing", number: true, cell: (row) => count(row.missing) },
-            { name: "partial", number: true, cell: (row) => count(row.partial) },
-            { name: "late", number: true, cell: (row) => count(row.late) },
-            { name: "unknown", number: true, cell: (row) => count(row.unknown) },
+            {
+              name: "commits",
+              number: true,
+              cell: (row) => (
+                <>
+                  {votes(row, "commits")} of {count(row.rounds)} ({percent(row.commits, row.rounds)})
+                </>
+              ),
+            },
+            { name: "prepares", number: true, cell: (row) => votes(row, "prepares") },
+            {
+              name: "proposed",
+              number: true,
+              cell: (row) => (
+                <>
+                  {votes(row, "proposals")} of {count(row.proposals_due)}
+                </>
+              ),
+            },
+            { name: "missing", number: true, cell: (row) => votes(row, "missing") },
+            { name: "partial", number: true, cell: (row) => votes(row, "partial") },
+            { name: "late", number: true, cell: (row) => votes(row, "late") },
+            { name: "unknown", number: true, cell: (row) => votes(row, "unknown") },
             { name: "invalid", number: true, cell: (row) => count(row.invalid) },
-            { name: "round changes", number: true, cell: (row) => count(row.roundchanges) },
+            { name: "round changes", number: true, cell: (row) => votes(row, "roundchanges") },
             { name: "delay, median", number: true, cell: (row) => duration(row.commit_delay_p50_ns) },
             { name: "delay, 95 %", number: true, cell: (row) => duration(row.commit_delay_p95_ns) },
           ]}
@@ -238,11 +272,11 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
           {(data) => (
             <>
               <Table
-                caption={`Events that name it${data.more ? ", among the latest 500" : ""}`}
+                caption={`Events that name it${data.more ? (isFile ? ", of those that are in this file" : ", the latest of them") : ""}`}
                 rows={data.events.filter((row) => about(row.signer) || about(row.sender))}
                 rowKey={(row) => row.event_number}
                 cut={20}
-                empty={`No ${data.more ? "one of the latest 500 events" : "event"} names it.`}
+                empty={`No event${isFile && data.more ? " that is in this file" : ""} names it.`}
                 columns={[
                   { name: "event", head: true, cell: (row) => <a href={href("event", [row.event_number])}>{words(row.rule)}</a> },
                   { name: "severity", cell: (row) => <Severity severity={row.severity} /> },
@@ -251,6 +285,11 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
                   { name: "what", long: true, cell: (row) => row.detail },
                 ]}
               />
+              {data.more && !isFile && (
+                <p>
+                  <a href={href("events", [], { node: node.label })}>All events that name it</a>
+                </p>
+              )}
             </>
           )}
         </Loading>

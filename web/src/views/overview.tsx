@@ -8,6 +8,7 @@ import { Bar, type Children, Loading, NodeLink, Section, SequenceLink, Severity,
 import { TrafficChart } from "./traffic";
 import { CAUSES } from "./redundancy";
 import { tallied } from "./nodes";
+import { VotesLink } from "./votes";
 
 const PHASES: Record<string, string> = {
   block_time: "block time",
@@ -103,7 +104,7 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
         )}
         {worst?.tally && (
           <Line tone="warning">
-            <NodeLink label={worst.node.label} /> sent no commit in {count(worst.tally.missing)} of {count(worst.tally.rounds)} rounds
+            <NodeLink label={worst.node.label} /> sent no commit in <VotesLink label={worst.node.label} counted="missing" value={worst.tally.missing} /> of {count(worst.tally.rounds)} rounds
             {missing.length > 1 && (
               <>
                 ; <a href={href("nodes")}>{counted(missing.length - 1, "other validator")} missed some, too</a>
@@ -297,17 +298,32 @@ export function Causes(props: { waste: Redundancy["waste"]; messages: number }):
   );
 }
 
+const SEVERITIES = ["critical", "warning", "info"] as const;
+
+/** Events that blame a node and that no honest node shows: the worst severity there is, and how many of it. */
+function blamed(node: Node): { rank: number; events: number; severity: string } | null {
+  const rank = SEVERITIES.findIndex((severity) => node.suspicious[severity] > 0);
+  const severity = SEVERITIES[rank];
+  return severity ? { rank, events: node.suspicious[severity], severity } : null;
+}
+
 function StandsOut(props: { nodes: Node[] }): JSX.Element {
   const href = useHref();
   const rows = props.nodes
-    .map((node) => ({ node, tally: tallied(node) }))
-    .filter((row) => (row.tally && row.tally.missing + row.tally.late + row.tally.partial + row.tally.invalid > 0) || (row.node.score?.score_milli ?? 0) < 0)
-    .sort((a, b) => (b.tally?.missing ?? 0) - (a.tally?.missing ?? 0) || (a.node.score?.score_milli ?? 0) - (b.node.score?.score_milli ?? 0))
+    .map((node) => ({ node, tally: tallied(node), blamed: blamed(node) }))
+    .filter((row) => row.blamed || (row.tally && row.tally.missing + row.tally.late + row.tally.partial + row.tally.invalid > 0) || (row.node.score?.score_milli ?? 0) < 0)
+    .sort(
+      (a, b) =>
+        (a.blamed?.rank ?? SEVERITIES.length) - (b.blamed?.rank ?? SEVERITIES.length) ||
+        (b.blamed?.events ?? 0) - (a.blamed?.events ?? 0) ||
+        (b.tally?.missing ?? 0) - (a.tally?.missing ?? 0) ||
+        (a.node.score?.score_milli ?? 0) - (b.node.score?.score_milli ?? 0),
+    )
     .slice(0, 8);
   if (!rows.length) {
     return (
       <p>
-        Nobody: no validator missed a commit, was late, reached some only or has a score below 0. <a href={href("nodes")}>All nodes</a>
+        Nobody: no event blames a node for what no honest one does, and no validator missed a commit, was late, reached some only or has a score below 0. <a href={href("nodes")}>All nodes</a>
       </p>
     );
   }
@@ -319,10 +335,23 @@ function StandsOut(props: { nodes: Node[] }): JSX.Element {
         rowKey={(row) => row.node.node_number}
         columns={[
           { name: "node", head: true, cell: (row) => <NodeLink label={row.node.label} /> },
+          {
+            name: "suspicious events",
+            about: "events that blame it and that no honest node shows, of the worst severity",
+            cell: (row) =>
+              row.blamed ? (
+                <a href={href("events", [], { blamed: row.node.label, suspicious: true, severity: row.blamed.severity })}>
+                  {count(row.blamed.events)} {row.blamed.severity}
+                </a>
+              ) : (
+                none
+              ),
+            mark: (row) => (row.blamed ? "warning" : undefined),
+          },
           { name: "commits", number: true, cell: (row) => (row.tally ? `${count(row.tally.commits)} of ${count(row.tally.rounds)}` : none) },
-          { name: "missing", number: true, about: "commits seen nowhere, and no loss can hide that", cell: (row) => count(row.tally?.missing) },
-          { name: "partial", number: true, about: "votes that reached some and not others", cell: (row) => count(row.tally?.partial) },
-          { name: "late", number: true, about: "votes after the last node had its quorum", cell: (row) => count(row.tally?.late) },
+          { name: "missing", number: true, about: "commits seen nowhere, and no loss can hide that", cell: (row) => <VotesLink label={row.node.label} counted="missing" value={row.tally?.missing} /> },
+          { name: "partial", number: true, about: "votes that reached some and not others", cell: (row) => <VotesLink label={row.node.label} counted="partial" value={row.tally?.partial} /> },
+          { name: "late", number: true, about: "votes after the last node had its quorum", cell: (row) => <VotesLink label={row.node.label} counted="late" value={row.tally?.late} /> },
           { name: "invalid", number: true, cell: (row) => count(row.tally?.invalid) },
           { name: "score", number: true, about: "advice, in the manner of GossipSub's peer score", cell: (row) => milli(row.node.score?.score_milli) },
         ]}

@@ -5,6 +5,7 @@ import type { Round, Rounds, Summary } from "../api";
 import { isFile, path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
 import { count, counted, duration, none, since, words } from "../format";
+import { Pager, usePaging } from "../paging";
 import { Choice, type Column, Loading, NodeLink, SequenceLink, Table, Time, useChains } from "../ui";
 import { wholeNumber } from "../route";
 
@@ -16,9 +17,6 @@ export const CAUSES: Record<string, string> = {
   unknown: "not known: loss may hide it",
 };
 
-const STEP = 100;
-const MOST = 500;
-
 export function RoundsView(): JSX.Element {
   const { route, chains } = useShown();
   const at = useRunPath();
@@ -28,13 +26,13 @@ export function RoundsView(): JSX.Element {
   const chain = route.query.get("chain");
   const from = wholeNumber(route.query.get("from"));
   const to = wholeNumber(route.query.get("to"));
-  const [limit, setLimit] = useState(STEP);
+  const paging = usePaging();
   // A file has one list, and is filtered here.
   const matches = (row: Round): boolean =>
     !isFile || ((!aboveZero || row.round > 0) && (from === null || row.sequence >= from) && (to === null || row.sequence <= to) && (chain === null || String(row.chain_id) === chain));
-  const rounds = useData<Rounds>(path(at("rounds"), isFile ? {} : { from, to, chain, before, limit: limit === STEP ? null : limit, above_zero: aboveZero }));
+  const rounds = useData<Rounds>(path(at("rounds"), isFile ? {} : { from, to, chain, before, limit: paging.asked, above_zero: aboveZero }));
   const summary = useData<Summary>(at("summary"));
-  const go = (change: Record<string, string | boolean | null>): void => {
+  const go = (change: Record<string, string | number | boolean | null>): void => {
     location.hash = href("rounds", [], { from, to, chain, before, above_zero: aboveZero, ...change });
   };
   return (
@@ -63,29 +61,7 @@ export function RoundsView(): JSX.Element {
               several={chains.length > 1}
               caption={`Rounds, the latest first${aboveZero ? ", above 0 only" : ""}${isFile && data.more ? ", of those that are in this file" : ""}`}
             />
-            <p class="tools">
-              {before !== null && (
-                <button type="button" onClick={() => go({ before: null })}>
-                  Back to the latest
-                </button>
-              )}{" "}
-              {data.more && !isFile && limit < MOST && (
-                <button type="button" onClick={() => setLimit(Math.min(MOST, limit + STEP))}>
-                  Show {STEP} more
-                </button>
-              )}{" "}
-              {data.more && !isFile && data.next !== null && (
-                <button
-                  type="button"
-                  onClick={() => {
-                    setLimit(STEP);
-                    go({ before: data.next });
-                  }}
-                >
-                  Go on with earlier ones
-                </button>
-              )}
-            </p>
+            <Pager of={data} before={before} paging={paging} go={(to) => go({ before: to })} />
           </>
         )}
       </Loading>
@@ -150,7 +126,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
   const longest = Math.max(...ends, 1);
   const whole = scale === "usual" ? Math.min(usual(ends), longest) || 1 : longest;
   const columns: Column<Round>[] = [
-    { name: "sequence", head: true, number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} /> },
+    { name: "sequence", head: true, number: true, cell: (row) => <SequenceLink sequence={row.sequence} chain={row.chain_id} round={row.round || undefined} /> },
     { name: "round", number: true, cell: (row) => count(row.round), mark: (row) => (row.round > 0 ? "warning" : undefined) },
     ...(props.several ? [{ name: "chain", cell: (row: Round) => chains.name(row.chain_id) }] : []),
     { name: "proposer", cell: (row) => <NodeLink label={row.proposer} /> },

@@ -88,8 +88,10 @@ function OneSequence(props: { number: number; chain: number; inner?: boolean }):
 
 function Drawn(props: { sequence: Sequence }): JSX.Element {
   const { sequence } = props;
+  const { route } = useShown();
   const href = useHref();
   const chain = sequence.chain_id || null;
+  const wanted = wholeNumber(route.query.get("round"));
   const numbers = [...new Set([...sequence.rounds.map((row) => row.round), ...sequence.votes.map((row) => row.round), ...sequence.node_rounds.map((row) => row.round)])].sort((a, b) => a - b);
   const total = sequence.counts.reduce((sum, row) => sum + row.messages, 0);
   const useful = sequence.counts.reduce((sum, row) => sum + row.useful, 0);
@@ -135,7 +137,7 @@ function Drawn(props: { sequence: Sequence }): JSX.Element {
         </Section>
       )}
       {numbers.map((round) => (
-        <Section key={round} title={`Round ${round}`}>
+        <Section key={round} title={`Round ${round}`} here={round === wanted}>
           <Truth round={round} votes={sequence.votes.filter((row) => row.round === round)} sequence={sequence} />
           <NodePhases round={round} rows={sequence.node_rounds.filter((row) => row.round === round)} />
         </Section>
@@ -147,7 +149,7 @@ function Drawn(props: { sequence: Sequence }): JSX.Element {
   );
 }
 
-const STATES: Record<string, [mark: string, tone: string, about: string]> = {
+export const STATES: Record<string, [mark: string, tone: string, about: string]> = {
   complete: ["✓", "good", "it reached all nodes that were seen in full"],
   late: ["◔", "warning", "it reached them all, but after the node that decided last had its quorum"],
   partial: ["◐", "warning", "it reached some and not others, and no loss can hide that"],

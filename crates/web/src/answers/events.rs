@@ -12,9 +12,14 @@ pub(super) struct Wanted<'a> {
     pub(super) severity: Option<&'a str>,
     pub(super) suspicious: bool,
     pub(super) rule: Option<&'a str>,
-    /// It is blamed: as signer or as sender.
+    /// It is named as signer or as sender.
     pub(super) node: Option<&'a str>,
+    /// It is to blame.
+    pub(super) blamed: Option<&'a str>,
 }
+
+/// Who is to blame for an event: where a signer is named it is, and the sender beside it may be honest and have only handed it over.
+pub(super) const BLAMED: &str = "COALESCE(signer, sender)";
 
 pub(super) async fn events(
     reader: &mut Reader<'_>,
@@ -41,6 +46,10 @@ pub(super) async fn events(
     if let Some(node) = wanted.node {
         sql.push_str(" AND (signer = ? OR sender = ?)");
         values.extend([text(node), text(node)]);
+    }
+    if let Some(blamed) = wanted.blamed {
+        sql.push_str(&format!(" AND {BLAMED} = ?"));
+        values.push(text(blamed));
     }
     sql.push_str(&format!(" ORDER BY event_number DESC LIMIT {}", limit + 1));
     let mut rows = reader.table("event", &sql, &values).await?;

@@ -9,6 +9,7 @@ mod rounds;
 mod runs;
 mod sequence;
 mod traffic;
+mod votes;
 
 use bftap_store::{RunId, Store};
 use serde_json::Value;
@@ -47,7 +48,10 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
             to,
             chain,
             node,
-        } => traffic::traffic(reader, (*from, *to), *chain, node.as_deref()).await,
+        } => {
+            reader.check_label(node.as_deref()).await?;
+            traffic::traffic(reader, (*from, *to), *chain, node.as_deref()).await
+        }
         Asked::Matrix { kind } => matrix::matrix(reader, kind.as_deref()).await,
         Asked::Copies => matrix::copies(reader).await,
         Asked::Redundancy => matrix::redundancy(reader).await,
@@ -75,6 +79,7 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
             suspicious,
             rule,
             node,
+            blamed,
         } => {
             let wanted = events::Wanted {
                 before: *before,
@@ -82,7 +87,10 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
                 suspicious: *suspicious,
                 rule: rule.as_deref(),
                 node: node.as_deref(),
+                blamed: blamed.as_deref(),
             };
+            reader.check_label(wanted.node).await?;
+            reader.check_label(wanted.blamed).await?;
             events::events(reader, &wanted, *limit).await
         }
         Asked::Event(number) => events::event(reader, *number).await,
@@ -108,7 +116,28 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
                 receiver: receiver.as_deref(),
                 signer: signer.as_deref(),
             };
+            reader.check_label(wanted.signer).await?;
             sequence::messages(reader, &wanted, *limit).await
+        }
+        Asked::Votes {
+            signer,
+            chain,
+            kind,
+            state,
+            counted,
+            before,
+            limit,
+        } => {
+            let wanted = votes::Wanted {
+                signer,
+                chain: *chain,
+                kind: kind.as_deref(),
+                state: state.as_deref(),
+                counted: counted.as_deref(),
+                before: before.as_ref(),
+            };
+            reader.check_label(Some(signer)).await?;
+            votes::votes(reader, &wanted, *limit).await
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bftap_store::rows::Cell;
 use serde_json::{Map, Value, json};
 
+use super::events::BLAMED;
 use super::reader::{INT, Reader, TEXT, number};
 use crate::Problem;
 
@@ -219,6 +220,7 @@ pub(super) async fn nodes(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         "node",
     );
     let mut scores = by_text(reader.table("score", "ORDER BY score_number", &[]).await?, "node");
+    let mut suspicious = suspicious(reader).await?;
     for node in &mut nodes {
         let label = node["label"].as_str().unwrap_or_default().to_owned();
         let ips = node["node_number"]
@@ -240,8 +242,38 @@ pub(super) async fn nodes(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         object.insert("delays".to_owned(), delays.into());
         let score = scores.remove(&label).and_then(|mut rows| rows.pop());
         object.insert("score".to_owned(), score.unwrap_or(Value::Null));
+        let [critical, warning, info] = suspicious.remove(&label).unwrap_or_default();
+        object.insert(
+            "suspicious".to_owned(),
+            json!({ "critical": critical, "warning": warning, "info": info }),
+        );
     }
     Ok(json!({ "nodes": nodes, "more": more }))
+}
+
+/// Events that no honest node shows, by whom they blame and their severity.
+async fn suspicious(reader: &mut Reader<'_>) -> Result<BTreeMap<String, [i64; 3]>, Problem> {
+    let id = reader.id();
+    let rows = reader
+        .query(
+            "counting events by node",
+            &format!(
+                "SELECT {BLAMED}, severity, COUNT(*) FROM event WHERE run_id = ? AND suspicious = 1 GROUP BY {BLAMED}, severity"
+            ),
+            &[id],
+            &[TEXT, TEXT, INT],
+        )
+        .await?;
+    let mut by_node: BTreeMap<String, [i64; 3]> = BTreeMap::new();
+    for row in rows {
+        let severity = ["critical", "warning", "info"]
+            .iter()
+            .position(|known| row[1].text() == Some(known));
+        if let (Some(label), Some(severity)) = (row[0].text(), severity) {
+            by_node.entry(label.to_owned()).or_default()[severity] += number(&row[2]);
+        }
+    }
+    Ok(by_node)
 }
 
 fn by_text(rows: Vec<Value>, key: &str) -> BTreeMap<String, Vec<Value>> {

@@ -106,6 +106,37 @@ impl<'s> Reader<'s> {
         Ok((row.and_then(|row| row[0].int()), row.and_then(|row| row[1].int())))
     }
 
+    /// Whether the run knows a node of this name, if one is asked for: an empty list would say that it did nothing.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(super) async fn check_label(&mut self, label: Option<&str>) -> Result<(), Problem> {
+        let Some(label) = label else {
+            return Ok(());
+        };
+        // Nearly always the first one knows it; the others have whom no session was seen of.
+        for place in [
+            "node WHERE run_id = ? AND label = ?",
+            "label WHERE run_id = ? AND label = ?",
+            "participation WHERE run_id = ? AND validator = ?",
+            "event WHERE run_id = ? AND signer = ?",
+            "event WHERE run_id = ? AND sender = ?",
+        ] {
+            let sql = format!("SELECT CAST(1 AS {{int}}) FROM {place} LIMIT 1");
+            let values = [self.id(), text(label)];
+            if !self
+                .query("looking for a node", &sql, &values, &[INT])
+                .await?
+                .is_empty()
+            {
+                return Ok(());
+            }
+        }
+        Err(Problem::Missing(
+            "this run has no node of that name; its nodes stand in `nodes`, by their `label`".to_owned(),
+        ))
+    }
+
     /// The run, as a value.
     pub(super) fn id(&self) -> Cell {
         int(self.run.0)
