@@ -270,7 +270,7 @@ async fn of_kind(
 }
 
 /// What votes are listed by, from the latest on.
-fn place(vote: &Value) -> (Reverse<[Option<i64>; 3]>, Option<usize>, Reverse<Option<i64>>) {
+fn place(vote: &Value) -> impl Ord + std::fmt::Debug + use<> {
     let number = |column: &str| vote[column].as_i64();
     (
         Reverse(["sequence", "round", "chain_id"].map(number)),
