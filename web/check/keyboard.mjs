@@ -82,6 +82,23 @@ export async function keyboard(browser, base, run, without) {
     holds((await page.text("h1")).startsWith("Sequence "), "the link leads nowhere");
   });
 
+  await check("keyboard: from a number of a validator to its votes, and to the round", async () => {
+    await page.go(`#/run/${run}/nodes`);
+    await page.page.locator("h1").focus();
+    const number = await tabTo(page, (at) => at.tag === "A" && / commits of /.test(at.name));
+    await page.page.keyboard.press("Enter");
+    await page.drawn();
+    equal(await page.text("h1"), `Votes of ${number.name.split(" of ")[1]}`, "where it leads");
+    equal((await focused(page))?.tag, "H1", "where the focus is");
+    const votes = Number(number.name.split(" ")[0]);
+    equal((await page.table("Votes of")).length, Math.min(votes, 100), "votes");
+    const row = (await page.table("Votes of"))[0];
+    await tabTo(page, (at) => at.tag === "A" && at.name === row.sequence);
+    await page.page.keyboard.press("Enter");
+    await page.drawn();
+    equal([await page.text("h1"), (await focused(page))?.name], [`Sequence ${row.sequence}`, `Round ${row.round}`], "where that leads");
+  });
+
   await check("keyboard: cells of the matrix, heads that sort, filters", async () => {
     await page.go(`#/run/${run}/matrix`);
     await page.page.locator("table.matrix button").first().focus();

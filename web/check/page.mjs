@@ -5,6 +5,9 @@ import { chromium } from "playwright-core";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
+/** So long nothing is asked before a view counts as drawn, in milliseconds. */
+const QUIET = 100;
+
 export async function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -20,6 +23,9 @@ export class Page {
     this.base = base;
     this.faults = [];
     this.asked = [];
+    // What is on its way, and when that changed last: a view that is gone to begins to ask some frames later.
+    this.onItsWay = 0;
+    this.moved = Date.now();
     // Answers that a check provokes on purpose are said on the console, too.
     this.expects = [];
     const origin = base.startsWith("file:") ? "file:" : new URL(base).origin;
@@ -28,11 +34,20 @@ export class Page {
       if (["error", "warning"].includes(message.type()) && !this.expects.some((one) => one.test(text))) this.faults.push(`console: ${text}`);
     });
     page.on("pageerror", (error) => this.faults.push(`error: ${error.message}`));
+    for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => this.count(request.url(), -1));
     page.on("request", (request) => {
       const url = request.url();
       this.asked.push(url);
+      this.count(url, 1);
       if (!url.startsWith(origin) && !url.startsWith("data:")) this.faults.push(`asked another origin: ${url}`);
     });
+  }
+
+  count(url, by) {
+    // The stream of updates has no end.
+    if (!url.startsWith("http") || url.includes("/api/v1/updates")) return;
+    this.onItsWay += by;
+    this.moved = Date.now();
   }
 
   static async open(at, base, options = {}) {
@@ -46,6 +61,7 @@ export class Page {
 
   /** Goes to a view and waits until it is drawn and nothing is on its way. */
   async go(route) {
+    this.moved = Date.now();
     if (this.page.url().startsWith(this.base)) {
       await this.page.evaluate((hash) => {
         location.hash = hash;
@@ -58,7 +74,13 @@ export class Page {
 
   async drawn() {
     await this.page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector(".waiting"), null, { timeout: 15000 });
-    await this.page.waitForLoadState("networkidle");
+    for (;;) {
+      const quiet = Date.now() - this.moved;
+      // The end of a request that the page gave up is not always told.
+      if (quiet > 10 * QUIET) this.onItsWay = 0;
+      if (this.onItsWay <= 0 && quiet > QUIET) break;
+      await new Promise((done) => setTimeout(done, 10));
+    }
     // Answers that came are drawn in the next frame.
     await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     await this.page.waitForFunction(() => !document.querySelector(".waiting"), null, { timeout: 15000 });

@@ -24,6 +24,8 @@ export function usePaging(): Paging {
 /** The buttons below a list. A file has one piece, so nothing to press. */
 export function Pager(props: {
   of: { more: boolean; next: string | number | null };
+  /** Whether the piece has all the rows that were wanted; false: what is wanted is rare, and asking for more at once finds no more. */
+  full?: boolean;
   /** Where the piece begins that is shown; null: at the latest. */
   before: string | null;
   paging: Paging;
@@ -31,6 +33,7 @@ export function Pager(props: {
 }): JSX.Element {
   const { of, before, paging, go } = props;
   const more = of.more && !isFile;
+  const longer = more && props.full !== false && paging.limit < MOST;
   return (
     <p class="tools">
       {before !== null && (
@@ -44,7 +47,7 @@ export function Pager(props: {
           Back to the latest
         </button>
       )}{" "}
-      {more && paging.limit < MOST && (
+      {longer && (
         <button type="button" onClick={() => paging.set(Math.min(MOST, paging.limit + STEP))}>
           Show {STEP} more
         </button>

@@ -27,7 +27,7 @@ const ABOUT: Record<Counted, string> = {
 const NAMES: Partial<Record<Counted, string>> = { roundchanges: "round changes" };
 
 /** Most questions for one view: a list of few votes far apart takes several, each of which goes down a part of the run. */
-const QUESTIONS = 20;
+const QUESTIONS = 30;
 
 /** After a list that took long, so many times as long passes before it is asked for once more while the run grows. */
 const REST = 9;
@@ -204,11 +204,11 @@ function VotesOf(props: { label: string }): JSX.Element {
       <Loading of={found}>
         {(data) => (
           <>
+            {data.going && <p class="waiting">Looking further down{data.scannedTo !== null && ` than height ${count(data.scannedTo)}`} …</p>}
             <p role="status">
-              {told(data, before)}
+              {!data.going && told(data, before)}
               {data.more && isFile && " What is further down is not in this file."}
             </p>
-            {data.going && <p class="waiting">Looking further down …</p>}
             {/* A list that is whole, and yet not what was counted, says why. */}
             {says !== null && !growing && before === null && !data.more && data.votes.length !== says && !kind && !state && (
               <p class="problem">
@@ -219,7 +219,7 @@ function VotesOf(props: { label: string }): JSX.Element {
               </p>
             )}
             <Rows label={label} counted={counted} votes={data.votes} />
-            {!data.going && <Pager of={data} before={before} paging={paging} go={(to) => go({ before: to })} />}
+            {!data.going && <Pager of={data} full={data.votes.length >= paging.limit} before={before} paging={paging} go={(to) => go({ before: to })} />}
           </>
         )}
       </Loading>

@@ -26,7 +26,7 @@ const ORDER: [&str; 4] = ["commit", "prepare", "preprepare", "roundchange"];
 
 /// Keys that one answer looks up at most, one for each round and kind. No index leads from a signer to its votes, but the table's key leads from a
 /// round, a kind and a signer to the vote; so an answer goes down so many rounds and says how far, whoever asks goes on from there.
-const KEYS: usize = 8000;
+const KEYS: usize = 4000;
 
 /// What a column of `participation` counts, as `analysis/src/participation.rs` adds it up.
 struct Counted {
