@@ -512,7 +512,7 @@ fn packets(report: &Report<'_>, advice: &mut Advices) {
 pub(crate) const ATTACH_BUDGET: &str = "attach_budget";
 
 /// Ends of sessions whose key in Hello nobody accepted.
-const UNPROVEN_KEYS: &str = "unproven_keys";
+pub(super) const UNPROVEN_KEYS: &str = "unproven_keys";
 
 /// Rounds without a row that only a liar names.
 const CLAIMED_ROUNDS: &str = "claimed_rounds";
