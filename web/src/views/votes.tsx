@@ -27,7 +27,7 @@ const ABOUT: Record<Counted, string> = {
 const NAMES: Partial<Record<Counted, string>> = { roundchanges: "round changes" };
 
 /** Most questions for one view: a list of few votes far apart takes several, each of which goes down a part of the run. */
-const QUESTIONS = 30;
+const QUESTIONS = 60;
 
 /** After a list that took long, so many times as long passes before it is asked for once more while the run grows. */
 const REST = 9;

@@ -24,9 +24,10 @@ pub(super) struct Wanted<'a> {
 /// Kinds of messages in the order in which the votes of one round are listed: the latest first.
 const ORDER: [&str; 4] = ["commit", "prepare", "preprepare", "roundchange"];
 
-/// Keys that one answer looks up at most, one for each round and kind. No index leads from a signer to its votes, but the table's key leads from a
-/// round, a kind and a signer to the vote; so an answer goes down so many rounds and says how far, whoever asks goes on from there.
-const KEYS: usize = 4000;
+/// Keys that one answer looks up at most, one for each round and kind. No index leads from a signer to its votes, but the table's key leads
+/// from a round, a kind and a signer to the vote; so an answer goes down so many rounds and says how far, and whoever asks goes on from there.
+/// In a large store each key is on a page of its own, which may have to come from the disk.
+const KEYS: usize = 2000;
 
 /// What a column of `participation` counts, as `analysis/src/participation.rs` adds it up.
 struct Counted {
