@@ -38,6 +38,7 @@ mod round;
 mod rows;
 mod rules;
 mod score;
+mod spans;
 mod spill;
 mod summing;
 mod tally;

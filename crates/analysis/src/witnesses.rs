@@ -8,14 +8,15 @@ use hashbrown::HashMap;
 
 use crate::facts::{Coverage, SessionState};
 use crate::observation::SessionEnd;
+use crate::spans::Spans;
 use crate::{closing::IpRanks, coverage::CoverageMap, coverage::Losses};
 
 /// Where nodes are, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Witnesses {
     homes: HashMap<Address, Vec<u32>>,
-    /// Spans of time with a session, sorted and apart.
-    there: Vec<Vec<(CaptureTime, CaptureTime)>>,
+    /// When there was a session.
+    there: Vec<Spans>,
     /// Latest packet of any session; `None` without sessions.
     pub(crate) until: Option<CaptureTime>,
     /// When the first session was joined that had begun before the capture.
@@ -40,7 +41,7 @@ impl Witnesses {
         sessions: impl Iterator<Item = &'s SessionEnd>,
     ) -> Self {
         let mut witnesses = Self {
-            there: vec![Vec::new(); ips.ips.len()],
+            there: vec![Spans::default(); ips.ips.len()],
             ..Self::default()
         };
         for (ip, address) in parties {
@@ -66,16 +67,7 @@ impl Witnesses {
                 }
             }
         }
-        for spans in &mut witnesses.there {
-            spans.sort_unstable();
-            spans.dedup_by(|next, kept| {
-                let joined = next.0 <= kept.1;
-                if joined {
-                    kept.1 = kept.1.max(next.1);
-                }
-                joined
-            });
-        }
+        witnesses.there.iter_mut().for_each(Spans::join);
         witnesses
     }
 
@@ -103,11 +95,7 @@ impl Witnesses {
             return Sight::Poor;
         }
         let from = from.saturating_add(Nanos(-ENTERING.0));
-        let there = |&home: &u32| {
-            let spans = &self.there[home as usize];
-            let after = spans.partition_point(|span| span.0 <= from);
-            after > 0 && spans[after - 1].1 >= to
-        };
+        let there = |&home: &u32| self.there[home as usize].hold((from, to));
         if homes.iter().any(there) {
             Sight::Whole
         } else {
@@ -147,7 +135,7 @@ mod tests {
             ip_of_place: vec![0],
         };
         let mut witnesses = Witnesses {
-            there: vec![vec![(at(0), at(10)), (at(20), at(30))]],
+            there: vec![[(at(0), at(10)), (at(20), at(30))].into_iter().collect()],
             ..Witnesses::default()
         };
         witnesses.homes.insert(address, vec![0]);

@@ -48,7 +48,9 @@ fn write(
         shown(&event.chain),
         shown(&event.detail)
     )?;
-    let verdict = if is_proven(findings) {
+    let verdict = if is_proven(findings) && claim.what == ClaimKind::Signed {
+        "Who signed is proven by the messages in this folder. That they break the rule is not."
+    } else if is_proven(findings) {
         "The claim is proven by the messages in this folder."
     } else {
         "**The claim is not fully proven** by what is in this folder; see below what is missing."

@@ -225,6 +225,14 @@ fn forged_siblings_bind_nobody_to_the_chain() {
                 let files = build(kept, &wanted);
                 let verdict = check(&files);
                 assert_ne!(verdict.outcome(), Outcome::Broken, "{what:?} {verdict:?}");
+                if what == ClaimKind::Signed {
+                    // A rule about number or time is not proven by a signature, and nobody is to read that it is.
+                    let readme = String::from_utf8(files["README.md"].clone()).unwrap();
+                    assert!(
+                        readme.contains("Who signed is proven") && !readme.contains("claim is proven"),
+                        "{readme}"
+                    );
+                }
                 let of_validators = |what| {
                     verdict
                         .findings

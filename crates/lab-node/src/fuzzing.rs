@@ -20,10 +20,11 @@ use bftap_simnet::rlpx::frame::compress;
 use bftap_simnet::rlpx::handshake::{Initiator, PacketForm, SessionSecrets, respond};
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::{MAX_HELLO, Outbox, Outgoing, Queued, our_hello, places, read_packet};
+use crate::connection::{MAX_HELLO, our_hello, places, read_packet};
 use crate::frames::{FrameReader, MAX_FRAME};
 use crate::node::{Event, Node, Timer};
 use crate::options::{Network, NodeOptions, Validator};
+use crate::outbox::{Outbox, Outgoing, Queued};
 use crate::record::Record;
 use crate::shared::Shared;
 
@@ -254,7 +255,7 @@ mod tests {
     use bftap_simnet::devp2p::{self, ChainCodes};
 
     use super::*;
-    use crate::connection::kib;
+    use crate::outbox::kib;
 
     fn push(data: &mut Vec<u8>, code: u8, payload: &[u8]) {
         data.push(code);

@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod misbehaviour;
 mod node;
 pub mod options;
+mod outbox;
 pub mod record;
 mod shared;
 mod sync;

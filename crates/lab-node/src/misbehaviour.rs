@@ -12,9 +12,9 @@ use bftap_simnet::key::NodeKey;
 use bftap_simnet::rlpx::frame::compress;
 
 use crate::clock;
-use crate::connection::Outgoing;
 use crate::faults::{FaultKind, FloodOf};
 use crate::node::{Node, Timer};
+use crate::outbox::Outgoing;
 use crate::record::Entry;
 
 impl Node {

@@ -22,9 +22,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::chain::{Chain, ChainBlock};
-use crate::connection::{self, Outbox, Outgoing, Role};
+use crate::connection::{self, Role};
 use crate::faults::FaultKind;
 use crate::options::NodeOptions;
+use crate::outbox::{Outbox, Outgoing};
 use crate::record::{Entry, Record, address};
 use crate::shared::{ConnId, PeerIndex, Shared, fresh_prng};
 use crate::sync::Syncing;

@@ -1,8 +1,9 @@
 //! `partial_sender`: a validator whose votes reach some and not others, height after height.
 //!
 //! **Condition**: in `partial_heights` (3) of its heights in a row, a prepare or commit of it reached some validators and not another that
-//! was captured without a loss, took part in that round itself, and got that kind of vote from more than half of all other validators.
-//! Where nodes pass votes on, a vote that leaves its author reaches all; where each author sends its own, a cut connection looks the same.
+//! was captured without a loss, took part in that round itself, got that kind of vote from more than half of all other validators, and
+//! exchanged messages of that height with it: two nodes between which nothing passes either way are not connected, and neither chose that.
+//! Where nodes pass votes on, a vote that leaves its author reaches all.
 //! **Blame**: the validator, not suspicious. **Severity**: warning. One event for heights in a row: `heights`, `not_reached`.
 
 use bftap_ibft_decode::Kind;
@@ -56,7 +57,15 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
         })
         .collect();
     let mut tables: HashMap<(u64, Kind), Table> = HashMap::new();
+    // By node and node: whether anything passed between the two, either way.
+    let mut connected = vec![false; validators * validators];
     let (mut from, mut to) = (CaptureTime::MAX, CaptureTime::MIN);
+    for (key, _) in &view.height.deliveries {
+        if let [Some(a), Some(b)] = [key.receiver, key.sender].map(|party| parties[party as usize]) {
+            connected[a * validators + b] = true;
+            connected[b * validators + a] = true;
+        }
+    }
     for (key, delivery) in &view.height.deliveries {
         let Some(voter) = voters[key.payload as usize] else {
             continue;
@@ -112,6 +121,7 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
             };
             let not_reached = (0..validators)
                 .filter(|&node| node != voter && covered[node] && !reached[node])
+                .filter(|node| connected[voter * validators + node])
                 .filter(without)
                 .count();
             if not_reached > 0 {

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use crate::coverage::{CoverageMap, Losses};
 use crate::facts::{ChainName, Coverage, EventFact};
+use crate::spans::Spans;
 use crate::who::{Resolved, ResolvedParty};
 
 /// What sessions and the user say of the nodes behind keys.
@@ -25,8 +26,8 @@ struct Known {
     ips: Vec<IpAddr>,
     /// From the begin of each session to the last consensus message that the node sent in it.
     talks: Vec<(CaptureTime, CaptureTime)>,
-    /// When it had a session; joined and sorted once settled.
-    sessions: Vec<(CaptureTime, CaptureTime)>,
+    /// When it had a session; joined once settled.
+    sessions: Spans,
 }
 
 impl Whereabouts {
@@ -62,23 +63,14 @@ impl Whereabouts {
     /// Joins what was told of sessions, so that it can be searched.
     pub(crate) fn settle(&mut self) {
         for known in self.nodes.values_mut() {
-            known.sessions.sort_unstable();
-            known.sessions.dedup_by(|next, last| {
-                let joins = next.0 <= last.1;
-                if joins {
-                    last.1 = last.1.max(next.1);
-                }
-                joins
-            });
+            known.sessions.join();
         }
     }
 
     /// Whether a node had a session at a time.
     pub(crate) fn connected(&self, address: Address, at: CaptureTime) -> bool {
-        self.nodes.get(&address).is_some_and(|known| {
-            let after = known.sessions.partition_point(|span| span.0 <= at);
-            after > 0 && known.sessions[after - 1].1 >= at
-        })
+        let known = self.nodes.get(&address);
+        known.is_some_and(|known| known.sessions.hold((at, at)))
     }
 
     /// Whatever the captures have of its sessions between two times was read: none is without a secret, or has a gap.
@@ -95,11 +87,8 @@ impl Whereabouts {
 
     /// How long it had any session.
     pub(crate) fn connected_for(&self, address: Address) -> Nanos {
-        let spans = self.nodes.get(&address).map(|known| &*known.sessions);
-        let sum = spans.unwrap_or_default().iter().fold(0_i64, |sum, span| {
-            sum.saturating_add(span.1.since(span.0).0.max(0))
-        });
-        Nanos(sum)
+        let known = self.nodes.get(&address);
+        known.map_or(Nanos(0), |known| known.sessions.total())
     }
 
     /// The latest packet of all sessions.

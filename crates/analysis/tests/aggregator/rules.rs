@@ -835,6 +835,37 @@ fn votes_that_reach_some_only_are_partial() {
     assert!(partial(3..=4, &[1]).is_empty(), "that may happen");
 }
 
+/// As where each author sends its own votes: without a connection they do not reach each other.
+#[test]
+fn a_cut_connection_makes_nobody_partial() {
+    let votes_lost = |is_cut: bool| {
+        let network = healthy(12);
+        let addresses = network.addresses();
+        let all = observations(&network);
+        let passed: Vec<_> = all
+            .into_iter()
+            .filter(|observation| {
+                let Observation::Message(message) = observation else {
+                    return true;
+                };
+                let vote = &message.payload.message;
+                let ends = network.ends_of(message.session);
+                let between = [ends.0, ends.1] == [1, 2] || [ends.0, ends.1] == [2, 1];
+                let receiver = receiver_of(&network, message);
+                let other: u8 = if receiver == 1 { 2 } else { 1 };
+                let of_the_other = [1, 2].contains(&receiver)
+                    && vote.kind != Kind::Preprepare
+                    && vote.signer == Some(addresses[usize::from(other)]);
+                !((3..=8).contains(&vote.view.sequence) && (of_the_other || is_cut && between))
+            })
+            .collect();
+        found_by(passed, &options(&network), &Tap::All)
+    };
+    assert!(rules(&votes_lost(false)).contains(&"partial_sender"));
+    let events = votes_lost(true);
+    assert!(!rules(&events).contains(&"partial_sender"), "{events:#?}");
+}
+
 /// Who got a message.
 fn receiver_of(network: &Network, message: &bftap_analysis::Occurrence) -> u8 {
     let ends = network.ends_of(message.session);

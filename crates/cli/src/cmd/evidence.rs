@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use bftap_evidence::{
-    Bundle, CaptureEntry, Finding, Manifest, Outcome, SignedBy, SigningKey, Verdict, build, choose, verify,
+    Bundle, CaptureEntry, ClaimKind, Finding, Manifest, Outcome, SignedBy, SigningKey, Verdict, build,
+    choose, verify,
 };
 use bftap_model::{Address, Endpoint};
 use bftap_store::{Access, RunDetails, RunId, StoreUrl, open};
@@ -219,7 +220,7 @@ fn make(args: &EvidenceMakeArgs, number: u32, output: &Path) -> anyhow::Result<S
     );
     let style = Style::of_stdout();
     write_findings(&mut text, &built.findings, style);
-    text.push_str(conclusion(verdict.outcome()));
+    text.push_str(&conclusion(&verdict));
     text.push('\n');
     print(&text)?;
     Ok(Status::Complete)
@@ -374,7 +375,7 @@ fn shown(verdict: &Verdict, style: Style) -> String {
             "signed by {key}: whose key that is must be known from elsewhere\n"
         )),
     }
-    text.push_str(conclusion(verdict.outcome()));
+    text.push_str(&conclusion(verdict));
     text.push('\n');
     text
 }
@@ -407,13 +408,24 @@ fn write_findings(text: &mut String, findings: &[Finding], style: Style) {
     }
 }
 
-const fn conclusion(outcome: Outcome) -> &'static str {
-    match outcome {
+fn conclusion(verdict: &Verdict) -> String {
+    match verdict.outcome() {
         Outcome::Proven => {
-            "The claim is proven. Compare the hash of the sealed block with your own chain: README.md says what no bundle can prove."
+            let rest = "Compare the hash of the sealed block with your own chain: README.md says what no bundle can prove.";
+            let signed_only = verdict
+                .manifest
+                .as_ref()
+                .filter(|manifest| manifest.claim.what == ClaimKind::Signed);
+            match signed_only {
+                Some(manifest) => format!(
+                    "Proven is who signed these messages, and no more: what {} says of their number, time or order no signature shows. {rest}",
+                    safe(&manifest.event.rule)
+                ),
+                None => format!("The claim is proven. {rest}"),
+            }
         }
-        Outcome::NotProven => "The bundle is whole, but the claim is not fully proven.",
-        Outcome::Broken => "The bundle is not whole, or not what it says: nothing in it counts.",
+        Outcome::NotProven => "The bundle is whole, but the claim is not fully proven.".to_owned(),
+        Outcome::Broken => "The bundle is not whole, or not what it says: nothing in it counts.".to_owned(),
     }
 }
 

@@ -353,6 +353,13 @@ pub(crate) async fn measure(
                 .filter(|session| unread.contains(&&*session.state))
                 .count(),
             lost_bytes: run.lost_bytes,
+            suspicious_events: details.events.iter().filter(|event| event.suspicious).fold(
+                BTreeMap::new(),
+                |mut rules, event| {
+                    *rules.entry(event.rule.clone()).or_default() += 1;
+                    rules
+                },
+            ),
         },
         heights: heights.of,
         delays: delays_of(&details.delays),

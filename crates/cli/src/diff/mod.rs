@@ -4,6 +4,8 @@ mod measured;
 mod show;
 mod stats;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::report::counted;
@@ -73,6 +75,8 @@ pub(crate) struct About {
     pub(crate) unread_sessions: usize,
     /// Stream bytes that were lost.
     pub(crate) lost_bytes: i64,
+    /// Events that no honest node shows, by rule.
+    pub(crate) suspicious_events: BTreeMap<String, usize>,
 }
 
 /// One measure of both runs.

@@ -29,6 +29,25 @@ pub(crate) fn text(comparison: &Comparison, style: Style) -> String {
         ]);
     }
     page.table(&runs);
+    for (name, run) in ["A", "B"].into_iter().zip(&comparison.runs) {
+        let events: usize = run.suspicious_events.values().sum();
+        if events > 0 {
+            let rules: Vec<_> = run
+                .suspicious_events
+                .iter()
+                .map(|(rule, events)| format!("{rule} {}", count(*events as u64)))
+                .collect();
+            page.paragraph(
+                Ink::Warning,
+                "! ",
+                &format!(
+                    "{name} has {} that no honest node shows ({}): what differs below may be their work, not the change's.",
+                    counted(events as u64, "event", "events"),
+                    rules.join(", ")
+                ),
+            );
+        }
+    }
     let fewest = comparison.runs.iter().map(|run| run.heights).min().unwrap_or(0);
     if !comparison.comparable {
         page.paragraph(

@@ -34,6 +34,7 @@ fn run(name: &str, seed: u64, heights: i64, prepares: i64, millis: i64) -> Measu
             full_coverage: 1,
             unread_sessions: 0,
             lost_bytes: 0,
+            suspicious_events: BTreeMap::new(),
         },
         heights,
         delays: [("cn1", 1), ("cn2", 3)]
@@ -132,6 +133,7 @@ fn runs_that_cannot_be_compared_say_why_and_judge_nothing() {
     other.about.full_coverage = 2;
     other.about.lost_bytes = 77;
     other.about.unread_sessions = 1;
+    other.about.suspicious_events = [("equivocation".to_owned(), 3), ("volume".to_owned(), 1)].into();
     other.selection = true;
     other.thinned = true;
     let comparison = compare(&run("before\x1b[2J", 1, 300, 30, 1000), &other);

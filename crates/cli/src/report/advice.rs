@@ -1,5 +1,7 @@
 //! Warnings: what the numbers above do not say, why, and what to do about it.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bftap_analysis::facts::{Coverage, SessionFact, SessionState};
@@ -236,6 +238,36 @@ fn asked_for(report: &Report<'_>, advice: &mut Advices) {
             "--tapped {}: no session has such an end, so nothing follows from it. Is the address mistyped, or another one behind NAT?",
             absent.join(" ")
         ));
+    }
+    few_partners(report, advice);
+}
+
+/// Of a node whose own port was captured all sessions are there. One that is called so and has far fewer than another may be seen
+/// only from the other ends, and whoever is judged by what it got is judged wrongly.
+fn few_partners(report: &Report<'_>, advice: &mut Advices) {
+    let mut partners: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+    for session in &report.facts.sessions {
+        let (a, b) = (session.initiator.ip, session.recipient.ip);
+        partners.entry(a).or_default().insert(b);
+        partners.entry(b).or_default().insert(a);
+    }
+    let Some((busiest, most)) = partners
+        .iter()
+        .map(|(ip, partners)| (ip, partners.len()))
+        .max_by_key(|(ip, number)| (*number, Reverse(*ip)))
+    else {
+        return;
+    };
+    for ip in &report.asked.tapped {
+        let own = partners.get(ip).map_or(0, BTreeSet::len);
+        if own > 0 && own * 2 < most {
+            advice.warning(format!(
+                "--tapped {ip}: it has sessions with {} only, and {busiest} with {}. If its own port was not captured, leave it out: \
+                 what others sent it elsewhere would count as never sent, and honest nodes would stand out.",
+                counted(own as u64, "address", "addresses"),
+                count(most as u64)
+            ));
+        }
     }
 }
 
@@ -512,7 +544,7 @@ fn packets(report: &Report<'_>, advice: &mut Advices) {
 pub(crate) const ATTACH_BUDGET: &str = "attach_budget";
 
 /// Ends of sessions whose key in Hello nobody accepted.
-const UNPROVEN_KEYS: &str = "unproven_keys";
+pub(super) const UNPROVEN_KEYS: &str = "unproven_keys";
 
 /// Rounds without a row that only a liar names.
 const CLAIMED_ROUNDS: &str = "claimed_rounds";

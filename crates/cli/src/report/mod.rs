@@ -6,6 +6,7 @@
 
 mod advice;
 mod capture;
+mod in_short;
 mod loss;
 mod page;
 mod rounds;
@@ -17,6 +18,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod who;
 
 use std::net::IpAddr;
 

@@ -7,7 +7,7 @@ use bftap_analysis::facts::{EventFact, Outcome};
 use super::capture::{chain_name, clock};
 use super::page::{Cell, Page, Table, bar, count, counted, duration};
 use super::traffic::OUTCOMES;
-use super::{Report, short};
+use super::{Report, short, who};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
@@ -151,25 +151,44 @@ fn busiest(report: &Report<'_>, page: &mut Page) {
 }
 
 fn events(report: &Report<'_>, page: &mut Page) {
-    let mut events: Vec<_> = report.facts.events.iter().collect();
+    // In the store they have the numbers of their places in the run.
+    let mut events: Vec<_> = report.facts.events.iter().enumerate().collect();
     if events.is_empty() {
         return;
     }
-    events.sort_by_key(|event| match event.severity {
-        "critical" => 0,
-        "warning" => 1,
-        _ => 2,
-    });
-    page.heading("EVENTS", "worst first");
+    events.sort_by_key(|(_, event)| who::rank(event.severity));
+    let numbered = report.asked.stored.is_some();
+    page.heading(
+        "EVENTS",
+        if numbered {
+            "worst first; # is the number for bftap evidence"
+        } else {
+            "worst first"
+        },
+    );
     let (shown, rest) = shown(&events);
-    for event in shown {
+    let widest = shown
+        .iter()
+        .map(|(number, _)| number.to_string().len())
+        .max()
+        .unwrap_or(0);
+    for (number, event) in shown {
         let ink = match event.severity {
             "critical" => Ink::Bad,
             "warning" => Ink::Warning,
             _ => Ink::Faint,
         };
-        let mark = format!("{}  {:<8}  ", clock(event.time_ns), event.severity);
-        page.paragraph(ink, &mark, &format!("{}: {}", event.rule, event.detail));
+        let number = if numbered {
+            format!("{:<width$}  ", format!("#{number}"), width = widest + 1)
+        } else {
+            String::new()
+        };
+        let mark = format!("{number}{}  {:<8}  ", clock(event.time_ns), event.severity);
+        page.paragraph(
+            ink,
+            &mark,
+            &format!("{}: {}", event.rule, shortened(&event.detail)),
+        );
     }
     if !rest.is_empty() {
         let rules: Vec<_> = rest
@@ -188,12 +207,38 @@ fn events(report: &Report<'_>, page: &mut Page) {
     }
 }
 
+/// Hashes and addresses in a text with their middles left out, as in tables.
+fn shortened(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("0x") {
+        let digits = rest[at + 2..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        let (before, hex) = rest.split_at(at);
+        let known = digits == 40 || digits == 64;
+        let (hex, after) = hex.split_at(if known { 2 + digits } else { 2 });
+        out.push_str(before);
+        if known {
+            out.push_str(&hex[..8]);
+            out.push('…');
+            out.push_str(&hex[hex.len() - 4..]);
+        } else {
+            out.push_str(hex);
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// An event and its number.
+type Numbered<'e> = (usize, &'e EventFact);
+
 /// The events that are shown, in their order, and how many more there are of each rule. A rule with many leaves room for the others.
-fn shown<'e>(events: &[&'e EventFact]) -> (Vec<&'e EventFact>, BTreeMap<&'e str, u64>) {
+fn shown<'e>(events: &[Numbered<'e>]) -> (Vec<Numbered<'e>>, BTreeMap<&'e str, u64>) {
     let mut of_rule: BTreeMap<&str, usize> = BTreeMap::new();
     let mut first: Vec<bool> = events
         .iter()
-        .map(|event| {
+        .map(|(_, event)| {
             let of_rule = of_rule.entry(event.rule).or_default();
             *of_rule += 1;
             *of_rule <= MOST_OF_RULE
@@ -209,9 +254,9 @@ fn shown<'e>(events: &[&'e EventFact]) -> (Vec<&'e EventFact>, BTreeMap<&'e str,
     }
     let mut rest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut shown = Vec::new();
-    for (event, is_shown) in events.iter().zip(first) {
+    for (&(number, event), is_shown) in events.iter().zip(first) {
         if is_shown {
-            shown.push(*event);
+            shown.push((number, event));
         } else {
             *rest.entry(event.rule).or_default() += 1;
         }
@@ -235,13 +280,25 @@ mod tests {
         let event = |rule| EventFact::new(rule, CaptureTime::from_nanos(0), String::new());
         let mut all = vec![event("undecodable"); 100];
         all.extend(["one", "two", "three"].map(event));
-        let listed: Vec<&EventFact> = all.iter().collect();
-        let rules = |events: &[&EventFact]| events.iter().map(|event| event.rule).collect::<Vec<_>>();
+        let listed: Vec<Numbered<'_>> = all.iter().enumerate().collect();
+        let rules = |events: &[Numbered<'_>]| events.iter().map(|(_, event)| event.rule).collect::<Vec<_>>();
         let (events, rest) = shown(&listed);
         assert_eq!(events.len(), MOST_EVENTS);
         assert_eq!(rules(&events[12..]), ["one", "two", "three"]);
         assert_eq!(rest, [("undecodable", 88)].into());
         let (events, rest) = shown(&listed[95..]);
         assert_eq!((events.len(), rest.len()), (8, 0), "all of few");
+        assert_eq!(events[0].0, 95, "their numbers stay");
+    }
+
+    #[test]
+    fn hashes_are_shown_as_in_tables() {
+        let hash = format!("0x{}", "0123456789abcdef".repeat(4));
+        let address = &hash[..42];
+        assert_eq!(
+            shortened(&format!("{hash} and {address}, é 0x12 0x{hash}")),
+            "0x012345…cdef and 0x012345…4567, é 0x12 0x0x012345…cdef"
+        );
+        assert_eq!(shortened("0x"), "0x");
     }
 }

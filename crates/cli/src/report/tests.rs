@@ -333,7 +333,7 @@ fn a_part_does_not_know_what_came_before() {
 fn tapped_addresses_that_no_session_has_are_told() {
     let asked = Asked {
         secrets: 26,
-        tapped: vec![[10, 0, 0, 1].into(), [10, 0, 0, 99].into()],
+        tapped: vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into(), [10, 0, 0, 99].into()],
         ..Asked::default()
     };
     let report = Report {
@@ -346,6 +346,12 @@ fn tapped_addresses_that_no_session_has_are_told() {
         text.contains("--tapped 10.0.0.99: no session has such an end"),
         "{text}"
     );
+    // Nor is one believed without a word that is only seen from one other end.
+    assert!(
+        text.contains("--tapped 10.0.0.2: it has sessions with 1 address only, and 10.0.0.1 with 6."),
+        "{text}"
+    );
+    assert!(!text.contains("--tapped 10.0.0.1:"), "{text}");
 }
 
 #[test]

@@ -149,6 +149,33 @@ fn two_runs_are_set_side_by_side() {
             .iter()
             .all(|row| row["difference"] == 0.0 && row["beyond_chance"] == false)
     );
+    // Who misbehaved in one of them is told beside the numbers.
+    run(
+        folder.path(),
+        "simulate -o liar.pcapng --nodes 4 --sequences 12 --seed 5 --fault 3:wrong-signatures@3s",
+    )
+    .ok();
+    run(
+        folder.path(),
+        "analyze liar.pcapng --keylog liar.keylog --nodes liar.nodes.json --store sqlite://before.db --run liar",
+    )
+    .ok();
+    let json = run(
+        folder.path(),
+        "diff before liar --store sqlite://before.db --json",
+    )
+    .json();
+    assert_eq!(json["runs"][0]["suspicious_events"], serde_json::json!({}));
+    let events = json["runs"][1]["suspicious_events"]["bad_signature"]
+        .as_u64()
+        .unwrap();
+    assert!(events > 0);
+    let told = run(folder.path(), "diff before liar --store sqlite://before.db").ok();
+    let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains(&format!("that no honest node shows (bad_signature {events})")),
+        "{told}"
+    );
     let ran = run(folder.path(), "diff before nothing --store sqlite://before.db");
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("there are: \"before\""), "{}", ran.stderr);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bftap_analysis::RULES;
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -472,27 +473,4 @@ const SENDERS: [&str; 10] = [
     "oversized",
     "forbidden_code",
     "connection_churn",
-];
-
-/// The rules that judge nodes.
-const RULES: [&str; 19] = [
-    "bad_signature",
-    "wrong_signer",
-    "not_validator",
-    "equivocation",
-    "conflicting_lock",
-    "future_flood",
-    "stale_flood",
-    "roundchange_storm",
-    "repeated_payload",
-    "volume",
-    "undecodable_flood",
-    "oversized",
-    "forbidden_code",
-    "connection_churn",
-    "stalled_chain",
-    "slow_proposer",
-    "missing_proposer",
-    "silent_validator",
-    "partial_sender",
 ];

@@ -70,6 +70,8 @@ pub(super) struct Peer {
     /// Session on each channel.
     pub(super) sessions: [Option<ConnIndex>; 2],
     pub(super) dialing: [bool; 2],
+    /// How often in a row dials ended with the word that there is a connection already.
+    sent_away: u32,
     /// Highest block it is known to have.
     pub(super) height: u64,
 }
@@ -242,7 +244,9 @@ impl Network<'_> {
         }
         if dialled {
             known.dialing[usize::from(channel)] = false;
+            known.sent_away = if sent_away { known.sent_away + 1 } else { 0 };
         }
+        let times = known.sent_away;
         let mut twin = None;
         if was_session && channel == 0 {
             twin = known.sessions[1];
@@ -255,7 +259,9 @@ impl Network<'_> {
             } else {
                 400_000_000 + self.prng.below(600_000_000)
             };
-            let wait = if sent_away { wait + SENT_AWAY_WAIT } else { wait };
+            // Once may be two dials at a time; whose host lost power is sent away until its peers give up the session of before, and
+            // clients do not hurry then.
+            let wait = wait << times.saturating_sub(1).min(MOST_DOUBLINGS);
             if self.dials(index, peer) {
                 self.schedule_dials(index, peer, wait);
             }
@@ -292,8 +298,8 @@ impl Network<'_> {
 
 /// Who only comes to go again looks so often whether it may stay.
 const VISITORS_WAIT: Time = 1_000_000_000;
-/// Who was sent away as already connected dials again so much later: clients wait half a minute and more.
-const SENT_AWAY_WAIT: Time = 7_000_000_000;
+/// Who is sent away again and again waits twice as long each time, up to half a minute or so, as clients do from the first time on.
+const MOST_DOUBLINGS: u32 = 5;
 /// Ports that Linux dials from.
 const FIRST_PORT: u16 = 32_768;
 const LAST_PORT: u16 = 60_999;

@@ -73,8 +73,13 @@ pub(super) fn read(
         }
     }
     if unread > 0 {
+        let why = if args.keylog.is_empty() {
+            "no session secrets were given: name them with --keylog, unless they are in the captures"
+        } else {
+            "bftap analyze says why"
+        };
         let text = format!(
-            "{} could not be read to the end: messages in them are missing (bftap analyze says why)",
+            "{} could not be read to the end: messages in them are missing ({why})",
             counted(unread, "session", "sessions")
         );
         tell(Level::Warning, &text);
