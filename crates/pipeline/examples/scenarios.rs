@@ -16,8 +16,8 @@ use bftap_simnet::{Gossip, SimulateOptions};
 use bftap_testkit::scenario::Scenario;
 use judge::Verdict;
 
-/// Nodes and gossip of healthy networks. 21 nodes that pass everything on make nine million messages, which take some GiB.
-const HEALTHY: [(usize, Gossip); 3] = [(7, Gossip::Flood), (21, Gossip::Direct), (21, Gossip::Flood)];
+/// Nodes and gossip of healthy networks. What 21 nodes that pass everything on say is too much for memory: `bench/scenarios` writes it to a file.
+const HEALTHY: [(usize, Gossip); 2] = [(7, Gossip::Flood), (21, Gossip::Direct)];
 
 /// Plays healthy networks; any event of a rule is wrong.
 fn check() -> ExitCode {

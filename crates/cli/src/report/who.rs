@@ -192,9 +192,9 @@ fn median(numbers: impl Iterator<Item = u64>) -> u64 {
 }
 
 /// What the columns of [`of_validators`] mean.
-const OF_VALIDATORS: &str = "of decided rounds: commits + missing + not known = all of them; missing: nowhere, and no loss can hide it; not known: \
-                             loss or missing coverage may hide it; of all its messages: partial: to some nodes only; late: when all had their \
-                             quorum; delay: of its commit behind the first one, the median";
+const OF_VALIDATORS: &str = "of decided rounds, commits: seen; missing: nowhere, and no loss can hide it; not known: loss or missing coverage \
+                             may hide it; the rest was not needed, for the block was decided without it. Of all its messages, partial: to some \
+                             nodes only; late: when all had their quorum. Delay: of its commit behind the first one, the median";
 
 fn of_scores(report: &Report<'_>) -> Shown {
     let mut found: Vec<_> = report

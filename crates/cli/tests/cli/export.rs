@@ -178,5 +178,9 @@ fn two_runs_are_set_side_by_side() {
     );
     let ran = run(folder.path(), "diff before nothing --store sqlite://before.db");
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("there are: \"before\""), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("there are: \"liar\", \"before\""),
+        "{}",
+        ran.stderr
+    );
 }

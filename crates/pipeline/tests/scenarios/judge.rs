@@ -7,11 +7,11 @@ use std::io::Cursor;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bftap_analysis::facts::{EventFact, FactSink, HeightFacts, LinkCountFact};
+use bftap_analysis::facts::{EventFact, FactSink, HeightFacts, LinkCountFact, RunFacts};
 use bftap_analysis::{AnalysisOptions, KnownNode, RULES};
 use bftap_decrypt::SecretStore;
 use bftap_decrypt::keylog::LastLine;
-use bftap_model::{Address, CaptureTime, NodeId};
+use bftap_model::{Address, NodeId};
 use bftap_pipeline::{Input, PipelineOptions, Progress, analyze};
 use bftap_testkit::scenario::{Expected, Played, Scenario};
 use serde_json::Value;
@@ -115,7 +115,24 @@ pub(crate) fn judge_scenario(scenario: &Scenario, verbose: bool) -> Verdict {
         }
     };
     verdict.messages = played.summary.messages;
-    let events = events(scenario, &played);
+    let facts = match facts(scenario, &played) {
+        Ok(facts) => facts,
+        Err(error) => {
+            verdict
+                .wrong
+                .push(format!("{seed}: the analysis failed: {error}"));
+            return verdict;
+        }
+    };
+    // Each round that was decided counts once at most: what is left was not needed.
+    for part in &facts.participation {
+        if part.commits + part.missing + part.unknown > part.rounds {
+            verdict
+                .wrong
+                .push(format!("{seed}: commits do not add up: {part:?}"));
+        }
+    }
+    let events = facts.events;
     let nodes = Nodes::new(&played.nodes);
     let (must, may) = scenario.expected(&played.truth);
     verdict.honest = u64::from(must.iter().all(|expected| expected.suspicious != Some(true)));
@@ -264,7 +281,7 @@ impl FactSink for Nothing {
     }
 }
 
-fn events(scenario: &Scenario, played: &Played) -> Vec<EventFact> {
+fn facts(scenario: &Scenario, played: &Played) -> Result<RunFacts, String> {
     let secrets = SecretStore::new();
     secrets.add_key_log(&played.key_log, 1, LastLine::Whole, &"simulated".into());
     let options = PipelineOptions {
@@ -285,17 +302,9 @@ fn events(scenario: &Scenario, played: &Played) -> Vec<EventFact> {
         read: Box::new(Cursor::new(played.capture.clone())),
     };
     let analysis = analyze(vec![input], Arc::new(options), &Progress::default(), &mut Nothing);
-    match analysis {
-        Ok(analysis) => analysis.facts.events,
-        Err(error) => {
-            let time = CaptureTime::from_nanos(0);
-            vec![EventFact::new(
-                "bad_signature",
-                time,
-                format!("the analysis failed: {error}"),
-            )]
-        }
-    }
+    analysis
+        .map(|analysis| analysis.facts)
+        .map_err(|error| error.to_string())
 }
 
 fn node_id(text: &str) -> Option<NodeId> {

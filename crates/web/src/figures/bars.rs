@@ -204,12 +204,14 @@ pub(super) fn participation(nodes: &Value) -> Option<String> {
         width,
         height,
         "Who took part",
-        "Of the decided rounds of each validator: those with its commit, those where it is missing, those of which nothing is known.",
+        "Of the decided rounds of each validator: those with its commit, those where it is missing, those of which nothing is known, and \
+         those that were decided without it before it was due.",
     );
     let parts = [
         ("commits", "commit seen", 2),
         ("missing", "missing", 1),
         ("unknown", "not known", 7),
+        ("", "not needed", 4),
     ];
     let items: Vec<_> = parts
         .iter()
@@ -224,13 +226,20 @@ pub(super) fn participation(nodes: &Value) -> Option<String> {
             to: number(&row["rounds"]),
         };
         let mut left = 150.0;
+        let told: f64 = parts.iter().map(|(key, ..)| number(&row[*key])).sum();
         for (key, name, colour) in parts {
-            let length = x.at(number(&row[key]), 0.0, 500.0).min(650.0 - left);
+            // The rest.
+            let rounds = if key.is_empty() {
+                (x.to - told).max(0.0)
+            } else {
+                number(&row[key])
+            };
+            let length = x.at(rounds, 0.0, 500.0).min(650.0 - left);
             picture.bar(
                 (left, y),
                 (length, 16.0),
                 COLOURS[colour],
-                &format!("{label}, {name}: {}", row[key]),
+                &format!("{label}, {name}: {rounds}"),
             );
             left += length.max(0.0);
         }
@@ -269,11 +278,13 @@ mod tests {
         assert!(svg.contains("median: 1 s") && svg.contains("3 rounds"), "{svg}");
 
         let nodes = json!({ "nodes": [{ "label": "cn1", "participation": [
-            { "rounds": 10, "commits": 8, "missing": 1, "unknown": 1 },
+            { "rounds": 10, "commits": 5, "missing": 1, "unknown": 1 },
         ]}]});
         let svg = participation(&nodes).unwrap();
         assert!(
-            svg.contains("cn1, commit seen: 8") && svg.contains("8 of 10"),
+            svg.contains("cn1, commit seen: 5")
+                && svg.contains("5 of 10")
+                && svg.contains("cn1, not needed: 3"),
             "{svg}"
         );
         assert_eq!(participation(&json!({ "nodes": [] })), None);

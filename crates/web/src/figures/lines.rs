@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::number;
 use super::plot::{COLOURS, DASHES, Frame, Picture, Scale, short};
 
+/// Colour and dashes of the line of what would do.
+const IDEAL: (&str, &str) = ("#333", "1 3");
+
 const KINDS: [&str; 4] = ["preprepare", "prepare", "commit", "roundchange"];
 
 /// The original's figure 3: messages that each node got at each height, a part for each kind, with what would do.
@@ -34,11 +37,19 @@ pub(super) fn by_sequence(nodes: &[(String, Value)], validators: usize) -> Optio
         "Messages per node by sequence",
         "Messages that each node got at each height, by kind; the dotted line is one from each other validator.",
     );
-    let items: Vec<_> = nodes
+    let ideal = |kind: &str| match kind {
+        "prepare" | "commit" if validators > 1 => Some(validators as f64 - 1.0),
+        _ => None,
+    };
+    let mut items: Vec<_> = nodes
         .iter()
         .enumerate()
         .map(|(place, (name, _))| (short(name, 24), colour(place), dash(place)))
         .collect();
+    if kinds.iter().any(|kind| ideal(kind).is_some()) {
+        let line = "one from each other validator";
+        items.push((line.to_owned(), IDEAL.0.to_owned(), IDEAL.1.to_owned()));
+    }
     let top = picture.legend((60.0, 40.0), width - 20.0, &items);
     let all = |kind: &str| -> Vec<(f64, f64)> {
         nodes
@@ -59,10 +70,7 @@ pub(super) fn by_sequence(nodes: &[(String, Value)], validators: usize) -> Optio
             top: top + room * place as f64 + 18.0,
             bottom: top + room * (place + 1) as f64 - 8.0,
         };
-        let ideal = match *kind {
-            "prepare" | "commit" if validators > 1 => Some(validators as f64 - 1.0),
-            _ => None,
-        };
+        let ideal = ideal(kind);
         let most = all(kind).iter().map(|(_, y)| *y).chain(ideal).fold(0.0, f64::max);
         let y = Scale::from_zero(most);
         picture.axis_y(frame, y, &format!("{kind}, messages"));
@@ -71,7 +79,7 @@ pub(super) fn by_sequence(nodes: &[(String, Value)], validators: usize) -> Optio
             picture.line(
                 (frame.left, at),
                 (frame.right, at),
-                "stroke=\"#333\" stroke-dasharray=\"1 3\"",
+                &format!("stroke=\"{}\" stroke-dasharray=\"{}\"", IDEAL.0, IDEAL.1),
             );
         }
         for (node, (_, traffic)) in nodes.iter().enumerate() {
@@ -183,6 +191,10 @@ mod tests {
         ]});
         let svg = by_sequence(&[("<cn1>".to_owned(), traffic.clone())], 7).unwrap();
         assert_eq!(svg.matches("<path").count(), 3, "roundchange has nothing to show");
+        assert!(
+            svg.contains(">one from each other validator<"),
+            "what the dotted line is"
+        );
         assert!(svg.contains("&lt;cn1&gt;") && !svg.contains("<cn1>"));
         let svg = over_time(&traffic).unwrap();
         assert_eq!(svg.matches("<path").count(), 4);
