@@ -43,6 +43,12 @@ def event(rule, severity, seconds_ago, numbers="{}", signer="'cn1'"):
         FROM run WHERE run_id = %(run)s"""
 
 
+def limit(name):
+    """A limit that was reached once."""
+    return f"""INSERT INTO counter (run_id, list, name, value)
+        SELECT run_id, 'limits_reached', '{name}', 1 FROM run WHERE run_id = %(run)s"""
+
+
 NOW_NS = time.time_ns()
 GAP_S = 120
 TROUBLES = [
@@ -69,6 +75,10 @@ TROUBLES = [
     Trouble("several critical events", ["Critical events"], event("equivocation", "critical", 10), event("equivocation", "critical", 12),
             event("bad_signature", "critical", 14), event("conflicting_lock", "critical", 14, signer="NULL")),
     Trouble("critical events long ago", [], event("equivocation", "critical", 400)),
+    Trouble("critical events, and more than are listed", ["Critical events", "Events not listed"],
+            event("equivocation", "critical", 10),
+            limit("listed_events")),
+    Trouble("another limit that was reached", [], limit("orphans")),
     Trouble("warnings", [], event("slow_proposer", "warning", 10)),
     Trouble("a stalled chain that has its own alert", [], event("stalled_chain", "critical", 10, signer="NULL")),
     Trouble("events of a run that has finished", [], event("equivocation", "critical", 10),
@@ -96,6 +106,7 @@ def made_live(database, run):
     # Troubles of the capture itself are not what is tried here.
     execute("DELETE FROM minute_count WHERE run_id = %(run)s AND kind = 'roundchange'")
     execute("DELETE FROM event WHERE run_id = %(run)s")
+    execute("DELETE FROM counter WHERE run_id = %(run)s")
     for number in range(BATCHES + 1):
         execute(f"""INSERT INTO progress (run_id, batch, written_ns, seen_ns, lag_ns, rows_written, spooled_batches, spooled_bytes,
               gaps, lost_bytes, undecodable, unread_sessions)
@@ -115,17 +126,31 @@ def check(database, run_name, problems):
         fired = set()
         for rule, query in alert_rules(database.name):
             where = f"{database.name}, {trouble.name}, {rule['title']}"
-            columns, rows = database.rows(macros(query["rawSql"], database.name, range_))
-            check_shape(where, columns, rows, problems)
-            above = rule["data"][1]["model"]["conditions"][0]["evaluator"]["params"][0]
-            numbers = [value for row in rows for value in row if not isinstance(value, str)]
-            if any(number is not None and number > above for number in numbers):
+            rows = answer(database, where, query, range_, problems)
+            if firing(rule, rows):
                 fired.add(rule["title"])
             if trouble.name == "healthy" and not rows:
                 problems.append(f"{where}: says nothing about a live run")
         if fired != trouble.fires:
             problems.append(f"{database.name}, {trouble.name}: fired {sorted(fired)}, expected {sorted(trouble.fires)}")
         database.rollback()
+
+
+def answer(database, where, query, range_, problems):
+    """The rows of a rule's query, which are as Grafana wants them."""
+    columns, rows = database.rows(macros(query["rawSql"], database.name, range_))
+    check_shape(where, columns, rows, problems)
+    return rows
+
+
+def firing(rule, rows):
+    """The texts of the rows that are above the rule's threshold."""
+    above = rule["data"][1]["model"]["conditions"][0]["evaluator"]["params"][0]
+
+    def is_above(row):
+        return any(value is not None and value > above for value in row if not isinstance(value, str))
+
+    return [tuple(value for value in row if isinstance(value, str)) for row in rows if is_above(row)]
 
 
 def check_shape(where, columns, rows, problems):

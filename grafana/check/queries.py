@@ -16,6 +16,7 @@ import time
 from . import databases
 from .dashboards import NAMES, Variables, load, panel_interval, panels, run_range
 from .expand import ExpandError, Range, expand
+from .told import Told
 
 # A query that answers more is no query for a panel.
 MOST_ROWS = 10_000
@@ -23,23 +24,35 @@ MOST_ROWS = 10_000
 WAIT_S = 60
 # Grafana takes a whole number of ten digits for seconds, one of nineteen for nanoseconds.
 SECONDS, NANOSECONDS = range(10**9, 10**10), range(10**18, 10**19)
-
-# Columns that tell nothing in any run that the checks can make, by the title of their panel.
-NEVER_TOLD = {
-    # Complete runs lag behind nothing, and no database was away.
-    ("Lag", "lag_s"), ("Lag and spool", "spooled"),
-    # Simulated nodes have addresses of their own.
-    ("Scores", "colocation"),
-    # The number of the first chain is 0.
-    ("Events", "chain"),
-    # Not at the heights that are opened.
-    ("What each receiver got", "invalid"),
-}
+# The run's own time, and so long a range that sums over minutes are read: seconds before the run.
+RANGES = (0, 3 * 3600)
 
 
 class Problems(list):
     def add(self, where, text):
         self.append(f"{where}: {text}")
+
+
+def check_run(connections, run, sequences, before_s, problems, report, told, same=True):
+    """Every query over one run, in the range that begins so much before it; One sequence at these heights."""
+    found = len(problems)
+    for name in NAMES:
+        for given in [{"sequence": sequence} for sequence in sequences] if name == "one-sequence" else [{}]:
+            check_dashboard(name, connections, run, given, problems, report, told, before_s, same)
+    problems[found:] = [f"{run}: {problem}" for problem in problems[found:]]
+
+
+def check_full(connections, run, sequences, problems, report, losses=False):
+    """The same in all ranges over a run with everything in it: each panel must show something, but for those that are listed."""
+    live = {database.name for database in connections if database.value("SELECT MAX(live) FROM run WHERE name = %s", run)}
+    for before_s in RANGES:
+        told, found = Told(), len(problems)
+        check_run(connections, run, sequences, before_s, problems, report, told)
+        listed = len(problems)
+        told.check_panels(problems, losses, live)
+        problems[listed:] = [f"{run}: {problem}" for problem in problems[listed:]]
+        # What is wrong in both ranges is told once.
+        problems[found:] = [problem for problem in problems[found:] if problem not in problems[:found]]
 
 
 def check_dashboard(name, connections, run_name, given, problems, report, told, before_s=0, same=True):
@@ -75,7 +88,7 @@ def check_dashboard(name, connections, run_name, given, problems, report, told, 
                     database.rollback()
                     continue
                 check_answer(where, panel, target, columns, rows, range_, problems)
-                note_told(told, f"{name}, {database.name}, {panel['title']}", columns, rows)
+                told.note(name, database.name, panel["title"], columns, rows)
                 if comparable_between_databases(panel):
                     answers.setdefault((panel["title"], target["refId"]), {})[database.name] = (columns, rows)
         for mark in dashboard["annotations"]["list"]:
@@ -86,20 +99,6 @@ def check_dashboard(name, connections, run_name, given, problems, report, told, 
     for (title, ref_id), both in answers.items():
         if len(both) == 2 and same:
             compare(f"{name}, {title}, {ref_id}", both["mysql"], both["postgres"], problems)
-
-
-def note_told(told, where, columns, rows):
-    """Which columns tell something: a number other than 0, or a word."""
-    for place, column in enumerate(columns):
-        told[where, column] = told.get((where, column), False) or any(row[place] for row in rows)
-
-
-def check_told(told, problems):
-    """Over runs with every kind of trouble each column tells something at least once: what is 0 or null in all of them is of no use,
-    or asks for something that is never written."""
-    for (where, column), tells in told.items():
-        if not tells and (where.split(", ", 2)[2], column) not in NEVER_TOLD:
-            problems.add(where, f"column {column} is empty in all runs")
 
 
 def comparable_between_databases(panel):
@@ -259,27 +258,27 @@ def main():
     parser.add_argument("--sequence", default=["0"], nargs="*", help="heights to open in One sequence (0: the newest)")
     parser.add_argument("--filled", action="store_true",
                         help="runs with every kind of trouble: each column of each panel must tell something in one of them")
+    parser.add_argument("--full", action="store_true",
+                        help="runs with everything in them: each panel must show something in each, but for those that are listed")
+    parser.add_argument("--losses", action="store_true", help="with --full: of these runs something was lost, too")
     parser.add_argument("--live", action="store_true", help="wait until the runs have come far enough; the databases need not agree")
     parser.add_argument("--durations", action="store_true", help="print how long each query took")
     arguments = parser.parse_args()
     connections = databases.connected(arguments)
-    problems, report, told = Problems(), [], {}
+    problems, report, told = Problems(), [], Told()
     if arguments.live:
         for database in connections:
             for run in arguments.run:
                 wait_for(database, run)
     for run in arguments.run:
-        found = len(problems)
-        # The run's own time, and so long a range that sums over minutes are read.
-        for before_s in (0, 3 * 3600):
-            for name in NAMES:
-                if name != "one-sequence":
-                    check_dashboard(name, connections, run, {}, problems, report, told, before_s, same=not arguments.live)
-        for sequence in arguments.sequence:
-            check_dashboard("one-sequence", connections, run, {"sequence": sequence}, problems, report, told, same=not arguments.live)
-        problems[found:] = [f"{run}: {problem}" for problem in problems[found:]]
+        if arguments.full:
+            check_full(connections, run, arguments.sequence, problems, report, arguments.losses)
+            continue
+        for before_s in RANGES:
+            sequences = arguments.sequence if before_s == 0 else []
+            check_run(connections, run, sequences, before_s, problems, report, told, same=not arguments.live)
     if arguments.filled:
-        check_told(told, problems)
+        told.check_columns(problems)
     if arguments.durations:
         for where, rows, seconds in report:
             print(f"{seconds * 1000:8.1f} ms {rows:6} rows  {where}")

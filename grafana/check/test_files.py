@@ -217,7 +217,8 @@ class Provisioning(unittest.TestCase):
             self.assertRegex(group["interval"], r"^\d+s$")
             rules = alert_rules(database)
             self.assertEqual({rule["title"] for rule, _ in rules}, {
-                "Stalled chain", "Round-change storm", "Silent validator", "Critical events", "Loss", "Monitor silent"})
+                "Stalled chain", "Round-change storm", "Silent validator", "Critical events", "Events not listed", "Loss",
+                "Monitor silent"})
             for rule, query in rules:
                 with self.subTest(f"{database}, {rule['title']}"):
                     self.assertRegex(rule["uid"], r"^[a-z-]{1,40}$")

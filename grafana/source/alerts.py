@@ -1,5 +1,5 @@
-"""Alert rules: a chain that stands still, rounds that change again and again, a silent validator, critical events, loss, and a monitor
-that went silent.
+"""Alert rules: a chain that stands still, rounds that change again and again, a silent validator, critical events, events that
+are not listed, loss, and a monitor that went silent.
 
 They look at the latest live run only, and at the clock of the capture where they can: a capture that is played back years later
 behaves like its network did. There are no variables in alert rules, and no time range is needed: what they read lies at the end of
@@ -146,9 +146,8 @@ RULES = [
         capture: rule silent_validator, which speaks only where no loss can hide its messages. It does not vote and does not
         propose: its turns cost a round each, and one less may fail.""",
         """Is the node up, and connected? The dashboard Nodes shows its sessions, Disconnects and what it missed; One sequence,
-        whether others reach it. Nobody is blamed. Thresholds are silent_seconds and silent_rounds (docs/rules.md). A run lists at
-        most 1,000 events of a rule: past that, the dashboard Suspicious says so under What could not be judged, and this rule tells
-        of no further ones.""",
+        whether others reach it. Nobody is blamed. Thresholds are silent_seconds and silent_rounds (docs/rules.md). A run lists so
+        many events of a rule and no more: see the rule Events not listed.""",
         # An event that lasts is written again with each change, and says that it is open. Time runs by the capture's clock.
         sql=f"""
         SELECT live.name AS run, COALESCE(e.signer, 'none') AS validator,
@@ -168,8 +167,8 @@ RULES = [
         node is the one that the rule blames, or nobody. A stalled chain has its own alert.""",
         """Look at Events in the dashboard Suspicious: whether it is suspicious, what happened, and the messages of that height. Its
         last column makes a bundle of evidence that others can check (docs/evidence.md). A node that was started anew, or whose key
-        runs on two machines, contradicts itself without malice. A run lists at most 1,000 events of a rule: past that, What could
-        not be judged says so.""",
+        runs on two machines, contradicts itself without malice. A run lists so many events of a rule and no more: see the rule
+        Events not listed.""",
         sql=f"""
         SELECT live.name AS run, COALESCE(found.rule, 'none') AS event, COALESCE(found.named, 'nobody') AS node,
           COALESCE(found.events, 0) AS events
@@ -184,6 +183,23 @@ RULES = [
         WHERE {of_live("live")}
         """,
         panel="Events", dashboard=suspicious.DASHBOARD, above=0, pending="0s", severity="critical",
+    ),
+    Rule(
+        "bftap-events-not-listed", "Events not listed",
+        "{{ .Labels.run }}: {{ .Values.A }} events are not listed, and raise no alert",
+        """Rules found more than a run lists: the earliest 1,000 events of each rule, 10,000 of all rules together. Later ones of a rule
+        that is full are only counted: Critical events and Silent validator do not see them, and no dashboard shows them.""",
+        """Which rule is full? See Events by rule in the dashboard Suspicious: where it is one of floods or garbage, the others still
+        speak. Stop who causes it (bftap guard), start a new run, or raise listed in [rules] and listed_events (docs/config.md). It
+        fires until the run ends.""",
+        sql=f"""
+        SELECT live.name AS run, COALESCE(MAX(more.value), 0) AS events
+        FROM run AS live
+        LEFT JOIN counter AS more ON more.run_id = live.run_id AND more.list = 'limits_reached' AND more.name = 'listed_events'
+        WHERE {of_live("live")}
+        GROUP BY live.name
+        """,
+        panel="What could not be judged", dashboard=suspicious.DASHBOARD, above=0, pending="0s", severity="warning",
     ),
     Rule(
         "bftap-loss", "Loss",

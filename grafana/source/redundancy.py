@@ -161,10 +161,11 @@ EXPECTED = [
 ]
 
 # Receivers in the newest rounds, as many as have no more messages than can be looked at one by one; the newest one in any case. A few
-# receivers of a hundred validators fill a panel, and what it costs stays the same. (The limit is never reached: with it PostgreSQL
-# looks up the ids once for each of these, and not for each delivery.) Only those of which most was seen: at others, who
-# was captured would seem to be first.
+# receivers of a hundred validators fill a panel, and what it costs stays the same. (They are worked out once, and not
+# for each delivery: MariaDB needs the limit for that, which is never reached, and PostgreSQL, while it knows nothing of a new run, the word.)
+# Only those of which most was seen: at others, who was captured would seem to be first.
 CHOSEN = f"""(
+  WITH newest_receivers AS @once()@(
   SELECT summed.sequence, summed.round, summed.chain_id, summed.receiver,
     (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver_ip) AS receiver_id,
     (SELECT l.label_id FROM label AS l WHERE l.run_id = $run AND l.label = summed.receiver) AS own_id
@@ -180,6 +181,8 @@ CHOSEN = f"""(
   ) AS summed
   WHERE summed.total <= {FIRST_MESSAGES} OR summed.place = 1
   LIMIT {FIRST_MESSAGES}
+  )
+  SELECT * FROM newest_receivers
 ) AS chosen"""
 
 # Deliveries at the chosen nodes (f), added up by receiver and sender: with how many payloads the sender was first, how many copies it handed

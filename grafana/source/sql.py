@@ -19,16 +19,19 @@ _WORDS = {
         # The server's clock, in seconds since 1970, in whatever time zone the session is.
         "now_s": lambda _: "UNIX_TIMESTAMP()",
         "utc": lambda seconds: f"DATE_FORMAT(DATE_ADD('1970-01-01', INTERVAL {seconds} SECOND), '%Y-%m-%d %H:%i:%s')",
+        # (of a query in WITH) Its rows are worked out once, not where they are asked for.
+        "once": lambda _: "",
     },
     "postgres": {
         "now_s": lambda _: "FLOOR(EXTRACT(EPOCH FROM NOW()))",
         "utc": lambda seconds: f"TO_CHAR(TO_TIMESTAMP({seconds}) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')",
+        "once": lambda _: "MATERIALIZED ",
     },
 }
 _WORD = re.compile(r"@(\w+)\(([^@]*)\)@")
 
 
-_CLAUSES = ("SELECT", "FROM", "JOIN", "LEFT JOIN", "CROSS JOIN", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "UNION ALL", ")")
+_CLAUSES = ("SELECT", "FROM", "JOIN", "LEFT JOIN", "CROSS JOIN", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "UNION ALL", "WITH", ")")
 
 
 def for_database(text, database):

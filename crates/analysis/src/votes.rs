@@ -274,10 +274,19 @@ impl<'t> Judge<'t> {
             if let Some(index) = proposer {
                 add(index, Kind::Preprepare, self.absent(index));
             }
-            return;
         }
         // Who of a larger set is in the committee of a round is not in the messages.
         if self.signers.len() > self.table.chain.committee as usize {
+            return;
+        }
+        if notes.proposed_by.is_none() {
+            // It was decided, so there was a proposal: what hides that may hide commits, too.
+            let unseen = |index: &usize| self.first_sight(fact.round, Kind::Commit, *index).is_none();
+            if fact.outcome == Outcome::Decided {
+                for index in (0..self.signers.len()).filter(unseen) {
+                    add(index, Kind::Commit, VoteState::Unknown);
+                }
+            }
             return;
         }
         for index in 0..self.signers.len() {

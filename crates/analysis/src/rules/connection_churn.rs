@@ -1,16 +1,16 @@
 //! `connection_churn`: connections from one node to another, one after the other.
 //!
-//! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one IP address to another,
-//! one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
+//! **Condition**: within a minute, `churn_per_minute` (20) connections or more that carried payload, from one node, or one IP address where
+//! its key is not known, to one IP address and port, one after the other: clients wait 30 seconds and more before they dial the same peer again, and seconds when
 //! a session broke. Refused connections are no sessions and do not count: honest nodes knock at a peer that is down. Those that the
 //! other end sent away as already connected do count: an honest node whose host lost power knocks, too, but at its clients' pace.
 //! **Blame**: who dialled. **Severity**: warning, suspicious. One event for a burst, at the first connection of its pace: the few
 //! before it at an honest pace count, and do not date it. `connections`, `handshakes`, `span_ns`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bftap_model::{CaptureTime, Nanos};
+use bftap_model::{Address, CaptureTime, Endpoint, Nanos};
 
 use crate::facts::EventFact;
 
@@ -25,7 +25,18 @@ const WINDOW: Nanos = Nanos::from_secs(60);
 type Dial = (CaptureTime, u32, bool, u32);
 
 pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
-    let mut pairs: BTreeMap<(IpAddr, IpAddr), Vec<Dial>> = BTreeMap::new();
+    // Several nodes may be behind one address. Where one is known there, it is the one that dials.
+    let mut known: BTreeMap<IpAddr, BTreeSet<Address>> = BTreeMap::new();
+    for (end, session) in run.sessions {
+        if let Some(address) = run.party(session.parties[0]).address {
+            known.entry(end.info.ends[0].ip).or_default().insert(address);
+        }
+    }
+    let dialler = |ip: IpAddr, party: u32| {
+        let alone = || known.get(&ip).filter(|all| all.len() == 1)?.first().copied();
+        run.party(party).address.or_else(alone)
+    };
+    let mut pairs: BTreeMap<(IpAddr, Option<Address>, Endpoint), Vec<Dial>> = BTreeMap::new();
     for (end, session) in run.sessions {
         let [from, to] = end.info.ends;
         let shook = end.attached.is_some();
@@ -33,7 +44,8 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
         if end.attached == Some("midstream") || end.candidate {
             continue;
         }
-        pairs.entry((from.ip, to.ip)).or_default().push((
+        let who = dialler(from.ip, session.parties[0]);
+        pairs.entry((from.ip, who, to)).or_default().push((
             end.span.0,
             session.parties[0],
             shook,
@@ -43,7 +55,7 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
     let least = usize::try_from(run.options.churn_per_minute)
         .unwrap_or(usize::MAX)
         .max(2);
-    for ((_, to), mut dials) in pairs {
+    for ((_, _, to), mut dials) in pairs {
         if dials.len() < least {
             continue;
         }
@@ -59,7 +71,7 @@ pub(super) fn judge(run: &RunView<'_>, events: &mut Vec<EventFact>) {
             while last + 1 < dials.len() && whole(last + 1) {
                 last += 1;
             }
-            events.push(burst(run, to, &dials[at..=last]));
+            events.push(burst(run, to.ip, &dials[at..=last]));
             at = last + 1;
         }
     }

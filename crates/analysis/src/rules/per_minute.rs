@@ -4,6 +4,7 @@
 //! with it. The latest hour stays for comparison, and of earlier minutes what was found while those before them were there.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bftap_model::CaptureTime;
 use hashbrown::HashMap;
@@ -151,12 +152,7 @@ impl MinuteBook {
                 found.push((stale_flood::RULE, sender, stale));
             }
             if comparable && volume::may_be(sum, options) {
-                let before = self.recent.range(begin..start);
-                let ordinary = before
-                    .filter_map(|(&start, noted)| Some((start, noted.senders.get(&sender)?)))
-                    .filter(|&(start, sum)| !self.is_loud(start, sender, sum, options))
-                    .map(|(_, sum)| sum.busiest)
-                    .max();
+                let ordinary = self.ordinary(begin..start, sender, sum, options);
                 if let Some(loud) = volume::is(sum, ordinary, options) {
                     found.push((volume::RULE, sender, loud));
                 }
@@ -185,12 +181,35 @@ impl MinuteBook {
         }
     }
 
-    /// Whether a sender's minute is no ordinary one: of a flood, or the one in which a flood began.
-    fn is_loud(&self, start: i64, sender: Sender, sum: &SenderMinute, options: &super::RuleOptions) -> bool {
-        let next = self.recent.get(&start.saturating_add(MINUTE));
-        let next = next.and_then(|noted| noted.senders.get(&sender));
-        volume::may_be(sum, options)
-            || volume::may_begin(sum) && next.is_some_and(|next| volume::may_be(next, options))
+    /// The most that a sender handed over in an ordinary one of the minutes before the one that is judged.
+    fn ordinary(
+        &self,
+        before: Range<i64>,
+        sender: Sender,
+        judged: &SenderMinute,
+        options: &super::RuleOptions,
+    ) -> Option<u64> {
+        let of = |start: i64| self.recent.get(&start)?.senders.get(&sender);
+        let is_loud = |start: i64| of(start).is_some_and(|sum| volume::may_be(sum, options));
+        let quiet = self
+            .recent
+            .range(before)
+            .filter(|&(&start, _)| !is_loud(start))
+            .filter_map(|(&start, noted)| Some((start, noted.senders.get(&sender)?)));
+        let quiet: Vec<_> = quiet
+            .map(|(start, sum)| {
+                let touches = is_loud(start.saturating_sub(MINUTE)) || is_loud(start.saturating_add(MINUTE));
+                (touches, sum)
+            })
+            .collect();
+        let most = |alone: bool| {
+            quiet
+                .iter()
+                .filter(|(touches, sum)| !(*touches && volume::may_be_a_part(sum, judged, alone, options)))
+                .map(|(_, sum)| sum.busiest)
+                .max()
+        };
+        most(false).or_else(|| most(true))
     }
 
     /// Findings that there was no room for.
@@ -396,20 +415,32 @@ mod tests {
         assert_eq!(loud(&book), [(20, 1)]);
     }
 
-    #[test]
-    fn a_flood_that_began_late_in_a_minute_is_no_past_to_compare_with() {
+    /// The first sender's messages in each minute, those of each other one, and the minutes in which it is loud.
+    fn minutes(all: &[(u64, u64)]) -> Vec<i64> {
         let mut book = MinuteBook::default();
-        note(&mut book, 0, &[(9, 1, 100), (9, 2, 100), (9, 3, 100)]);
-        note(&mut book, 1, &[(9, 1, 600), (9, 2, 100), (9, 3, 100)]);
-        note(&mut book, 2, &OTHERS_AWAY);
-        assert_eq!(loud(&book), [(2, 1)]);
-        // Who always hands over more than others is loud when it is so against its own past.
-        let mut book = MinuteBook::default();
-        for start in 0..5 {
-            note(&mut book, start, &[(9, 1, 600), (9, 2, 100), (9, 3, 100)]);
+        for (start, &(own, others)) in (0..).zip(all) {
+            note(&mut book, start, &[(9, 1, own), (9, 2, others), (9, 3, others)]);
         }
-        note(&mut book, 5, &OTHERS_AWAY);
-        assert_eq!(loud(&book), []);
+        loud(&book).into_iter().map(|(start, _)| start).collect()
+    }
+
+    #[test]
+    fn minutes_in_which_a_flood_begins_or_ends_are_no_past_to_compare_with() {
+        assert_eq!(minutes(&[(100, 100), (600, 100), (4000, 100)]), [2]);
+        assert_eq!(
+            minutes(&[(500, 500), (750, 500), (5500, 500)]),
+            [2],
+            "three seconds of it"
+        );
+        assert_eq!(minutes(&[(1900, 100), (5000, 100)]), [1], "there from the start");
+        let pulsing = [(100, 100), (4000, 100), (767, 100), (100, 100), (4000, 100)];
+        assert_eq!(minutes(&pulsing), [1, 4]);
+        // Who always hands over more than others is loud when it is so against its own past.
+        assert_eq!(minutes(&[(600, 100), (600, 100), (600, 100), (4000, 100)]), []);
+        // Nor is one to blame that goes on as before while others are away.
+        assert_eq!(minutes(&[(4000, 2000), (4000, 467)]), []);
+        assert_eq!(minutes(&[(667, 667), (4000, 2000), (4000, 467)]), []);
+        assert_eq!(minutes(&[(10, 10), (1000, 1000), (4000, 100)]), []);
     }
 
     #[test]

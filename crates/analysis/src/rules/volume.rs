@@ -2,8 +2,9 @@
 //!
 //! **Condition**: in a minute, a sender hands at least `volume_per_minute` (2000) messages to one receiver, `volume_factor` (8) times as
 //! many as the busiest other sender of that receiver (at least two others are needed to compare), and as many times what it handed
-//! to any one receiver in the busiest of the ten minutes before that were ordinary ones (if there are any): those of a flood are not, nor
-//! is the one in which a flood began, where the sender already handed over twice what others did. A minute that
+//! to any one receiver in the busiest of the ten minutes before that were ordinary ones (if there are any). Minutes of a flood are not. Nor
+//! are those before and behind one, in which it began or ended, if the sender outdid the others in it, with half as much as in the minute in
+//! question at most: by a quarter, or `volume_factor` times where there is no other minute to compare with. A minute that
 //! comes when those before it are not remembered any more, an hour later, is not judged.
 //! What honest nodes hand over differs little: each payload goes to each peer at most once.
 //! **Blame**: the sender. **Severity**: warning, suspicious. One event a sender and span of minutes, at its first message in them.
@@ -22,16 +23,25 @@ pub(super) const RIVALS: u64 = 2;
 
 /// Whether it stands out against others.
 pub(super) fn may_be(sum: &SenderMinute, options: &RuleOptions) -> bool {
-    sum.messages >= options.volume_per_minute && outdoes_others(sum, options.volume_factor)
+    sum.rivals >= RIVALS
+        && sum.messages >= options.volume_per_minute
+        && sum.messages >= sum.rival.saturating_mul(options.volume_factor)
 }
 
-/// Whether a flood that filled the next minute may have begun in this one: it shows twice what others handed over already.
-pub(super) fn may_begin(sum: &SenderMinute) -> bool {
-    outdoes_others(sum, 2)
-}
-
-fn outdoes_others(sum: &SenderMinute, factor: u64) -> bool {
-    sum.rivals >= RIVALS && sum.messages >= sum.rival.saturating_mul(factor)
+/// Whether a minute that touches a flood's may have a part of the flood, judged for the minute `of`. `alone`: there is no other one to
+/// compare with, and then it takes more to leave it out.
+pub(super) fn may_be_a_part(
+    sum: &SenderMinute,
+    of: &SenderMinute,
+    alone: bool,
+    options: &RuleOptions,
+) -> bool {
+    let outdoes = if alone {
+        sum.messages >= sum.rival.saturating_mul(options.volume_factor)
+    } else {
+        sum.messages.saturating_mul(4) >= sum.rival.saturating_mul(5)
+    };
+    sum.rivals >= RIVALS && outdoes && of.messages >= sum.busiest.saturating_mul(2)
 }
 
 /// Whether it stands out against itself, too.

@@ -418,7 +418,7 @@ fn conclusion(verdict: &Verdict) -> String {
                 .filter(|manifest| manifest.claim.what == ClaimKind::Signed);
             match signed_only {
                 Some(manifest) => format!(
-                    "Proven is who signed these messages, and no more: what {} says of their number, time or order no signature shows. {rest}",
+                    "Proven is who signed these messages, and no more: what {} says beyond that no signature shows. {rest}",
                     safe(&manifest.event.rule)
                 ),
                 None => format!("The claim is proven. {rest}"),

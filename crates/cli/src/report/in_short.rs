@@ -176,11 +176,18 @@ fn culprits(events: &[&EventFact]) -> String {
 /// What is neither trouble of the chain nor nothing.
 fn besides(report: &Report<'_>, page: &mut Page) {
     let mut parts = Vec::new();
-    let chains = report.summary.chains().len() as u64;
-    if chains > 1 {
+    let (unknown, known): (Vec<_>, Vec<_>) = report
+        .summary
+        .chains()
+        .partition(|(chain, _)| &***chain == UNKNOWN_CHAIN);
+    if known.len() > 1 {
         parts.push(format!(
-            "{chains} chains are in the capture: another genesis, or one that was started anew"
+            "{} chains are in the capture: another genesis, or one that was started anew",
+            known.len()
         ));
+    }
+    if !unknown.is_empty() && !known.is_empty() {
+        parts.push("of some sessions it is not known of which chain they are".to_owned());
     }
     let steps = report
         .facts
@@ -190,8 +197,9 @@ fn besides(report: &Report<'_>, page: &mut Page) {
         .count() as u64;
     if steps > 0 {
         parts.push(format!(
-            "the capture's clock was set {}, so times around it are not what they seem",
-            counted(steps, "time", "times")
+            "by the capture's clock {} decided before the one that it builds on: the clock was set back, or clocks of captures \
+             differ, and times around it are not what they seem",
+            counted(steps, "height was", "heights were")
         ));
     }
     let refused = report
@@ -211,6 +219,9 @@ fn besides(report: &Report<'_>, page: &mut Page) {
         page.paragraph(Ink::Faint, "· ", &format!("besides: {}", parts.join("; ")));
     }
 }
+
+/// What sessions are of whose chain nothing is known.
+const UNKNOWN_CHAIN: &str = "unknown";
 
 /// The rule that tells steps of the clock.
 const CLOCK_STEP: &str = "clock_step";

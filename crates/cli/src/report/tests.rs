@@ -393,6 +393,14 @@ fn who_stands_out_names_trouble_and_no_victims() {
     assert!(line.contains("cn4") && line.contains("warning"), "{who}");
     assert!(who.contains("trouble"), "{who}");
     assert!(!who.contains("\n  validator "), "nobody else: {who}");
+    // Who never commits is decided without, as a slow node may be now and then.
+    facts.participation[2].commits = 4;
+    let name = facts.participation[2].validator.clone();
+    let text = render(&sample::heights(), &facts, PLAIN);
+    let (story, _) = text.split_once("\nCAPTURE\n").unwrap();
+    let (_, who) = story.split_once("\n  validator ").unwrap();
+    let line = who.lines().nth(1).unwrap();
+    assert!(line.contains(&*name) && line.contains("4 of 10"), "{who}");
 }
 
 #[test]

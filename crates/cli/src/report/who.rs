@@ -131,11 +131,15 @@ fn of_validators(report: &Report<'_>) -> Shown {
     // Whoever votes beyond the quorum is late as a rule: only who is so more often than the others stands out.
     let usual = median(all.iter().map(|validator| validator.late));
     let usually_unknown = median(all.iter().map(|validator| validator.unknown));
+    // One that keeps its commits back is decided without as a slow one is, only more often.
+    let usually_without = median(all.iter().map(decided_without));
     let stands_out = |validator: &&ParticipationFact| {
         validator.missing + validator.partial > 0
             || validator.proposals < validator.proposals_due
             || (validator.late > 2 * usual && validator.late * 10 > validator.rounds)
             || (validator.unknown > 2 * usually_unknown && validator.unknown * 10 > validator.rounds)
+            || (decided_without(validator) > 2 * usually_without
+                && decided_without(validator) * 10 > validator.rounds)
     };
     let mut found: Vec<&ParticipationFact> = all.iter().filter(stands_out).collect();
     found.sort_by_key(|validator| {
@@ -143,6 +147,7 @@ fn of_validators(report: &Report<'_>) -> Shown {
         Reverse((
             validator.missing + validator.partial,
             gone,
+            decided_without(validator),
             validator.late,
             validator.unknown,
         ))
@@ -191,10 +196,17 @@ fn median(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or(0)
 }
 
+/// Rounds that were decided without its commit before that was due, as far as can be seen.
+fn decided_without(validator: &ParticipationFact) -> u64 {
+    let told = [validator.commits, validator.missing, validator.unknown];
+    told.into_iter().fold(validator.rounds, u64::saturating_sub)
+}
+
 /// What the columns of [`of_validators`] mean.
 const OF_VALIDATORS: &str = "of decided rounds, commits: seen; missing: nowhere, and no loss can hide it; not known: loss or missing coverage \
-                             may hide it; the rest was not needed, for the block was decided without it. Of all its messages, partial: to some \
-                             nodes only; late: when all had their quorum. Delay: of its commit behind the first one, the median";
+                             may hide it; the rest: decided without it before it was due, as happens to slow nodes, or always to one that \
+                             keeps its commits back. Of all its messages, partial: to some nodes only, as where two are not connected; late: when \
+                             all had their quorum. Delay: of its commit behind the first one, the median";
 
 fn of_scores(report: &Report<'_>) -> Shown {
     let mut found: Vec<_> = report

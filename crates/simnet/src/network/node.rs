@@ -70,8 +70,8 @@ pub(super) struct Peer {
     /// Session on each channel.
     pub(super) sessions: [Option<ConnIndex>; 2],
     pub(super) dialing: [bool; 2],
-    /// How often in a row dials ended with the word that there is a connection already.
-    sent_away: u32,
+    /// How often in a row dials on each channel ended with the word that there is a connection already.
+    sent_away: [u32; 2],
     /// Highest block it is known to have.
     pub(super) height: u64,
 }
@@ -244,9 +244,14 @@ impl Network<'_> {
         }
         if dialled {
             known.dialing[usize::from(channel)] = false;
-            known.sent_away = if sent_away { known.sent_away + 1 } else { 0 };
         }
-        let times = known.sent_away;
+        let times = &mut known.sent_away[usize::from(channel)];
+        if sent_away {
+            *times += 1;
+        } else if dialled || was_session {
+            *times = 0;
+        }
+        let times = *times;
         let mut twin = None;
         if was_session && channel == 0 {
             twin = known.sessions[1];

@@ -106,17 +106,18 @@ const SUM_COUNTS: &str = "\
 
 const DELETE_ROUNDS: &str = "DELETE FROM minute_round WHERE run_id = ? AND minute_ns BETWEEN ? AND ?";
 /// From preprepare to commit in microseconds and at most an hour: times that a capture claims may lie so far apart that their
-/// difference, or a sum of such, is none of 64 bits.
+/// difference, or a sum of such, is none of 64 bits. What is divided are whole microseconds: MySQL's division keeps what is left over, the
+/// others' does not.
 const SUM_ROUNDS: &str = "\
     INSERT INTO minute_round (run_id, minute_ns, chain_id, rounds, higher_rounds, highest_sequence, committed, \
     commit_ns_sum, commit_ns_max) \
     SELECT run_id, minute_start, chain_id, COUNT(*), SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END), MAX(sequence), \
     COUNT(took), COALESCE(SUM(took), 0) * 1000, COALESCE(MAX(took), 0) * 1000 FROM (\
     SELECT run_id, preprepare_ns - preprepare_ns % 60000000000 AS minute_start, chain_id, round, sequence, \
-    CASE WHEN committed_ns / 1000 - preprepare_ns / 1000 > 3600000000 THEN 3600000000 \
-    WHEN committed_ns / 1000 - preprepare_ns / 1000 < 0 THEN 0 \
-    ELSE committed_ns / 1000 - preprepare_ns / 1000 END AS took \
-    FROM round WHERE run_id = ? AND preprepare_s BETWEEN ? AND ?) AS timed \
+    CASE WHEN micros > 3600000000 THEN 3600000000 WHEN micros < 0 THEN 0 ELSE micros END AS took FROM (\
+    SELECT run_id, chain_id, round, sequence, preprepare_ns, \
+    (committed_ns - committed_ns % 1000) / 1000 - (preprepare_ns - preprepare_ns % 1000) / 1000 AS micros \
+    FROM round WHERE run_id = ? AND preprepare_s BETWEEN ? AND ?) AS apart) AS timed \
     GROUP BY run_id, minute_start, chain_id";
 
 #[cfg(test)]

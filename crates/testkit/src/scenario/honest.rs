@@ -208,14 +208,6 @@ fn cut(scenario: &mut Scenario, dice: &mut Prng) {
         options.name_of(node),
         options.name_of(other)
     ));
-    // Where each author sends its own votes, nothing tells a cut link from a node that leaves out another.
-    if options.gossip == Gossip::Direct {
-        for end in [node, other] {
-            scenario
-                .may
-                .push(Expected::new("partial_sender", Some(end)).suspicious(false));
-        }
-    }
 }
 
 /// Two honest nodes lock different blocks.

@@ -205,13 +205,13 @@ pub(super) fn participation(nodes: &Value) -> Option<String> {
         height,
         "Who took part",
         "Of the decided rounds of each validator: those with its commit, those where it is missing, those of which nothing is known, and \
-         those that were decided without it before it was due.",
+         those that were decided without it before it was due, or that it kept back.",
     );
     let parts = [
         ("commits", "commit seen", 2),
         ("missing", "missing", 1),
         ("unknown", "not known", 7),
-        ("", "not needed", 4),
+        ("", "decided without", 4),
     ];
     let items: Vec<_> = parts
         .iter()
@@ -284,7 +284,7 @@ mod tests {
         assert!(
             svg.contains("cn1, commit seen: 5")
                 && svg.contains("5 of 10")
-                && svg.contains("cn1, not needed: 3"),
+                && svg.contains("cn1, decided without: 3"),
             "{svg}"
         );
         assert_eq!(participation(&json!({ "nodes": [] })), None);

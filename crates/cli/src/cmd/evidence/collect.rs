@@ -53,14 +53,17 @@ pub(super) fn read(
     if opened.opened < paths.len() {
         return Err(anyhow!("not all captures could be opened"));
     }
-    let mut unread = 0;
+    let (mut read, mut unread) = (0_u64, 0_u64);
     let (captures, _, problems) =
         bftap_pipeline::messages_hashed(opened.inputs, settings.into_pipeline(), |observation| {
             if let Observation::End(_, end) = observation
-                && end.state != SessionState::Decrypted
                 && !end.candidate
             {
-                unread += 1;
+                match end.state {
+                    SessionState::Decrypted => read += 1,
+                    SessionState::NoHandshake => {}
+                    _ => unread += 1,
+                }
             }
             true
         });
@@ -73,7 +76,7 @@ pub(super) fn read(
         }
     }
     if unread > 0 {
-        let why = if args.keylog.is_empty() {
+        let why = if read == 0 && args.keylog.is_empty() {
             "no session secrets were given: name them with --keylog, unless they are in the captures"
         } else {
             "bftap analyze says why"
