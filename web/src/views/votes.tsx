@@ -210,7 +210,7 @@ function VotesOf(props: { label: string }): JSX.Element {
               {data.more && isFile && " What is further down is not in this file."}
             </p>
             {/* A list that is whole, and yet not what was counted, says why. */}
-            {says !== null && !growing && before === null && !data.more && data.votes.length !== says && !kind && !state && (
+            {says !== null && !growing && before === null && !data.more && data.votes.length < says && (data.votes.length === 0 || run.thinned_before_ns !== null) && !kind && !state && (
               <p class="problem">
                 {count(says)} are counted and {count(data.votes.length)} stored:{" "}
                 {run.thinned_before_ns !== null
