@@ -27,6 +27,7 @@ use crate::observation::{
 use crate::options::AnalysisOptions;
 use crate::peers::{RefusedSum, RefusedSums};
 use crate::provisional::{Now, Provisional, Update};
+use crate::read_events::ReadEvents;
 use crate::rules::{EventList, MinuteBook, RunView, of_run};
 use crate::score;
 use crate::summing::{run_facts, sort_events};
@@ -77,11 +78,9 @@ pub struct Aggregator {
     pub(crate) heights: Heights,
     pub(crate) minutes: Minutes,
     pub(crate) losses: Losses,
-    pub(crate) events: Vec<EventFact>,
+    pub(crate) events: ReadEvents,
     /// Connections that came to nothing.
     pub(crate) refused: RefusedSums,
-    /// How many of `events` each rule has.
-    pub(crate) events_of: BTreeMap<&'static str, usize>,
     /// Frames that do not decode though Hellos told what they are, by party that sent them and start of the minute.
     pub(crate) undecodable: BTreeMap<(u32, i64), (u64, CaptureTime)>,
     pub(crate) limits: BTreeMap<String, u64>,
@@ -110,9 +109,8 @@ impl Aggregator {
             heights: Heights::new(options.open_deliveries),
             minutes: Minutes::new(options.open_links),
             losses: Losses::default(),
-            events: Vec::new(),
+            events: ReadEvents::default(),
             refused: RefusedSums::new(),
-            events_of: BTreeMap::new(),
             undecodable: BTreeMap::new(),
             limits: BTreeMap::new(),
             recent: None,
@@ -185,18 +183,10 @@ impl Aggregator {
                 self.limit("undecodable_minutes");
             }
         }
-        let of_rule = self.events_of.entry(event.rule).or_default();
-        // Whoever sends garbage makes as many of these as it likes.
-        let share = self
-            .options
-            .rules
-            .listed
-            .min(self.options.listed_events / 10)
-            .max(1);
-        if self.events.len() < self.options.listed_events && *of_rule < share {
-            *of_rule += 1;
-            self.events.push(event);
-        } else {
+        let most = self.options.listed_events;
+        let share = self.options.rules.listed.min(most / 10).max(1);
+        let told = self.untold.as_ref().map_or(0, |untold| untold.events);
+        if !self.events.add(event, share, most, told) {
             self.limit("listed_events");
         }
     }
@@ -318,7 +308,7 @@ impl Aggregator {
         note_left_out(&mut limits, run.minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
         let found = provisional.events(&self.options)?;
-        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        let (events, over) = self.listed([self.events.all(), &run_events, &found.events], &knowledge);
         let more = found.more + over + hidden;
         if more > 0 {
             *limits.entry("listed_events".to_owned()).or_default() += more;
@@ -474,7 +464,7 @@ impl Aggregator {
         of_run(&run, &mut run_events);
         note_left_out(&mut self.limits, &minutes);
         let hidden = self.expose(&knowledge, &sessions, &mut run_events);
-        let (events, over) = self.listed([&self.events, &run_events, &found.events], &knowledge);
+        let (events, over) = self.listed([self.events.all(), &run_events, &found.events], &knowledge);
         let more = found.more + over + hidden;
         if more > 0 {
             *self.limits.entry("listed_events".to_owned()).or_default() += more;

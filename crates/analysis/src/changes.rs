@@ -40,7 +40,7 @@ pub(crate) struct Untold {
     slots: usize,
     chains_at: usize,
     ended: usize,
-    events: usize,
+    pub(crate) events: usize,
     losses: usize,
     /// Connections that came to nothing, since.
     pub(crate) refused: BTreeSet<(IpAddr, Endpoint)>,
@@ -138,7 +138,7 @@ impl Aggregator {
                 books.into_iter().collect()
             },
             ended: self.ended[untold.ended..].to_vec(),
-            events: self.events[untold.events..].to_vec(),
+            events: self.events.all()[untold.events..].to_vec(),
             losses: self.losses.told()[untold.losses..].to_vec(),
             refused: if whole {
                 self.refused.clone()
@@ -158,7 +158,7 @@ impl Aggregator {
             slots: self.slots.all().len(),
             chains_at: self.slots.chains_told().len(),
             ended: self.ended.len(),
-            events: self.events.len(),
+            events: self.events.all().len(),
             losses: self.losses.told().len(),
             refused: BTreeSet::new(),
             books: HashMap::new(),
@@ -205,8 +205,7 @@ impl Aggregator {
             self.ended.push((end, session));
         }
         for event in rest.events {
-            *self.events_of.entry(event.rule).or_default() += 1;
-            self.events.push(event);
+            self.events.recall(event);
         }
         for loss in rest.losses {
             self.losses.recall(loss);

@@ -32,6 +32,7 @@ mod phases;
 mod proposer;
 mod provisional;
 pub mod quorum;
+mod read_events;
 pub mod record;
 mod residents;
 mod round;

@@ -131,7 +131,7 @@ impl Aggregator {
             closed_heights,
             closed_minutes,
             sessions: self.ended.len(),
-            events: self.events.len(),
+            events: self.events.all().len(),
             ..Residents::default()
         };
         if let Some(provisional) = &self.provisional {
