@@ -23,7 +23,7 @@ fn run(name: &str, seed: u64, heights: i64, prepares: i64, millis: i64) -> Measu
         height.times[Time::Block as usize].push(millis * 1_000_000 + noise(100_000_000));
         ((0, sequence), height)
     };
-    let heights: std::collections::BTreeMap<_, _> = (1..=heights).map(height).collect();
+    let heights: BTreeMap<_, _> = (1..=heights).map(height).collect();
     Measured {
         about: About {
             run: name.to_owned(),
