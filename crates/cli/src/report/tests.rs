@@ -75,6 +75,7 @@ fn a_healthy_run_says_so_in_one_line() {
     facts.sessions.truncate(6);
     for validator in &mut facts.participation {
         (validator.missing, validator.late, validator.proposals) = (0, 3, 2);
+        validator.commits = validator.rounds;
     }
     facts.scores.iter_mut().for_each(|score| score.score_milli = 10);
     facts.links.iter_mut().for_each(|link| link.retransmissions = 1);
@@ -381,6 +382,7 @@ fn who_stands_out_names_trouble_and_no_victims() {
     for validator in &mut facts.participation {
         (validator.missing, validator.partial, validator.late) = (0, 0, 3);
         validator.proposals = validator.proposals_due;
+        validator.commits = validator.rounds;
     }
     facts.participation[1].invalid = 12;
     let text = render(&sample::heights(), &facts, PLAIN);
