@@ -8,8 +8,7 @@ use bftap_analysis::facts::{Coverage, EventFact, Outcome, RoundCause, SessionSta
 use super::advice::UNPROVEN_KEYS;
 use super::loss::Share;
 use super::page::{Page, count, counted};
-use super::story::MOST;
-use super::{Report, short, who};
+use super::{MOST, Report, short, who};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {

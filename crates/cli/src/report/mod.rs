@@ -73,7 +73,12 @@ impl Report<'_> {
     /// The page as text.
     pub(crate) fn render(&self, style: Style) -> String {
         let mut page = Page::new(style);
-        story::write(self, &mut page);
+        // Of a capture in which nothing was read there is no story; the warnings say what to do.
+        if self.summary.rounds() > 0 || self.facts.events.iter().any(|event| event.suspicious) {
+            in_short::write(self, &mut page);
+            story::write(self, &mut page);
+            who::write(self, &mut page);
+        }
         capture::write(self, &mut page);
         sessions::write(self, &mut page);
         traffic::write(self, &mut page);
@@ -93,6 +98,9 @@ impl Report<'_> {
             .map_or(Coverage::Partial, |node| node.coverage)
     }
 }
+
+/// Lines of a list that is cut.
+const MOST: usize = 8;
 
 /// The colour of a coverage.
 const fn ink_of(coverage: Coverage) -> Ink {

@@ -8,24 +8,15 @@ use bftap_analysis::facts::{ChainName, DelayFact, WasteCause, WhatIfFact};
 
 use super::capture::chain_name;
 use super::page::{Cell, Page, Table, bar, bytes, count, counted, duration};
-use super::{Report, in_short, left_out, short, who};
+use super::{MOST, Report, left_out, short};
 use crate::term::Ink;
-
-/// Lines of a list of those who stand out.
-pub(super) const MOST: usize = 8;
 
 /// Chains of which times and costs are shown.
 const MOST_CHAINS: usize = 4;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
-    // Of a capture in which nothing was read there is no story; the warnings say what to do.
-    if report.summary.rounds() == 0 && report.facts.events.iter().all(|event| !event.suspicious) {
-        return;
-    }
-    in_short::write(report, page);
     times(report, page);
     costs(report, page);
-    who::write(report, page);
 }
 
 fn times(report: &Report<'_>, page: &mut Page) {

@@ -8,8 +8,7 @@ use bftap_analysis::facts::{EventFact, ParticipationFact};
 
 use super::capture::clock;
 use super::page::{Cell, Page, Table, count, duration};
-use super::story::MOST;
-use super::{Report, short};
+use super::{MOST, Report, short};
 use crate::term::Ink;
 
 pub(super) fn write(report: &Report<'_>, page: &mut Page) {
