@@ -292,6 +292,14 @@ impl Logs {
             .sum()
     }
 
+    /// Whether each node had something to say every second from its first message to its last.
+    pub(crate) fn never_stood_still(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let times: Vec<u64> = node.own_times.iter().copied().collect();
+            times.windows(2).all(|pair| pair[1] - pair[0] < SECOND)
+        })
+    }
+
     pub(crate) fn deeds(&self, node: usize, fault: &str) -> usize {
         self.node(node).deeds(fault).len()
     }
