@@ -54,6 +54,7 @@ pub enum Asked {
         before: Option<(i64, i64, i64)>,
         limit: u32,
         above_zero: bool,
+        claimed: bool,
     },
     /// Events, the latest first.
     Events {
@@ -175,6 +176,7 @@ fn of_run(rest: &[&str], given: &mut Parameters) -> Result<Asked, Problem> {
                 before: given.place("before")?,
                 limit: given.limit(100, 500)?,
                 above_zero: given.flag("above_zero")?,
+                claimed: given.flag("claimed")?,
             }
         }
         ["events"] => Asked::Events {
@@ -403,7 +405,11 @@ mod tests {
 
     #[test]
     fn addresses_are_understood_once_and_hostile_ones_refused() {
-        let rounds = Ask::parse("runs/latest/rounds", Some("before=7,1,0&limit=5&above_zero=1")).unwrap();
+        let rounds = Ask::parse(
+            "runs/latest/rounds",
+            Some("before=7,1,0&limit=5&above_zero=1&claimed=1"),
+        )
+        .unwrap();
         let Ask::OfRun {
             run: None,
             what:
@@ -411,6 +417,7 @@ mod tests {
                     before: Some((7, 1, 0)),
                     limit: 5,
                     above_zero: true,
+                    claimed: true,
                     from: None,
                     ..
                 },
@@ -440,6 +447,7 @@ mod tests {
             ("runs/1/rounds", Some("limit=1&limit=2"), 400),
             ("runs/1/rounds", Some("before=1,2"), 400),
             ("runs/1/rounds", Some("above_zero=yes"), 400),
+            ("runs/1/rounds", Some("claimed=yes"), 400),
             ("runs/1/events", Some("severity=critical'--"), 400),
             ("runs/1/matrix", Some("kind=commit"), 200),
             ("runs/1/matrix", Some("kind=%00"), 400),

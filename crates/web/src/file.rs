@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::assets::{INDEX, SCRIPT, STYLE};
 use crate::{Ask, Problem, answer};
 
-/// Heights that are in a file in full: those that an event is about, those that took more than one round, and the newest.
+/// Heights that are in a file in full: those that an event is about, those that took more than one round, and the newest; of rounds that
+/// count, and if there is room those of which an event only speaks.
 const HEIGHTS: usize = 60;
 
 /// Most bytes of answers in a file: beyond it heights are left out.
@@ -55,7 +56,11 @@ pub async fn page_file(store: &mut dyn Store, run: i64) -> Result<PageFile, Prob
     let of_run = format!("runs/{run}");
     for view in VIEWS {
         let path = format!("{of_run}{view}");
-        let value = answer(store, &Ask::parse(&path, None)?).await?;
+        let (address, query) = match path.split_once('?') {
+            Some((address, query)) => (address, Some(query)),
+            None => (path.as_str(), None),
+        };
+        let value = answer(store, &Ask::parse(address, query)?).await?;
         put(&mut answers, &mut size, &format!("/api/v1/{path}"), value);
     }
     put_events(&mut answers, &mut size, store, &of_run).await?;
@@ -79,7 +84,7 @@ pub async fn page_file(store: &mut dyn Store, run: i64) -> Result<PageFile, Prob
 }
 
 /// What each view asks for at first.
-const VIEWS: [&str; 12] = [
+const VIEWS: [&str; 13] = [
     "",
     "/summary",
     "/nodes",
@@ -88,6 +93,7 @@ const VIEWS: [&str; 12] = [
     "/copies",
     "/redundancy",
     "/rounds",
+    "/rounds?claimed=1",
     "/events",
     "/links",
     "/peers",
@@ -163,10 +169,12 @@ async fn put_votes(
 /// The heights that tell most, each with its chain.
 async fn heights(store: &mut dyn Store, of_run: &str) -> Result<Vec<(i64, i64)>, Problem> {
     let mut found: Vec<(i64, i64)> = Vec::new();
-    for (list, query, rows) in [
-        ("events", "limit=200", "events"),
-        ("rounds", "above_zero=1&limit=50", "rounds"),
-        ("rounds", "limit=50", "rounds"),
+    for (list, query, rows, claimed) in [
+        ("events", "limit=200", "events", false),
+        ("rounds", "above_zero=1&limit=50", "rounds", false),
+        ("rounds", "limit=50", "rounds", false),
+        // What is only spoken of takes the place of nothing that was.
+        ("events", "limit=200", "events", true),
     ] {
         let asked = answer(store, &Ask::parse(&format!("{of_run}/{list}"), Some(query))?).await?;
         for row in asked[rows].as_array().into_iter().flatten() {
@@ -174,7 +182,7 @@ async fn heights(store: &mut dyn Store, of_run: &str) -> Result<Vec<(i64, i64)>,
             if let Some(height) = height.filter(|(sequence, _)| *sequence >= 0)
                 && !found.contains(&height)
                 && found.len() < HEIGHTS
-                && has_rows(store, of_run, height).await
+                && has_rows(store, of_run, height, claimed).await
             {
                 found.push(height);
             }
@@ -183,9 +191,10 @@ async fn heights(store: &mut dyn Store, of_run: &str) -> Result<Vec<(i64, i64)>,
     Ok(found)
 }
 
-/// Whether anything of a height is stored: events may speak of heights that nobody went to.
-async fn has_rows(store: &mut dyn Store, of_run: &str, (sequence, chain): (i64, i64)) -> bool {
-    let query = format!("from={sequence}&to={sequence}&chain={chain}&limit=1");
+/// Whether a round of a height is stored that counts, or one that is only `claimed`: events may speak of heights that nobody went to.
+async fn has_rows(store: &mut dyn Store, of_run: &str, (sequence, chain): (i64, i64), claimed: bool) -> bool {
+    let claimed = u8::from(claimed);
+    let query = format!("from={sequence}&to={sequence}&chain={chain}&limit=1&claimed={claimed}");
     let Ok(ask) = Ask::parse(&format!("{of_run}/rounds"), Some(&query)) else {
         return false;
     };

@@ -8,6 +8,8 @@ mod reader;
 mod rounds;
 mod runs;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod votes;
 
@@ -62,6 +64,7 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
             before,
             limit,
             above_zero,
+            claimed,
         } => {
             let wanted = rounds::Wanted {
                 from: *from,
@@ -69,6 +72,7 @@ async fn of_run(reader: &mut Reader<'_>, what: &Asked) -> Result<Value, Problem>
                 chain: *chain,
                 before: *before,
                 above_zero: *above_zero,
+                claimed: *claimed,
             };
             rounds::rounds(reader, &wanted, *limit).await
         }

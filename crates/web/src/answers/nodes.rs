@@ -1,12 +1,13 @@
 //! Nodes, and what all of a run comes to.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use bftap_store::rows::Cell;
 use serde_json::{Map, Value, json};
 
 use super::events::BLAMED;
-use super::reader::{INT, Reader, TEXT, number};
+use super::reader::{COUNTS, INT, Reader, TEXT, int, number};
 use crate::Problem;
 
 /// Most nodes that are shown.
@@ -102,10 +103,11 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
     let rounds = reader
         .query(
             "counting rounds",
-            // Rounds that only a liar names do not count (docs/rounds.md).
-            "SELECT COUNT(*), CAST(SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END) AS {int}), \
-             CAST(SUM(CASE WHEN outcome = 'decided' THEN 1 ELSE 0 END) AS {int}), MIN(sequence), MAX(sequence) \
-             FROM round WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed')",
+            &format!(
+                "SELECT COUNT(*), CAST(SUM(CASE WHEN round > 0 THEN 1 ELSE 0 END) AS {{int}}), \
+                 CAST(SUM(CASE WHEN outcome = 'decided' THEN 1 ELSE 0 END) AS {{int}}), MIN(sequence), MAX(sequence) \
+                 FROM round WHERE run_id = ? AND {COUNTS}"
+            ),
             std::slice::from_ref(&id),
             &[INT; 5],
         )
@@ -113,6 +115,15 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         .into_iter()
         .next()
         .unwrap_or_else(|| vec![Cell::Int(None); 5]);
+    let claimed = reader
+        .query(
+            "counting rounds",
+            "SELECT COUNT(*) FROM round WHERE run_id = ? AND standing = 'claimed'",
+            std::slice::from_ref(&id),
+            &[INT],
+        )
+        .await?;
+    let causes = left(reader).await?;
     let rules = reader
         .query(
             "counting events",
@@ -141,9 +152,14 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
             "suspicious": row[2].int() == Some(1),
             "events": row[3].int(),
         })).collect::<Vec<_>>(),
+        "behind": behind(reader).await?,
     });
     let sessions = sessions_by_state(reader).await?;
-    let phases = reader.table("phase", "ORDER BY chain_id, phase", &[]).await?;
+    let mut phases = reader.table("phase", "ORDER BY chain_id, phase", &[]).await?;
+    for phase in &mut phases {
+        let place = longest(reader, phase).await?;
+        phase["longest"] = place;
+    }
     let cut = reader
         .query(
             "counting captures",
@@ -168,6 +184,8 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
             "committed": number(&rounds[2]),
             "lowest_sequence": rounds[3].int(),
             "highest_sequence": rounds[4].int(),
+            "claimed": claimed.first().and_then(|row| row.first()).map_or(0, number),
+            "causes": causes,
         },
         "events": events,
         "sessions": sessions,
@@ -175,6 +193,98 @@ pub(super) async fn summary(reader: &mut Reader<'_>) -> Result<Value, Problem> {
         "captures_cut": cut.first().and_then(|row| row.first()).map_or(0, number),
         "validators": validators.first().and_then(|row| row.first()).map_or(0, number),
     }))
+}
+
+/// Rounds that were left for a higher one, by cause.
+async fn left(reader: &mut Reader<'_>) -> Result<Value, Problem> {
+    let id = reader.id();
+    let rows = reader
+        .query(
+            "counting rounds by cause",
+            "SELECT cause, COUNT(*) FROM round WHERE run_id = ? AND outcome = 'changed' \
+             AND (standing IS NULL OR standing = 'left') GROUP BY cause ORDER BY cause",
+            &[id],
+            &[TEXT, INT],
+        )
+        .await?;
+    let causes = rows
+        .iter()
+        .map(|row| json!({ "cause": row[0].text(), "rounds": row[1].int() }));
+    Ok(causes.collect::<Vec<_>>().into())
+}
+
+/// Most nodes that are named as being behind events.
+const BEHIND: usize = 8;
+
+/// Who is behind events that no honest node shows, the worst first, as the report says it; and how many more are.
+async fn behind(reader: &mut Reader<'_>) -> Result<Value, Problem> {
+    let id = reader.id();
+    let rows = reader
+        .query(
+            "counting events by node and rule",
+            &format!(
+                "SELECT {BLAMED}, address, ip, severity, rule, COUNT(*) FROM event WHERE run_id = ? AND suspicious = 1 \
+                 GROUP BY {BLAMED}, address, ip, severity, rule"
+            ),
+            &[id],
+            &[TEXT, TEXT, TEXT, TEXT, TEXT, INT],
+        )
+        .await?;
+    // By name, and whether the name is a node's: else it is what little is known of who it was.
+    let mut by_node: BTreeMap<(Option<String>, bool), (usize, BTreeMap<String, i64>)> = BTreeMap::new();
+    for row in rows {
+        let rank = severity_rank(&row[3]).unwrap_or(SEVERITIES.len());
+        let name = row[..3].iter().find_map(Cell::text).map(str::to_owned);
+        let (worst, rules) = by_node
+            .entry((name, row[0].text().is_some()))
+            .or_insert_with(|| (rank, BTreeMap::new()));
+        *worst = (*worst).min(rank);
+        *rules.entry(word(&row[4])).or_default() += number(&row[5]);
+    }
+    let mut nodes: Vec<_> = by_node.into_iter().collect();
+    nodes.sort_by_key(|(_, (worst, rules))| (*worst, Reverse(rules.values().sum::<i64>())));
+    let more = nodes.len().saturating_sub(BEHIND);
+    let named = nodes
+        .into_iter()
+        .take(BEHIND)
+        .map(|((name, known), (worst, rules))| {
+            let rules: Vec<Value> = rules
+                .into_iter()
+                .map(|(rule, events)| json!({ "rule": rule, "events": events }))
+                .collect();
+            json!({ "name": name, "node": known, "severity": SEVERITIES.get(worst), "rules": rules })
+        });
+    Ok(json!({ "nodes": named.collect::<Vec<_>>(), "more": more }))
+}
+
+/// Heights in which the longest of a phase is looked for, the newest ones: so many are read quickly.
+const NEWEST: u32 = 25_000;
+
+/// The round in which a phase was longest, or null where it is not among the newest.
+async fn longest(reader: &mut Reader<'_>, phase: &Value) -> Result<Value, Problem> {
+    let took = match phase["phase"].as_str() {
+        Some("block_time") => "block_time_ns",
+        Some("preprepare_to_prepared") => "prepared_ns - preprepare_ns",
+        Some("prepared_to_committed") => "committed_ns - prepared_ns",
+        Some("preprepare_to_committed") => "committed_ns - preprepare_ns",
+        _ => return Ok(Value::Null),
+    };
+    let (Some(chain), Some(most)) = (phase["chain_id"].as_i64(), phase["max_ns"].as_i64()) else {
+        return Ok(Value::Null);
+    };
+    let sql = format!(
+        "SELECT sequence, round FROM (SELECT sequence, round, chain_id, preprepare_ns, prepared_ns, committed_ns, block_time_ns \
+         FROM round WHERE run_id = ? AND {COUNTS} ORDER BY sequence DESC, round DESC LIMIT {NEWEST}) newest \
+         WHERE chain_id = ? AND {took} = ? ORDER BY sequence DESC, round DESC LIMIT 1"
+    );
+    let values = [reader.id(), int(chain), int(most)];
+    let rows = reader
+        .query("looking for the longest", &sql, &values, &[INT, INT])
+        .await?;
+    Ok(rows.first().map_or(
+        Value::Null,
+        |row| json!({ "sequence": row[0].int(), "round": row[1].int() }),
+    ))
 }
 
 pub(super) async fn sessions_by_state(reader: &mut Reader<'_>) -> Result<Value, Problem> {
@@ -266,14 +376,18 @@ async fn suspicious(reader: &mut Reader<'_>) -> Result<BTreeMap<String, [i64; 3]
         .await?;
     let mut by_node: BTreeMap<String, [i64; 3]> = BTreeMap::new();
     for row in rows {
-        let severity = ["critical", "warning", "info"]
-            .iter()
-            .position(|known| row[1].text() == Some(known));
-        if let (Some(label), Some(severity)) = (row[0].text(), severity) {
+        if let (Some(label), Some(severity)) = (row[0].text(), severity_rank(&row[1])) {
             by_node.entry(label.to_owned()).or_default()[severity] += number(&row[2]);
         }
     }
     Ok(by_node)
+}
+
+/// The worst first.
+const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
+
+fn severity_rank(severity: &Cell) -> Option<usize> {
+    SEVERITIES.iter().position(|known| severity.text() == Some(known))
 }
 
 fn by_text(rows: Vec<Value>, key: &str) -> BTreeMap<String, Vec<Value>> {

@@ -24,6 +24,9 @@ pub(super) const TEXT: ColumnType = ColumnType {
     null: true,
 };
 
+/// Condition for rounds that count: those that only a liar names do not (docs/rounds.md).
+pub(super) const COUNTS: &str = "(round.standing IS NULL OR round.standing <> 'claimed')";
+
 impl<'s> Reader<'s> {
     pub(super) fn new(store: &'s mut dyn Store, run: RunId) -> Self {
         Self { store, run }
@@ -135,6 +138,24 @@ impl<'s> Reader<'s> {
         Err(Problem::Missing(
             "this run has no node of that name; its nodes stand in `nodes`, by their `label`".to_owned(),
         ))
+    }
+
+    /// The lowest and the highest height of which a round counts.
+    ///
+    /// Read from the ends of the key on, past what is only spoken of.
+    pub(super) async fn heights(&mut self) -> Result<(Option<i64>, Option<i64>), Problem> {
+        let end = |order| {
+            format!(
+                "(SELECT sequence FROM round WHERE run_id = ? AND {COUNTS} ORDER BY sequence{order} LIMIT 1)"
+            )
+        };
+        let sql = format!("SELECT {}, {}", end(""), end(" DESC"));
+        let values = [self.id(), self.id()];
+        let rows = self
+            .query("looking for the ends", &sql, &values, &[INT, INT])
+            .await?;
+        let row = rows.first();
+        Ok((row.and_then(|row| row[0].int()), row.and_then(|row| row[1].int())))
     }
 
     /// The run, as a value.

@@ -3,7 +3,7 @@
 use bftap_store::rows::Cell;
 use serde_json::{Value, json};
 
-use super::reader::{Reader, cut, int};
+use super::reader::{COUNTS, Reader, cut, int};
 use crate::Problem;
 
 /// Which rounds.
@@ -14,6 +14,8 @@ pub(super) struct Wanted {
     /// Those behind this sequence, round and chain in the list.
     pub(super) before: Option<(i64, i64, i64)>,
     pub(super) above_zero: bool,
+    /// Those, too, that are only spoken of.
+    pub(super) claimed: bool,
 }
 
 pub(super) async fn rounds(reader: &mut Reader<'_>, wanted: &Wanted, limit: u32) -> Result<Value, Problem> {
@@ -34,6 +36,9 @@ pub(super) async fn rounds(reader: &mut Reader<'_>, wanted: &Wanted, limit: u32)
     }
     if wanted.above_zero {
         add(" AND round > 0", &[]);
+    }
+    if !wanted.claimed {
+        add(&format!(" AND {COUNTS}"), &[]);
     }
     if let Some((sequence, round, chain)) = wanted.before {
         // The first condition is what databases find in their index.

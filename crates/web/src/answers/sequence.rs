@@ -4,7 +4,7 @@ use bftap_store::rows::Cell;
 use serde_json::{Value, json};
 
 use super::events::opened;
-use super::reader::{INT, Reader, TEXT, cut, int, json, text};
+use super::reader::{COUNTS, INT, Reader, TEXT, cut, int, json, text};
 use crate::Problem;
 
 /// Most rows of each list of a height.
@@ -43,16 +43,14 @@ pub(super) async fn sequence(reader: &mut Reader<'_>, sequence: i64, chain: i64)
             .await?;
         Ok(rows.first().and_then(|row| row[0].int()))
     };
-    let previous = neighbour(
-        reader,
-        "SELECT sequence FROM round WHERE run_id = ? AND sequence < ? AND chain_id = ? ORDER BY sequence DESC LIMIT 1",
-    )
-    .await?;
-    let next = neighbour(
-        reader,
-        "SELECT sequence FROM round WHERE run_id = ? AND sequence > ? AND chain_id = ? ORDER BY sequence LIMIT 1",
-    )
-    .await?;
+    let beside = |than, order| {
+        format!(
+            "SELECT sequence FROM round WHERE run_id = ? AND sequence {than} ? AND chain_id = ? AND {COUNTS} \
+             ORDER BY sequence{order} LIMIT 1"
+        )
+    };
+    let previous = neighbour(reader, &beside("<", " DESC")).await?;
+    let next = neighbour(reader, &beside(">", "")).await?;
     let events: Vec<Value> = events.into_iter().map(opened).collect();
     Ok(json!({
         "sequence": sequence,

@@ -62,17 +62,23 @@ pub(super) async fn traffic(
     chain: Option<i64>,
     node: Option<&str>,
 ) -> Result<Value, Problem> {
-    let (first, last) = reader.ends("message_count", "sequence").await?;
+    // Where much was lost, no round may count: then all that was counted is shown.
+    let (first, last, all) = match reader.heights().await? {
+        (None, None) => {
+            let (first, last) = reader.ends("message_count", "sequence").await?;
+            (first, last, true)
+        }
+        (first, last) => (first, last, false),
+    };
+    let mut claimed = 0;
     let receivers = receivers(reader).await?;
     let (points, by, since) = match (first, last) {
         (Some(first), Some(last)) => {
             let (low, high) = (from.unwrap_or(first).max(first), to.unwrap_or(last).min(last));
             if high.saturating_sub(low) < HEIGHTS {
-                (
-                    by_sequence(reader, low, high, chain, node).await?,
-                    "sequence",
-                    None,
-                )
+                let (points, left_out) = by_sequence(reader, (low, high), chain, node, all).await?;
+                claimed = left_out;
+                (points, "sequence", None)
             } else {
                 let range = (from.is_some() || to.is_some()).then_some((low, high));
                 let (points, since) = by_minute(reader, range, chain, node, receivers.len()).await?;
@@ -91,6 +97,7 @@ pub(super) async fn traffic(
         "first": first,
         "last": last,
         "since_ns": since,
+        "claimed": claimed,
         "receivers": receivers,
     }))
 }
@@ -114,43 +121,59 @@ async fn receivers(reader: &mut Reader<'_>) -> Result<Vec<String>, Problem> {
         .collect())
 }
 
-fn filters(chain: Option<i64>, node: Option<&str>, values: &mut Vec<Cell>) -> String {
+fn filters(table: &str, chain: Option<i64>, node: Option<&str>, values: &mut Vec<Cell>) -> String {
     let mut sql = String::new();
     if let Some(chain) = chain {
-        sql.push_str(" AND chain_id = ?");
+        sql.push_str(&format!(" AND {table}.chain_id = ?"));
         values.push(int(chain));
     }
     if let Some(node) = node {
-        sql.push_str(" AND receiver = ?");
+        sql.push_str(&format!(" AND {table}.receiver = ?"));
         values.push(text(node));
     }
     sql
 }
 
+/// Points by height, of rounds that count (or of `all`), and how many messages of others were left out.
 async fn by_sequence(
     reader: &mut Reader<'_>,
-    low: i64,
-    high: i64,
+    (low, high): (i64, i64),
     chain: Option<i64>,
     node: Option<&str>,
-) -> Result<Vec<Value>, Problem> {
+    all: bool,
+) -> Result<(Vec<Value>, i64), Problem> {
     let mut values = vec![reader.id(), int(low), int(high)];
-    let filters = filters(chain, node, &mut values);
+    let filters = filters("message_count", chain, node, &mut values);
+    // A round is found by its key: the range bounds how many are looked up.
     let sql = format!(
-        "SELECT sequence, kind, CAST(SUM(messages) AS {{int}}), CAST(SUM(useful) AS {{int}}), CAST(SUM(lower_bound) AS {{int}}) \
-         FROM message_count WHERE run_id = ? AND sequence >= ? AND sequence <= ?{filters} GROUP BY sequence, kind"
+        "SELECT message_count.sequence, message_count.kind, CAST(SUM(message_count.messages) AS {{int}}), \
+         CAST(SUM(message_count.useful) AS {{int}}), CAST(SUM(message_count.lower_bound) AS {{int}}), round.standing \
+         FROM message_count LEFT JOIN round ON round.run_id = message_count.run_id AND round.sequence = message_count.sequence \
+         AND round.round = message_count.round AND round.chain_id = message_count.chain_id \
+         WHERE message_count.run_id = ? AND message_count.sequence >= ? AND message_count.sequence <= ?{filters} \
+         GROUP BY message_count.sequence, message_count.kind, round.standing"
     );
     let rows = reader
-        .query("adding up heights", &sql, &values, &[INT, TEXT, INT, INT, INT])
+        .query(
+            "adding up heights",
+            &sql,
+            &values,
+            &[INT, TEXT, INT, INT, INT, TEXT],
+        )
         .await?;
     let mut points: BTreeMap<i64, Point> = BTreeMap::new();
+    let mut claimed = 0;
     for row in rows {
+        if !all && row[5].text() == Some("claimed") {
+            claimed += number(&row[2]);
+            continue;
+        }
         let sequence = number(&row[0]);
         let point = points.entry(sequence).or_default();
         point.sequence = Some(sequence);
         point.add(&row[1..]);
     }
-    Ok(points.values().map(|point| point.json(None)).collect())
+    Ok((points.values().map(|point| point.json(None)).collect(), claimed))
 }
 
 /// Points by minute, and the time since which there are any if older ones were left out.
@@ -187,7 +210,7 @@ async fn by_minute(
     let since = (newest > low).then_some(newest);
     low = low.max(newest);
     let mut values = vec![id.clone(), int(low), int(high)];
-    let filters = filters(chain, node, &mut values);
+    let filters = filters("minute_count", chain, node, &mut values);
     let sql = format!(
         "SELECT minute_ns, kind, CAST(SUM(messages) AS {{int}}), CAST(SUM(useful) AS {{int}}), \
          CAST(SUM(rows_lower_bound) AS {{int}}) FROM minute_count \
