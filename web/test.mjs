@@ -54,6 +54,15 @@ test("bytes, factors, shares", () => {
   assert.equal(format.signed("-3", -3), "−3");
 });
 
+test("a part of a capture is told in words, with all digits of its times", () => {
+  const part = (given) => JSON.stringify({ from_ns: null, to_ns: null, first_sequence: null, last_sequence: null, ports: [], ...given });
+  assert.equal(format.selected(part({ first_sequence: 10, last_sequence: 1200, ports: [30303] })), "heights 10 to 1,200, port 30303");
+  assert.equal(format.selected(part({ first_sequence: 10, last_sequence: 10 })), "height 10");
+  assert.equal(format.selected(part({ last_sequence: 10, ports: [1, 2] })), "heights to 10, ports 1, 2");
+  assert.equal(format.selected(part({}).replace('"from_ns":null', '"from_ns":1795000004309060861')), "from 2026-11-18 11:06:44.309 UTC");
+  for (const text of ["heights 1..10", "{", "null", "[1]", '"x"']) assert.equal(format.selected(text), text);
+});
+
 test("times are UTC", () => {
   assert.equal(format.time("1795000004309060861"), "2026-11-18 11:06:44.309 UTC");
   assert.equal(format.minute("1795000004309060861"), "2026-11-18 11:06 UTC");
@@ -70,6 +79,8 @@ test("addresses of views go there and back, whatever a node is called", () => {
   assert.equal(readRoute("").view, "overview");
   assert.equal(readRoute("#/run/latest").view, "overview");
   assert.equal(readRoute("#/run/1;drop/rounds").run, "latest");
+  // What there cannot be is named, and nothing else shown in its place.
+  assert.deepEqual(["", "#/", "#/run/latest", "#/run/7/rounds", "#/foo", "#/run/nope/overview", "#/run/1;drop/rounds"].map((hash) => readRoute(hash).unknown), [null, null, null, null, "page “foo”", "run “nope”", "run “1;drop”"]);
   assert.equal(readRoute("#/run/3/node/%E0%A4%A").parts[0], "%E0%A4%A");
 });
 

@@ -23,6 +23,17 @@ export async function compare(page, { bftap, storeUrl }, a, b) {
       }
       equal(row["beyond chance"], { true: "differs", false: "may be chance", null: "cannot be told" }[measure.beyond_chance], `${measure.measure} beyond chance`);
     });
+    const warnings = (await page.page.locator("main p.problem").allTextContents()).map((text) => text.replace(/\s+/g, " ").trim());
+    const suspicious = said.runs.filter((run) => Object.keys(run.suspicious_events).length > 0);
+    for (const run of suspicious) {
+      const rules = Object.entries(run.suspicious_events).map(([rule, events]) => `${rule.replaceAll("_", " ")} ${events}`);
+      holds(warnings.some((text) => text.includes(`no honest node shows (${rules.join(", ")})`)), `events of ${run.run} are not told: ${warnings.join(" / ")}`);
+    }
+    const few = said.comparable && Math.min(...said.runs.map((run) => run.heights)) < 40;
+    equal(warnings.length, suspicious.length + (few ? 1 : 0), "warnings");
+    equal(warnings.some((text) => text.includes("too few to tell a difference from chance")), few, "that there are too few heights is told");
+    const judged = said.measures.filter((measure) => measure.beyond_chance !== null);
+    equal((await page.text("main")).includes("differ beyond chance") || (await page.text("main")).includes("differs beyond chance"), said.comparable && judged.length > 0, "how many differ is told");
     const reasons = (await page.page.locator("main .problem li").allTextContents()).map((text) => text.trim());
     equal(reasons, said.comparable ? [] : said.reasons, "reasons");
   });

@@ -25,8 +25,14 @@ export async function file(browser, store, { bftap, storeUrl, folder, run, name 
     equal([number(await page.text('[data-total="messages"]')), number(await page.text('[data-total="of these useful"]'))], [sums.m, sums.u], "messages");
     equal(await page.text(".live"), "a file: nothing is asked", "state");
     await page.go("#/run/latest/rounds?above_zero=1");
-    const above = (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND round > 0", run)).n;
+    const above = (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND round > 0 AND (standing IS NULL OR standing <> 'claimed')", run)).n;
     equal(((await page.table("Rounds, the latest first")) ?? []).length, above, "rounds above 0");
+    // Heights that were are in it before those that somebody only speaks of.
+    const stored = await store.all("SELECT DISTINCT sequence FROM round WHERE run_id = ? AND chain_id = 0 AND (standing IS NULL OR standing <> 'claimed') ORDER BY sequence DESC LIMIT 30", run);
+    for (const { sequence } of [stored[0], stored.at(-1)]) {
+      await page.go(`#/run/latest/sequence/${sequence}`);
+      equal(await page.page.locator("main .problem").count(), 0, `height ${sequence} is not in the file`);
+    }
     await page.go("#/run/latest/events?suspicious=1");
     const suspicious = (await store.one("SELECT COUNT(*) n FROM event WHERE run_id = ? AND suspicious = 1", run)).n;
     equal(((await page.table("Events, the latest first")) ?? []).length, suspicious, "suspicious events");

@@ -12,6 +12,7 @@ import { compare } from "./compare.mjs";
 import { file } from "./file.mjs";
 import { hostile } from "./hostile.mjs";
 import { images } from "./images.mjs";
+import { judged } from "./judged.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { live, memory } from "./live.mjs";
 import { numbers } from "./numbers.mjs";
@@ -49,6 +50,7 @@ try {
   const sequence = told?.sequence ?? (await middle(run));
   const event = (await store.one("SELECT MAX(event_number) n FROM event WHERE run_id = ?", run)).n;
   const node = (await store.one("SELECT label FROM node WHERE run_id = ? ORDER BY validator DESC, node_number LIMIT 1", run)).label;
+  const counted = new Set((await store.all("SELECT DISTINCT run_id FROM message_count")).map((row) => row.run_id));
   const other = runs.find((one) => one.run_id !== run);
   const compares = other !== undefined && (await fetch(new URL(`/api/v1/compare?a=${run}&b=${other.run_id}`, asked.base))).ok;
   if (!compares) console.log(`NOT CHECKED: ${other ? "this server does not compare runs" : "there is one run only, nothing to compare"}`);
@@ -57,8 +59,14 @@ try {
   if (wanted("views")) await everyView(chromium, asked.base, list);
   if (wanted("numbers")) {
     const page = await Page.open(chromium, asked.base);
-    for (const one of runs) await numbers(page, store, one.run_id, one.run_id === run ? sequence : await middle(one.run_id));
+    for (const one of runs.filter((run) => counted.has(run.run_id))) await numbers(page, store, one.run_id, one.run_id === run ? sequence : await middle(one.run_id));
     await check("numbers: nothing was said on the console", async () => holds(page.faults.length === 0, page.faults.join("\n")));
+    await page.close();
+  }
+  if (wanted("judged")) {
+    const page = await Page.open(chromium, asked.base);
+    await judged(page, store, runs);
+    await check("judged: nothing was said on the console", async () => holds(page.faults.length === 0, page.faults.join("\n")));
     await page.close();
   }
   if (wanted("keyboard")) await keyboard(chromium, asked.base, run, compares ? [] : ["Compare runs"]);

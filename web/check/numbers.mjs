@@ -91,7 +91,7 @@ export async function numbers(page, store, run, sequence) {
       const row = rows.find((one) => one.node === stored.validator || (one.node.includes("…") && stored.validator.startsWith(one.node.split("…")[0])));
       holds(row, `${stored.validator} is not shown`);
       equal(row.commits, `${stored.commits.toLocaleString("en-GB")} of ${stored.rounds.toLocaleString("en-GB")}`, `commits of ${stored.validator}`);
-      equal(row.proposed, `${stored.proposals} of ${stored.due}`, `proposals of ${stored.validator}`);
+      equal(row.proposed, `${stored.proposals} (${stored.due} due)`, `proposals of ${stored.validator}`);
       equal(
         [row.prepares, row.missing, row.partial, row.late, row.unknown, row.invalid].map(number),
         [stored.prepares, stored.missing, stored.partial, stored.late, stored.hidden, stored.invalid],
@@ -208,19 +208,19 @@ export async function numbers(page, store, run, sequence) {
 
   await check(`run ${run}: rounds`, async () => {
     await go("rounds");
-    const stored = await store.all("SELECT * FROM round WHERE run_id = ? ORDER BY sequence DESC, round DESC, chain_id DESC LIMIT 100", run);
+    const stored = await store.all("SELECT * FROM round WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed') ORDER BY sequence DESC, round DESC, chain_id DESC LIMIT 100", run);
     const shown = await page.table("Rounds, the latest first");
     equal(shown.length, stored.length, "number of rounds");
     stored.forEach((row, index) => {
       const here = shown[index];
       const what = `round ${row.round} of ${row.sequence}`;
-      equal([number(here.sequence), number(here.round), here.outcome, number(here.messages)], [row.sequence, row.round, row.standing === "claimed" ? `${row.outcome}, only spoken of` : row.outcome, row.messages], what);
+      equal([number(here.sequence), number(here.round), here.outcome, number(here.messages)], [row.sequence, row.round, row.outcome, row.messages], what);
       sameSpan(here["prepared after"], since(row.preprepare_ns, row.prepared_ns), `${what}, prepared`);
       sameSpan(here["committed after"], since(row.preprepare_ns, row.committed_ns), `${what}, committed`);
       sameSpan(here["block time"], row.block_time_ns, `${what}, block time`);
     });
     await go("rounds?above_zero=1");
-    const above = (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND round > 0", run)).n;
+    const above = (await store.one("SELECT COUNT(*) n FROM round WHERE run_id = ? AND round > 0 AND (standing IS NULL OR standing <> 'claimed')", run)).n;
     equal(((await page.table("Rounds, the latest first")) ?? []).length, Math.min(above, 100), "rounds above 0");
   });
 
@@ -243,14 +243,15 @@ export async function numbers(page, store, run, sequence) {
   });
 
   await check(`run ${run}: traffic, each height`, async () => {
-    const ends = await store.one("SELECT MIN(sequence) first, MAX(sequence) last FROM message_count WHERE run_id = ?", run);
+    const ends = await store.one("SELECT MIN(sequence) first, MAX(sequence) last FROM round WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed')", run);
     const from = Math.max(ends.first, ends.last - 99);
     await go(`traffic?from=${from}&to=${ends.last}`);
     await page.page.locator("button:has-text('Show as table')").first().click();
     const shown = await page.table("Messages by kind, per sequence");
     const stored = await store.all(
-      `SELECT sequence, ${["preprepare", "prepare", "commit", "roundchange"].map((kind) => `SUM(CASE WHEN kind = '${kind}' THEN messages ELSE 0 END) AS "${kind}"`).join(", ")},
-       SUM(useful) useful FROM message_count WHERE run_id = ? AND sequence BETWEEN ? AND ? GROUP BY sequence ORDER BY sequence`,
+      `SELECT sequence, ${["preprepare", "prepare", "commit", "roundchange"].map((kind) => `SUM(CASE WHEN kind = '${kind}' THEN message_count.messages ELSE 0 END) AS "${kind}"`).join(", ")},
+       SUM(useful) useful FROM message_count JOIN round USING (run_id, sequence, round, chain_id)
+       WHERE run_id = ? AND (standing IS NULL OR standing <> 'claimed') AND sequence BETWEEN ? AND ? GROUP BY sequence ORDER BY sequence`,
       run,
       from,
       ends.last,

@@ -74,6 +74,8 @@ export interface Phase {
   p95_ns: number;
   p99_ns: number;
   max_ns: number;
+  /** Where it was longest; null if that is not among the newest heights. */
+  longest: { sequence: number; round: number } | null;
 }
 
 export interface StateCount {
@@ -89,6 +91,10 @@ export interface Summary {
     committed: number;
     lowest_sequence: number | null;
     highest_sequence: number | null;
+    /** Rounds that are only spoken of: they are among no other number. */
+    claimed: number;
+    /** Why rounds were left for a higher one. */
+    causes: { cause: string | null; rounds: number }[];
   };
   events: {
     critical: number;
@@ -96,6 +102,8 @@ export interface Summary {
     info: number;
     suspicious: number;
     rules: { rule: string; severity: string; suspicious: boolean; events: number }[];
+    /** Who is behind those that no honest node shows, the worst first; `node`: whether the name is a node's. */
+    behind: { nodes: { name: string | null; node: boolean; severity: string | null; rules: { rule: string; events: number }[] }[]; more: number };
   };
   sessions: StateCount[];
   phases: Phase[];
@@ -184,6 +192,8 @@ export interface Traffic {
   last: number | null;
   /** Minutes before this one are not among the points; null where all are. */
   since_ns: Stamp | null;
+  /** Messages of rounds that are only spoken of: they are not among the points. */
+  claimed: number;
   /** Names of those who received anything in the run. */
   receivers: string[];
 }
@@ -509,6 +519,8 @@ export interface Comparison {
     full_coverage: number;
     unread_sessions: number;
     lost_bytes: number;
+    /** How many of each rule. */
+    suspicious_events: Record<string, number>;
   }[];
   comparable: boolean;
   reasons: string[];

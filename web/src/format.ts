@@ -107,6 +107,27 @@ export function words(name: string | null | undefined): string {
   return name ? name.replaceAll("_", " ") : NOT_KNOWN;
 }
 
+/** The part of a capture that a run is of, in words: the store keeps it as JSON. */
+export function selected(selection: string): string {
+  let part: unknown;
+  try {
+    // Nanoseconds have more digits than a number keeps.
+    part = JSON.parse(selection.replace(/("(?:from|to)_ns":)(-?\d+)/g, '$1"$2"'));
+  } catch {
+    return selection;
+  }
+  if (part === null || typeof part !== "object" || Array.isArray(part)) return selection;
+  const { from_ns, to_ns, first_sequence: first, last_sequence: last, ports } = part as Record<string, unknown>;
+  const said: string[] = [];
+  if (typeof from_ns === "string") said.push(`from ${time(from_ns)}`);
+  if (typeof to_ns === "string") said.push(`to ${time(to_ns)}`);
+  if (typeof first === "number" && typeof last === "number") said.push(first === last ? `height ${count(first)}` : `heights ${count(first)} to ${count(last)}`);
+  else if (typeof first === "number") said.push(`heights from ${count(first)}`);
+  else if (typeof last === "number") said.push(`heights to ${count(last)}`);
+  if (Array.isArray(ports) && ports.length > 0) said.push(`${ports.length === 1 ? "port" : "ports"} ${ports.join(", ")}`);
+  return said.join(", ") || selection;
+}
+
 /** The middle of a long hash is of no use to a reader; the whole of it stays in the title and can be copied. */
 export function short(hash: string): string {
   return /^0x[0-9a-f]{20,}$/.test(hash) ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : hash;

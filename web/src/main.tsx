@@ -4,7 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import type { Run, RunAnswer, Runs } from "./api";
 import { DataError, get, isFile, login } from "./data";
 import { BUSY, ShownContext } from "./context";
-import { duration, time } from "./format";
+import { duration, selected, time } from "./format";
 import { Live, type LiveState } from "./live";
 import { type Route, readRoute, writeRoute } from "./route";
 import { Overview } from "./views/overview";
@@ -175,7 +175,7 @@ function App(): JSX.Element {
   const [live, setLive] = useState<LiveState>({ connection: "off", update: null, heard: 0 });
   const [menu, setMenu] = useState(false);
   const heading = useRef<HTMLHeadingElement>(null);
-  const runId = useMemo(() => (route.run === "latest" ? (runs && latestOf(runs.runs)?.run_id) ?? null : Number(route.run)), [route.run, runs]);
+  const runId = useMemo(() => (route.unknown !== null ? null : route.run === "latest" ? (runs && latestOf(runs.runs)?.run_id) ?? null : Number(route.run)), [route.run, runs]);
   const known = useRef<number | null>(null);
   known.current = runId;
 
@@ -204,8 +204,8 @@ function App(): JSX.Element {
     asking.current = mine;
     try {
       const list = await get<Runs>("/api/v1/runs");
-      const wanted = readRoute(location.hash).run;
-      const id = wanted === "latest" ? latestOf(list.runs)?.run_id : Number(wanted);
+      const { run: wanted, unknown } = readRoute(location.hash);
+      const id = unknown !== null ? undefined : wanted === "latest" ? latestOf(list.runs)?.run_id : Number(wanted);
       let answer: RunAnswer | null = null;
       try {
         if (id !== undefined) answer = await get<RunAnswer>(`/api/v1/runs/${id}`);
@@ -230,7 +230,7 @@ function App(): JSX.Element {
   }, []);
   useEffect(() => {
     void load();
-  }, [route.run, tick, locked]);
+  }, [route.run, route.unknown, tick, locked]);
 
   // Stored runs do not change; `latest` may become another one.
   const growing = chosen !== null && chosen.run.state === "running";
@@ -245,8 +245,10 @@ function App(): JSX.Element {
   }, [listens, route.run]);
 
   // Whoever comes to another view is taken to its heading; whoever opens the page is left where browsers start.
-  const view = VIEWS.find((one) => one.id === route.view) ?? (VIEWS[0] as View);
-  const title = titleOf(view, route);
+  const found = VIEWS.find((one) => one.id === route.view);
+  const view = found ?? (VIEWS[0] as View);
+  const unknown = route.unknown ?? (found ? null : `view “${route.view}”`);
+  const title = unknown === null ? titleOf(view, route) : "No such page";
   const place = [view.id, ...route.parts].join("/");
   const before = useRef(place);
   useEffect(() => {
@@ -341,7 +343,9 @@ function App(): JSX.Element {
           <h1 ref={heading} tabIndex={-1}>
             {title}
           </h1>
-          {chosen && runId === chosen.run.run_id ? (
+          {unknown !== null ? (
+            <Unknown what={unknown} runs={options} />
+          ) : chosen && runId === chosen.run.run_id ? (
             <>
               <p class="of">
                 Run <strong>{chosen.run.name}</strong>
@@ -352,7 +356,7 @@ function App(): JSX.Element {
                 )}{" "}
                 · {chosen.run.source === "live" ? "live capture" : chosen.run.pace_milli !== null ? "played" : "analysed"}
                 {chosen.run.first_seen_ns !== null && ` · from ${time(chosen.run.first_seen_ns)}, ${spanOf(chosen.run)}`}
-                {chosen.run.selection && ` · a part only: ${chosen.run.selection}`}
+                {chosen.run.selection && ` · a part only: ${selected(chosen.run.selection)}`}
               </p>
               {chosen.run.state === "failed" && <p class="problem">This run failed and has no rows: {chosen.run.problem}</p>}
               <ShownContext.Provider value={{ run: chosen.run, chains: chosen.chains, runs: options, route, tick, growing, theme, needLogin }}>
@@ -370,6 +374,7 @@ function App(): JSX.Element {
                 )}{" "}
                 <a href={writeRoute("latest", "overview")}>Go to the latest run</a>
               </p>
+              {problem.kind === "absent" && <RunList runs={options} />}
             </div>
           ) : runs && runId === null ? (
             <p class="empty">
@@ -386,6 +391,42 @@ function App(): JSX.Element {
         </p>
       </footer>
     </>
+  );
+}
+
+/** Most runs that are named where somebody came to one that is not. */
+const NAMED = 20;
+
+/** The way to the runs that there are. */
+function RunList(props: { runs: Run[] }): JSX.Element | null {
+  const shown = props.runs.filter((run) => run.state === "complete" || (run.state === "running" && run.live)).slice(0, NAMED);
+  if (!shown.length) return null;
+  return (
+    <>
+      <p>The runs that there are{shown.length === NAMED ? ", the latest of them" : ""}:</p>
+      <ul>
+        {shown.map((run) => (
+          <li key={run.run_id}>
+            <a href={writeRoute(run.run_id, "overview")}>
+              {run.name} ({run.run_id})
+            </a>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+/** An address that nothing is at: another run's numbers in its place would mislead. */
+function Unknown(props: { what: string; runs: Run[] }): JSX.Element {
+  return (
+    <div class="problem" role="alert">
+      <p>There is no {props.what} here.</p>
+      <p>
+        <a href={writeRoute("latest", "overview")}>Go to the latest run</a>
+      </p>
+      <RunList runs={props.runs} />
+    </div>
   );
 }
 

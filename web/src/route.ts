@@ -7,6 +7,8 @@ export interface Route {
   /** What follows the view: a height, a node, an event. */
   parts: string[];
   query: URLSearchParams;
+  /** What an address names that there cannot be: a page, or a run whose number is none. */
+  unknown: string | null;
 }
 
 function decode(text: string): string {
@@ -20,9 +22,16 @@ function decode(text: string): string {
 export function readRoute(hash: string): Route {
   const [address = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const parts = address.split("/").map(decode);
-  const of = parts[0] === "run" && parts[1] && (parts[1] === "latest" || /^\d{1,15}$/.test(parts[1])) ? parts[1] : "latest";
+  const named = parts[0] === "run" ? (parts[1] ?? "") : "";
+  const fits = named === "" || named === "latest" || /^\d{1,15}$/.test(named);
   const rest = parts[0] === "run" ? parts.slice(2) : [];
-  return { run: of, view: rest[0] || "overview", parts: rest.slice(1), query: new URLSearchParams(query) };
+  return {
+    run: fits && named !== "" ? named : "latest",
+    view: rest[0] || "overview",
+    parts: rest.slice(1),
+    query: new URLSearchParams(query),
+    unknown: !fits ? `run “${named}”` : parts[0] !== "run" && parts[0] !== "" ? `page “${parts[0]}”` : null,
+  };
 }
 
 export type Parameters = Record<string, string | number | boolean | null | undefined>;

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import type { Comparison, Measure } from "../api";
 import { path } from "../data";
 import { useData, useHref, useShown } from "../context";
-import { bytes, count, duration, none, signed } from "../format";
+import { bytes, count, counted, duration, none, signed, words } from "../format";
 import { Loading, Section, Select, Table } from "../ui";
 import { wholeNumber, writeRoute } from "../route";
 
@@ -70,14 +70,35 @@ export function CompareView(): JSX.Element {
   );
 }
 
+/** With fewer heights in a run a difference cannot be told from chance (docs/diff.md). */
+const FEWEST_HEIGHTS = 40;
+
 function Compared(props: { comparison: Comparison }): JSX.Element {
   const { comparison } = props;
-  const differ = comparison.measures.filter((row) => row.beyond_chance === true).length;
+  const judged = comparison.measures.filter((row) => row.beyond_chance !== null);
+  const differ = judged.filter((row) => row.beyond_chance === true).length;
+  const fewest = Math.min(...comparison.runs.map((run) => run.heights));
+  const suspicious = comparison.runs
+    .map((run, index) => ({ letter: index === 0 ? "A" : "B", rules: Object.entries(run.suspicious_events ?? {}) }))
+    .filter((run) => run.rules.length > 0);
   return (
     <>
+      {suspicious.map((run) => (
+        <p key={run.letter} class="problem">
+          <span aria-hidden="true">! </span>
+          {run.letter} has {counted(run.rules.reduce((sum, [, events]) => sum + events, 0), "event")} that no honest node shows ({run.rules.map(([rule, events]) => `${words(rule)} ${count(events)}`).join(", ")}): what differs below may be their work, not the change's.
+        </p>
+      ))}
+      {comparison.comparable && fewest < FEWEST_HEIGHTS && (
+        <p class="problem">
+          <span aria-hidden="true">! </span>
+          {counted(fewest, "height is", "heights are")} too few to tell a difference from chance: {FEWEST_HEIGHTS} or more it takes, of each run.
+        </p>
+      )}
       {comparison.comparable ? (
         <p>
-          {count(differ)} of {count(comparison.measures.length)} measures differ beyond chance. A difference is B − A; its interval holds the true one with 95 % confidence.
+          {judged.length > 0 && `${count(differ)} of ${counted(judged.length, "measure")} that could be judged ${differ === 1 ? "differs" : "differ"} beyond chance. `}A difference is B − A
+          {judged.length > 0 && "; its interval holds the true one with 95 % confidence"}.
         </p>
       ) : (
         <div class="problem">

@@ -90,13 +90,13 @@ function ParticipationTable(props: { rows: Row[] }): JSX.Element {
         number("prepares", "of the same rounds, those with its prepare", false),
         {
           name: "proposed",
-          about: "rounds that it proposed, of those that it should have",
+          about: "rounds that it proposed, and how many it should have",
           number: true,
           by: (row) => row.tally?.proposals ?? null,
           cell: (row) =>
             row.tally && (
               <>
-                {votes(row, "proposals")} of {count(row.tally.proposals_due)}
+                {votes(row, "proposals")} ({count(row.tally.proposals_due)} due)
               </>
             ),
         },
@@ -217,7 +217,7 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
               number: true,
               cell: (row) => (
                 <>
-                  {votes(row, "proposals")} of {count(row.proposals_due)}
+                  {votes(row, "proposals")} ({count(row.proposals_due)} due)
                 </>
               ),
             },

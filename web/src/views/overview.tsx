@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import type { Events, Node, Redundancy, Run, Summary, Traffic } from "../api";
 import { path } from "../data";
 import { useData, useHref, useRunPath, useShown } from "../context";
-import { atLeast, bytes, count, counted, duration, factor, milli, none, percent, words } from "../format";
+import { atLeast, bytes, count, counted, duration, factor, milli, none, percent, selected, short, words } from "../format";
 import { Bar, type Children, Loading, NodeLink, Section, SequenceLink, Severity, Table, Time, useChains } from "../ui";
 import { TrafficChart } from "./traffic";
 import { CAUSES } from "./redundancy";
@@ -37,7 +37,9 @@ export function Overview(): JSX.Element {
         <Loading of={summary}>{(data) => <Costs summary={data} />}</Loading>
       </Section>
       <Section title="Who stands out">
-        <Loading of={nodes}>{(data) => <StandsOut nodes={data.nodes} />}</Loading>
+        <Loading of={summary}>
+          {(data) => (data.totals.messages === 0 ? <p>Nobody can be judged: no consensus message was read.</p> : <Loading of={nodes}>{(known) => <StandsOut nodes={known.nodes} />}</Loading>)}
+        </Loading>
         <LatestEvents />
       </Section>
     </>
@@ -63,6 +65,59 @@ export function unread(summary: Summary): number {
   return summary.sessions.filter((row) => row.state !== "decrypted").reduce((sum, row) => sum + row.sessions, 0);
 }
 
+const LEFT: Record<string, string> = {
+  no_preprepare: "no preprepare",
+  late_preprepare: "preprepare late",
+  votes_missing: "votes missing",
+  quorum_too_late: "quorum too late",
+  unknown: "not known why",
+};
+
+/** Who is behind events that no honest node shows, with the rules. */
+function Behind(props: { behind: Summary["events"]["behind"] }): JSX.Element {
+  const { nodes, more } = props.behind;
+  return (
+    <>
+      {nodes.map((one, index) => (
+        <span key={one.name ?? ""}>
+          {index > 0 && ", "}
+          {one.name === null ? "nobody named" : one.node ? <NodeLink label={one.name} /> : short(one.name)} ({one.rules.map((rule) => `${words(rule.rule)}${rule.events === 1 ? "" : ` ${count(rule.events)}`}`).join(", ")})
+        </span>
+      ))}
+      {more > 0 && `, ${counted(more, "other node")}`}
+    </>
+  );
+}
+
+/** Why a run of which no consensus message was read says nothing of anybody, as far as that is known. */
+function Unjudged(props: { summary: Summary }): JSX.Element {
+  const { run } = useShown();
+  const href = useHref();
+  const of = (state: string): number => props.summary.sessions.find((row) => row.state === state)?.sessions ?? 0;
+  const secrets = of("no_secret");
+  const others = unread(props.summary) - secrets;
+  const reasons = [
+    ...(run.sessions === 0 ? ["no session of nodes was found"] : []),
+    ...(secrets > 0 ? [<><a href={href("health")}>{`${count(secrets)} of ${counted(run.sessions, "session")}`}</a>{` ${secrets === 1 ? "has" : "have"} no secret: give `}<code>--keylog</code></>] : []),
+    ...(others > 0 ? [<a href={href("health")}>{`${count(others)} of ${counted(run.sessions, "session")} could not be read for other reasons`}</a>] : []),
+    ...(run.undecodable > 0 ? [`${counted(run.undecodable, "message")} did not decode`] : []),
+    ...(run.selection ? [`the part that was asked for (${selected(run.selection)}) holds none`] : []),
+    ...(run.state === "running" ? ["the run goes on"] : []),
+  ];
+  return (
+    <>
+      Nothing could be judged: no consensus message was read{reasons.length > 0 && ": "}
+      {reasons.map((reason, index) => (
+        <span key={index}>
+          {index > 0 && "; "}
+          {reason}
+        </span>
+      ))}
+      .
+    </>
+  );
+}
+
 function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element {
   const { summary, nodes } = props;
   const { run } = useShown();
@@ -75,17 +130,21 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
   const notRead = unread(summary);
   const whole = notRead === 0 && run.gaps === 0 && run.lost_bytes === 0 && run.undecodable === 0 && summary.captures_cut === 0;
   const sure = whole && totals.rows_lower_bound === 0;
-  const suspicious = events.rules.filter((rule) => rule.suspicious);
+  const nothing = totals.messages === 0;
   return (
     <>
       <ul class="verdict">
+        {nothing && (
+          <Line tone="unsure">
+            <Unjudged summary={summary} />
+          </Line>
+        )}
         {events.suspicious > 0 ? (
           <Line tone="bad">
             <a href={href("events", [], { suspicious: true })}>{counted(events.suspicious, "event")} that no honest node shows</a>:{" "}
-            {suspicious.map((rule) => `${words(rule.rule)} ${count(rule.events)}`).join(", ")};{" "}
-            <a href={href("events", [], { severity: "critical" })}>{count(events.critical)} critical</a>
+            <Behind behind={events.behind} />; <a href={href("events", [], { severity: "critical" })}>{count(events.critical)} critical</a>
           </Line>
-        ) : (
+        ) : nothing ? null : (
           <Line tone="good">No event that no honest node shows.</Line>
         )}
         {events.critical > 0 && events.suspicious === 0 && (
@@ -104,7 +163,7 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
         )}
         {worst?.tally && (
           <Line tone="warning">
-            <NodeLink label={worst.node.label} /> sent no commit in <VotesLink label={worst.node.label} counted="missing" value={worst.tally.missing} /> of {count(worst.tally.rounds)} rounds
+            <NodeLink label={worst.node.label} /> sent no valid commit in <VotesLink label={worst.node.label} counted="missing" value={worst.tally.missing} /> of {count(worst.tally.rounds)} rounds
             {missing.length > 1 && (
               <>
                 ; <a href={href("nodes")}>{counted(missing.length - 1, "other validator")} missed some, too</a>
@@ -115,13 +174,19 @@ function InShort(props: { summary: Summary; nodes: Node[] | null }): JSX.Element
         {rounds.higher_rounds > 0 ? (
           <Line tone="warning">
             <a href={href("rounds", [], { above_zero: true })}>{counted(rounds.higher_rounds, "round")} above 0</a>, of {count(rounds.rounds)} rounds
+            {rounds.causes.length > 0 && `; left for a higher one: ${rounds.causes.map((row) => `${LEFT[row.cause ?? "unknown"] ?? words(row.cause)} ${count(row.rounds)}`).join(", ")}`}
           </Line>
         ) : rounds.rounds > 0 ? (
           <Line tone="good">No round above 0 in {counted(rounds.rounds, "round")}.</Line>
-        ) : (
+        ) : nothing ? null : (
           <Line tone="unsure">No round was seen.</Line>
         )}
-        <Line tone={sure && (nodes === null || full === nodes.length) ? "good" : "unsure"}>
+        {rounds.claimed > 0 && (
+          <Line tone="unsure">
+            <a href={href("rounds", [], { claimed: true })}>{counted(rounds.claimed, "more round is", "more rounds are")} only spoken of</a>, by no more validators than may be faulty: counted nowhere
+          </Line>
+        )}
+        <Line tone={sure && !nothing && (nodes === null || full === nodes.length) ? "good" : "unsure"}>
           How sure: {whole ? "everything that passed was read" : null}
           {summary.captures_cut > 0 && `${counted(summary.captures_cut, "capture")} not read to the end; `}
           {run.undecodable > 0 && `${counted(run.undecodable, "message")} did not decode; `}
@@ -224,7 +289,7 @@ function Phases(props: { summary: Summary }): JSX.Element {
       caption="How long phases took, at the median node that was seen in full"
       rows={rows}
       rowKey={(row) => `${row.chain_id} ${row.phase}`}
-      empty="No phase could be measured: no node was seen in full."
+      empty={props.summary.totals.messages === 0 ? "No phase could be measured: no consensus message was read." : "No phase could be measured: no node was seen in full."}
       columns={[
         ...(chains.several ? [{ name: "chain", cell: (row: (typeof rows)[number]) => chains.name(row.chain_id) }] : []),
         { name: "phase", head: true, cell: (row) => PHASES[row.phase] ?? words(row.phase) },
@@ -240,7 +305,7 @@ function Phases(props: { summary: Summary }): JSX.Element {
         },
         { name: "95 %", about: "95 % are at least as fast", number: true, cell: (row) => duration(row.p95_ns) },
         { name: "99 %", number: true, cell: (row) => duration(row.p99_ns) },
-        { name: "longest", number: true, cell: (row) => duration(row.max_ns) },
+        { name: "longest", number: true, cell: (row) => (row.longest ? <SequenceLink sequence={row.longest.sequence} chain={row.chain_id} round={row.longest.round || undefined}>{duration(row.max_ns)}</SequenceLink> : duration(row.max_ns)) },
       ]}
     />
   );
@@ -252,6 +317,7 @@ function Costs(props: { summary: Summary }): JSX.Element {
   const href = useHref();
   const redundancy = useData<Redundancy>(at("redundancy"));
   const idle = totals.messages - totals.useful;
+  if (totals.messages === 0) return <p>No consensus message was read, so nothing is known of that.</p>;
   return (
     <>
       <p>

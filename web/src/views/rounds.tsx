@@ -22,6 +22,7 @@ export function RoundsView(): JSX.Element {
   const at = useRunPath();
   const href = useHref();
   const aboveZero = route.query.get("above_zero") === "1";
+  const claimed = route.query.get("claimed") === "1";
   const before = route.query.get("before");
   const chain = route.query.get("chain");
   const from = wholeNumber(route.query.get("from"));
@@ -30,10 +31,10 @@ export function RoundsView(): JSX.Element {
   // A file has one list, and is filtered here.
   const matches = (row: Round): boolean =>
     !isFile || ((!aboveZero || row.round > 0) && (from === null || row.sequence >= from) && (to === null || row.sequence <= to) && (chain === null || String(row.chain_id) === chain));
-  const rounds = useData<Rounds>(path(at("rounds"), isFile ? {} : { from, to, chain, before, limit: paging.asked, above_zero: aboveZero }));
+  const rounds = useData<Rounds>(path(at("rounds"), isFile ? { claimed } : { from, to, chain, before, limit: paging.asked, above_zero: aboveZero, claimed }));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | number | boolean | null>): void => {
-    location.hash = href("rounds", [], { from, to, chain, before, above_zero: aboveZero, ...change });
+    location.hash = href("rounds", [], { from, to, chain, before, above_zero: aboveZero, claimed, ...change });
   };
   return (
     <>
@@ -47,10 +48,17 @@ export function RoundsView(): JSX.Element {
           ]}
           choose={(value) => go({ above_zero: value === "above", before: null })}
         />
+        {(claimed || (summary.data?.rounds.claimed ?? 0) > 0) && (
+          <label class="check">
+            <input type="checkbox" name="claimed" checked={claimed} onChange={(event) => go({ claimed: event.currentTarget.checked, before: null })} />
+            also rounds that are only spoken of
+          </label>
+        )}
       </div>
       {summary.data && (
         <p>
           {counted(summary.data.rounds.rounds, "round")}, {count(summary.data.rounds.higher_rounds)} of them above 0; the median node was seen committed in {count(summary.data.rounds.committed)}.
+          {summary.data.rounds.claimed > 0 && ` ${counted(summary.data.rounds.claimed, "more is", "more are")} only spoken of, by no more validators than may be faulty: counted nowhere, and ${claimed ? "listed because you ask for them" : "not listed"}.`}
         </p>
       )}
       <Loading of={rounds}>
@@ -59,7 +67,8 @@ export function RoundsView(): JSX.Element {
             <Timeline
               rounds={data.rounds.filter(matches)}
               several={chains.length > 1}
-              caption={`Rounds, the latest first${aboveZero ? ", above 0 only" : ""}${isFile && data.more ? ", of those that are in this file" : ""}`}
+              empty={aboveZero || before !== null || from !== null || to !== null || chain !== null ? "No such round." : "No round was seen."}
+              caption={`Rounds, the latest first${aboveZero ? ", above 0 only" : ""}${claimed ? ", with those that are only spoken of" : ""}${isFile && data.more ? ", of those that are in this file" : ""}`}
             />
             <Pager of={data} before={before} paging={paging} go={(to) => go({ before: to })} />
           </>
@@ -118,7 +127,7 @@ export function PhaseLegend(): JSX.Element {
   );
 }
 
-export function Timeline(props: { rounds: Round[]; several: boolean; caption: string }): JSX.Element {
+export function Timeline(props: { rounds: Round[]; several: boolean; caption: string; empty?: string }): JSX.Element {
   const chains = useChains();
   const [scale, setScale] = useState("usual");
   const measured = props.rounds.map(parts);
@@ -132,13 +141,18 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
     { name: "proposer", cell: (row) => <NodeLink label={row.proposer} /> },
     { name: "outcome", cell: (row) => (row.standing === "claimed" ? `${words(row.outcome)}, only spoken of` : words(row.outcome)), mark: (row) => (row.outcome === "changed" ? "warning" : undefined) },
     ...(props.rounds.some((row) => row.cause) ? [{ name: "why left", cell: (row: Round) => (row.cause ? (CAUSES[row.cause] ?? words(row.cause)) : ""), mark: () => "medium" }] : []),
-    {
-      name: <>phases, 0 to {duration(whole)}</>,
-      cell: (row) => {
-        const part = parts(row);
-        return part.prepared === null && part.committed === null ? none : <Phases {...part} whole={whole} />;
-      },
-    },
+    // Without any phase there is no scale to speak of.
+    ...(ends.length > 0
+      ? [
+          {
+            name: <>phases, 0 to {duration(whole)}</>,
+            cell: (row: Round) => {
+              const part = parts(row);
+              return part.prepared === null && part.committed === null ? none : <Phases {...part} whole={whole} />;
+            },
+          },
+        ]
+      : []),
     { name: "prepared after", number: true, by: (row) => parts(row).prepared, cell: (row) => duration(parts(row).prepared) },
     { name: "committed after", number: true, by: (row) => parts(row).committed, cell: (row) => duration(parts(row).committed) },
     { name: "block time", number: true, by: (row) => row.block_time_ns, cell: (row) => duration(row.block_time_ns) },
@@ -167,7 +181,7 @@ export function Timeline(props: { rounds: Round[]; several: boolean; caption: st
         rows={props.rounds}
         rowKey={(row) => `${row.sequence} ${row.round} ${row.chain_id}`}
         cut={500}
-        empty="No such round."
+        empty={props.empty ?? "No round was seen."}
         columns={columns}
       />
     </>

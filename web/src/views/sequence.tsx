@@ -92,11 +92,19 @@ function Drawn(props: { sequence: Sequence }): JSX.Element {
   const href = useHref();
   const chain = sequence.chain_id || null;
   const wanted = wholeNumber(route.query.get("round"));
-  const numbers = [...new Set([...sequence.rounds.map((row) => row.round), ...sequence.votes.map((row) => row.round), ...sequence.node_rounds.map((row) => row.round)])].sort((a, b) => a - b);
+  const all = [...new Set([...sequence.rounds.map((row) => row.round), ...sequence.votes.map((row) => row.round), ...sequence.node_rounds.map((row) => row.round)])].sort((a, b) => a - b);
+  // One liar names as many rounds as it likes: they are drawn for who asks for them, or comes for one of them, or where there is nothing else.
+  const claimed = new Set(sequence.rounds.filter((row) => row.standing === "claimed").map((row) => row.round));
+  const real = sequence.rounds.filter((row) => !claimed.has(row.round));
+  const [asked, ask] = useState(false);
+  const open = asked || real.length === 0 || (wanted !== null && claimed.has(wanted));
+  const numbers = open ? all : all.filter((round) => !claimed.has(round));
   const total = sequence.counts.reduce((sum, row) => sum + row.messages, 0);
   const useful = sequence.counts.reduce((sum, row) => sum + row.useful, 0);
   const lower = sequence.counts.some((row) => row.lower_bound);
   const decided = sequence.rounds.find((row) => row.outcome === "decided");
+  const took = decided ? since(decided.preprepare_ns, decided.committed_ns) : null;
+  const waited = decided && decided.block_time_ns !== null && took !== null ? decided.block_time_ns - took : null;
   return (
     <>
       <p class="tools">
@@ -113,11 +121,25 @@ function Drawn(props: { sequence: Sequence }): JSX.Element {
         <a href={href("messages", [sequence.sequence], { chain })}>All messages, one by one</a>
       </p>
       <p class="lead">
-        {decided ? `Decided in round ${count(decided.round)}` : "Not seen decided"}; {counted(sequence.rounds.length, "round")}, {atLeast(counted(total, "message"), lower)},{" "}
+        {decided ? `Decided in round ${count(decided.round)}` : "Not seen decided"}; {counted(real.length, "round")}
+        {claimed.size > 0 && ` and ${count(claimed.size)} only spoken of`}, {atLeast(counted(total, "message"), lower)},{" "}
         {atLeast(factor(total, useful), lower)} as many as useful ones.{sequence.more && " Lists are cut: there is more than is shown."}
       </p>
+      {waited !== null && waited >= 0 && (
+        <p>
+          Its block time was {duration(decided?.block_time_ns)}: from the commit of the height before it waited <strong>{duration(waited)}</strong> for the preprepare of round {count(decided?.round)}, and from there {duration(took)} until it was committed.
+        </p>
+      )}
+      {claimed.size > 0 && real.length > 0 && (
+        <div class="choices">
+          <label class="check">
+            <input type="checkbox" name="claimed" checked={open} disabled={wanted !== null && claimed.has(wanted)} onChange={(event) => ask(event.currentTarget.checked)} />
+            also rounds that are only spoken of
+          </label>
+        </div>
+      )}
       <Section title="Rounds">
-        <Timeline rounds={sequence.rounds} several={false} caption="Rounds of this height" />
+        <Timeline rounds={open ? sequence.rounds : real} several={false} caption="Rounds of this height" />
       </Section>
       {sequence.events.length > 0 && (
         <Section title="Events">
@@ -243,21 +265,24 @@ function NodePhases(props: { round: number; rows: NodeRound[] }): JSX.Element | 
   const from = earliest(rows.map((row) => row.preprepare_ns));
   const part = (row: NodeRound): { prepared: number | null; committed: number | null } => ({ prepared: since(from, row.prepared_ns), committed: since(from, row.committed_ns) });
   const whole = Math.max(...rows.flatMap((row) => [part(row).prepared ?? 0, part(row).committed ?? 0]), 1);
+  const measured = rows.some((row) => part(row).prepared !== null || part(row).committed !== null);
   return (
     <>
-      {from !== null && <PhaseLegend />}
+      {measured && <PhaseLegend />}
       <Table
-        caption={`Round ${props.round} as each node lived it, times behind the first preprepare`}
+        caption={`Round ${props.round} as each node lived it${from === null ? "" : ", times behind the first preprepare"}`}
         rows={rows}
         rowKey={(row) => row.node_ip}
         cut={100}
         columns={[
           { name: "node", head: true, cell: (row) => <NodeLink label={row.node} /> },
-          { name: <>phases, 0 to {duration(whole)}</>, cell: (row) => (from === null ? none : <Phases {...part(row)} whole={whole} />) },
+          ...(measured ? [{ name: <>phases, 0 to {duration(whole)}</>, cell: (row: NodeRound) => <Phases {...part(row)} whole={whole} /> }] : []),
           { name: "preprepare", number: true, by: (row) => since(from, row.preprepare_ns), cell: (row) => duration(since(from, row.preprepare_ns)) },
           { name: "prepared", number: true, by: (row) => since(from, row.prepared_ns), cell: (row) => duration(since(from, row.prepared_ns)) },
           { name: "committed", number: true, by: (row) => since(from, row.committed_ns), cell: (row) => duration(since(from, row.committed_ns)) },
-          { name: "round change at", cell: (row) => (row.roundchange_ns === null ? "" : <Time at={row.roundchange_ns} />) },
+          from === null
+            ? { name: "round change at", cell: (row) => (row.roundchange_ns === null ? "" : <Time at={row.roundchange_ns} />) }
+            : { name: "round change", number: true, by: (row) => since(from, row.roundchange_ns), cell: (row) => (row.roundchange_ns === null ? "" : duration(since(from, row.roundchange_ns))) },
           { name: "how sure", cell: (row) => (row.lower_bound ? "more may have reached it" : "all was seen") },
         ]}
       />

@@ -68,6 +68,7 @@ export function TrafficChart(props: { traffic: Traffic; node: string | null; nod
           <>
             At {of}, {counted(points.length, traffic.by)}: median {middle} per {traffic.by}
             {most && `; most at ${pointName(most)}: ${count(most.messages)}`}.{lower && " Lower bounds: more may have arrived than was seen."}
+            {traffic.claimed > 0 && ` ${counted(traffic.claimed, "message is", "messages are")} left out: of rounds that are only spoken of.`}
             {(traffic.since_ns ?? null) !== null && ` Minutes before ${minute(traffic.since_ns ?? 0)} are not among them: choose a range.`}
           </>
         ) : (
