@@ -27,8 +27,17 @@ const COUNTED: [&str; 6] = [
 /// Most bytes of lists of votes in a file.
 const VOTE_BYTES: usize = 4 << 20;
 
-/// Most lists of votes in a file: in a large run each takes some time to look for.
+/// Most lists of votes in a file.
 const VOTE_LISTS: usize = 400;
+
+/// Votes of a list: as many as the page shows at first.
+const VOTES: usize = 100;
+
+/// Most answers that one list is put together from: each goes down a part of the run, and what is rare may be far down.
+const VOTE_PIECES: usize = 20;
+
+/// Most answers for all lists: in a large run each takes some time.
+const VOTE_ANSWERS: usize = 2000;
 
 /// A page of one run.
 #[derive(Clone, Debug)]
@@ -121,7 +130,7 @@ async fn put_events(
     Ok(())
 }
 
-/// The votes behind the numbers of each validator, as far down as one answer goes: first what is amiss.
+/// The votes behind the numbers of each validator: first what is amiss.
 async fn put_votes(
     answers: &mut Map<String, Value>,
     size: &mut usize,
@@ -149,15 +158,52 @@ async fn put_votes(
         }
     }
     let most = *size + VOTE_BYTES;
+    let mut left = VOTE_ANSWERS;
     for query in wanted.into_iter().take(VOTE_LISTS) {
-        if *size > most {
+        if *size > most || left == 0 {
             break;
         }
         let path = format!("{of_run}/votes");
-        let value = answer(store, &Ask::parse(&path, Some(&query))?).await?;
-        put(answers, size, &format!("/api/v1/{path}?{query}"), value);
+        // A list without a vote would say no more than that somebody must look further: then the number leads nowhere.
+        if let Some(list) = vote_list(store, &path, &query, &mut left).await? {
+            put(answers, size, &format!("/api/v1/{path}?{query}"), list);
+        }
     }
     Ok(())
+}
+
+/// A list of votes, put together from as many answers as it takes, as if one had gone down so far. `None`: none was found in the part of
+/// the run that was looked through. `left`: answers that may still be asked for.
+async fn vote_list(
+    store: &mut dyn Store,
+    path: &str,
+    query: &str,
+    left: &mut usize,
+) -> Result<Option<Value>, Problem> {
+    let mut votes: Vec<Value> = Vec::new();
+    let mut place = String::new();
+    for piece in 1.. {
+        *left = left.saturating_sub(1);
+        let asked = format!("{query}&limit={}{place}", VOTES - votes.len());
+        let mut answer = answer(store, &Ask::parse(path, Some(&asked))?).await?;
+        if let Value::Array(found) = answer["votes"].take() {
+            votes.extend(found);
+        }
+        if let Some(next) = answer["next"].as_str()
+            && votes.len() < VOTES
+            && piece < VOTE_PIECES
+            && *left > 0
+        {
+            place = format!("&before={next}");
+            continue;
+        }
+        if votes.is_empty() && answer["more"] == true {
+            return Ok(None);
+        }
+        answer["votes"] = Value::Array(votes);
+        return Ok(Some(answer));
+    }
+    Ok(None)
 }
 
 /// The heights that tell most, each with its chain.
