@@ -20,6 +20,7 @@ import { Page } from "./page.mjs";
 import { check, holds, outcome } from "./report.mjs";
 import { Store } from "./store.mjs";
 import { everyView, views } from "./views.mjs";
+import { votes } from "./votes.mjs";
 
 const { values: asked } = parseArgs({
   options: {
@@ -70,6 +71,7 @@ try {
     await page.close();
   }
   if (wanted("keyboard")) await keyboard(chromium, asked.base, run, compares ? [] : ["Compare runs"]);
+  if (wanted("votes")) await votes(chromium, asked.base, run, node);
   if (wanted("hostile")) await hostile(chromium, asked.base, run, list);
   if (wanted("memory")) {
     await memory(chromium, asked.base, run, [

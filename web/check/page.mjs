@@ -8,6 +8,24 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 /** So long nothing is asked before a view counts as drawn, in milliseconds. */
 const QUIET = 100;
 
+/** No answer takes as long, in milliseconds. */
+const LONGEST = 15000;
+
+/** In every document: how often it gave up each address. The end of such a request is not always told. */
+const GIVEN_UP = `
+window.givenUp = {};
+const ask = window.fetch;
+window.fetch = (address, options) => {
+  const { signal } = options ?? {};
+  const { href } = new URL(address, location.href);
+  let over = false;
+  signal?.addEventListener("abort", () => { if (!over) window.givenUp[href] = (window.givenUp[href] ?? 0) + 1; }, { once: true });
+  const answer = ask(address, options);
+  answer.then((response) => { if (response.ok) return response.clone().text(); }).catch(() => {}).finally(() => { over = true; });
+  return answer;
+};
+`;
+
 export async function browser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -23,9 +41,11 @@ export class Page {
     this.base = base;
     this.faults = [];
     this.asked = [];
-    // What is on its way, and when that changed last: a view that is gone to begins to ask some frames later.
-    this.onItsWay = 0;
+    // Requests that are on their way, and when that changed last: a view that is gone to begins to ask some frames later.
+    this.onItsWay = new Set();
     this.moved = Date.now();
+    // How often the browser told of each address that the page gave it up.
+    this.givenUp = new Map();
     // Answers that a check provokes on purpose are said on the console, too.
     this.expects = [];
     const origin = base.startsWith("file:") ? "file:" : new URL(base).origin;
@@ -34,24 +54,48 @@ export class Page {
       if (["error", "warning"].includes(message.type()) && !this.expects.some((one) => one.test(text))) this.faults.push(`console: ${text}`);
     });
     page.on("pageerror", (error) => this.faults.push(`error: ${error.message}`));
-    for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => this.count(request.url(), -1));
+    page.on("requestfinished", (request) => this.ended(request));
+    page.on("requestfailed", (request) => {
+      if (request.failure()?.errorText.includes("ERR_ABORTED")) this.givenUp.set(request.url(), (this.givenUp.get(request.url()) ?? 0) + 1);
+      this.ended(request);
+    });
     page.on("request", (request) => {
       const url = request.url();
       this.asked.push(url);
-      this.count(url, 1);
+      // Another document: nobody waits for what the one before has asked.
+      if (request.isNavigationRequest() && request.frame() === page.mainFrame()) {
+        this.onItsWay.clear();
+        this.givenUp.clear();
+      }
+      // The stream of updates has no end.
+      if (url.startsWith("http") && !url.includes("/api/v1/updates")) {
+        this.onItsWay.add(request);
+        this.moved = Date.now();
+      }
       if (!url.startsWith(origin) && !url.startsWith("data:")) this.faults.push(`asked another origin: ${url}`);
     });
   }
 
-  count(url, by) {
-    // The stream of updates has no end.
-    if (!url.startsWith("http") || url.includes("/api/v1/updates")) return;
-    this.onItsWay += by;
-    this.moved = Date.now();
+  ended(request) {
+    if (this.onItsWay.delete(request)) this.moved = Date.now();
+  }
+
+  /** Drops requests that the page gave up without the browser telling of it. */
+  async forgetGivenUp() {
+    const given = await this.page.evaluate(() => window.givenUp ?? {});
+    for (const [url, times] of Object.entries(given)) {
+      const told = this.givenUp.get(url) ?? 0;
+      const open = [...this.onItsWay].filter((request) => request.url() === url);
+      for (const request of open.slice(0, Math.max(0, times - told))) {
+        this.ended(request);
+        this.givenUp.set(url, (this.givenUp.get(url) ?? 0) + 1);
+      }
+    }
   }
 
   static async open(at, base, options = {}) {
     const context = await at.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options });
+    await context.addInitScript(GIVEN_UP);
     return new Page(await context.newPage(), base);
   }
 
@@ -76,9 +120,9 @@ export class Page {
     await this.page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector(".waiting"), null, { timeout: 15000 });
     for (;;) {
       const quiet = Date.now() - this.moved;
-      // The end of a request that the page gave up is not always told.
-      if (quiet > 10 * QUIET) this.onItsWay = 0;
-      if (this.onItsWay <= 0 && quiet > QUIET) break;
+      if (this.onItsWay.size === 0 && quiet > QUIET) break;
+      if (this.onItsWay.size > 0 && quiet > 10 * QUIET) await this.forgetGivenUp();
+      if (quiet > LONGEST) throw new Error(`no end of ${[...this.onItsWay].map((request) => request.url()).join(", ")}`);
       await new Promise((done) => setTimeout(done, 10));
     }
     // Answers that came are drawn in the next frame.

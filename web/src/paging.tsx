@@ -1,6 +1,6 @@
 // Lists of which the server gives a piece at a time, the latest first: how much of them is shown, and the way to what is earlier.
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { isFile } from "./data";
 
 /** Rows that are asked for at first, and by how many more at a time. */
@@ -34,8 +34,20 @@ export function Pager(props: {
   const { of, before, paging, go } = props;
   const more = of.more && !isFile;
   const longer = more && props.full !== false && paging.limit < MOST;
+  const tools = useRef<HTMLParagraphElement>(null);
+  const pressed = useRef(false);
+  // When there is no more to show, the button that was pressed for it goes away: who works with the keyboard stays where it was.
+  useLayoutEffect(() => {
+    if (!pressed.current) return;
+    if (longer) {
+      pressed.current = tools.current?.contains(document.activeElement) ?? false;
+      return;
+    }
+    pressed.current = false;
+    if (document.activeElement === document.body) tools.current?.focus({ preventScroll: true });
+  });
   return (
-    <p class="tools">
+    <p class="tools" ref={tools} tabIndex={-1}>
       {before !== null && (
         <button
           type="button"
@@ -48,7 +60,13 @@ export function Pager(props: {
         </button>
       )}{" "}
       {longer && (
-        <button type="button" onClick={() => paging.set(Math.min(MOST, paging.limit + STEP))}>
+        <button
+          type="button"
+          onClick={() => {
+            pressed.current = true;
+            paging.set(Math.min(MOST, paging.limit + STEP));
+          }}
+        >
           Show {STEP} more
         </button>
       )}{" "}

@@ -28,8 +28,17 @@ const COUNTED: [&str; 6] = [
 /// Most bytes of lists of votes in a file.
 const VOTE_BYTES: usize = 4 << 20;
 
-/// Most lists of votes in a file: in a large run each takes some time to look for.
+/// Most lists of votes in a file.
 const VOTE_LISTS: usize = 400;
+
+/// Votes of a list: as many as the page shows at first.
+const VOTES: usize = 100;
+
+/// Most answers that one list is put together from: each goes down a part of the run, and what is rare may be far down.
+const VOTE_PIECES: usize = 20;
+
+/// Most answers for all lists: in a large run each takes some time.
+const VOTE_ANSWERS: usize = 2000;
 
 /// A page of one run.
 #[derive(Clone, Debug)]
@@ -127,7 +136,7 @@ async fn put_events(
     Ok(())
 }
 
-/// The votes behind the numbers of each validator, as far down as one answer goes: first what is amiss.
+/// The votes behind the numbers of each validator: first what is amiss.
 async fn put_votes(
     answers: &mut Map<String, Value>,
     size: &mut usize,
@@ -155,15 +164,52 @@ async fn put_votes(
         }
     }
     let most = *size + VOTE_BYTES;
+    let mut left = VOTE_ANSWERS;
     for query in wanted.into_iter().take(VOTE_LISTS) {
-        if *size > most {
+        if *size > most || left == 0 {
             break;
         }
         let path = format!("{of_run}/votes");
-        let value = answer(store, &Ask::parse(&path, Some(&query))?).await?;
-        put(answers, size, &format!("/api/v1/{path}?{query}"), value);
+        // A list without a vote would say no more than that somebody must look further: then the number leads nowhere.
+        if let Some(list) = vote_list(store, &path, &query, &mut left).await? {
+            put(answers, size, &format!("/api/v1/{path}?{query}"), list);
+        }
     }
     Ok(())
+}
+
+/// A list of votes, put together from as many answers as it takes, as if one had gone down so far. `None`: none was found in the part of
+/// the run that was looked through. `left`: answers that may still be asked for.
+async fn vote_list(
+    store: &mut dyn Store,
+    path: &str,
+    query: &str,
+    left: &mut usize,
+) -> Result<Option<Value>, Problem> {
+    let mut votes: Vec<Value> = Vec::new();
+    let mut place = String::new();
+    for piece in 1.. {
+        *left = left.saturating_sub(1);
+        let asked = format!("{query}&limit={}{place}", VOTES - votes.len());
+        let mut answer = answer(store, &Ask::parse(path, Some(&asked))?).await?;
+        if let Value::Array(found) = answer["votes"].take() {
+            votes.extend(found);
+        }
+        if let Some(next) = answer["next"].as_str()
+            && votes.len() < VOTES
+            && piece < VOTE_PIECES
+            && *left > 0
+        {
+            place = format!("&before={next}");
+            continue;
+        }
+        if votes.is_empty() && answer["more"] == true {
+            return Ok(None);
+        }
+        answer["votes"] = Value::Array(votes);
+        return Ok(Some(answer));
+    }
+    Ok(None)
 }
 
 /// The heights that tell most, each with its chain.
@@ -249,7 +295,146 @@ fn replace_tag(page: &str, begins: &str, ends: &str, with: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bftap_analysis::facts::{
+        Coverage, NodeFact, Outcome, ParticipationFact, RoundFact, RoundStanding, RunFacts, VoteFact,
+        VoteState,
+    };
+    use bftap_ibft_decode::Kind;
+    use bftap_model::CaptureTime;
+    use bftap_store::{Access, Batch, HeightVotes, NewRun, RunId, RunSource, StoreUrl, open};
+
     use super::*;
+
+    const CHAIN: &str = "1/0x00";
+
+    /// More than one list goes down: of votes of all kinds an answer looks at 500 rounds.
+    const LONG: u64 = 500 * VOTE_PIECES as u64 + 600;
+
+    fn vote(sequence: u64, kind: Kind, signer: &str, state: VoteState) -> VoteFact {
+        VoteFact {
+            chain: CHAIN.into(),
+            sequence,
+            round: 0,
+            kind,
+            signer: signer.into(),
+            digest: None,
+            first_ns: (state == VoteState::Partial).then(|| CaptureTime::from_nanos(7)),
+            first_sender: None,
+            reached: 0,
+            of: 3,
+            not_reached: Vec::new(),
+            state,
+            received: Vec::new(),
+        }
+    }
+
+    /// Of `cn1` what is missing is far down, of `cn2` much is partial, of `cn3` nothing is stored, of `cn4` one vote is at the very bottom.
+    async fn long_run() -> (Box<dyn Store>, RunId) {
+        let run = NewRun {
+            name: "long".into(),
+            source: RunSource::Analyze,
+            program_version: String::new(),
+            selection: None,
+            live: false,
+            pace_milli: None,
+        };
+        let mut store = open(&StoreUrl::SqliteMemory, Access::Write).await.unwrap();
+        let id = store.begin_run(&run, 1).await.unwrap();
+        let mut batch = Batch::default();
+        for sequence in 1..=LONG {
+            batch.rounds.push(RoundFact {
+                chain: CHAIN.into(),
+                sequence,
+                round: 0,
+                proposer: None,
+                validators: Some(4),
+                quorum: Some(3),
+                preprepare_ns: None,
+                prepared_ns: None,
+                committed_ns: None,
+                messages: 1,
+                outcome: Outcome::Decided,
+                standing: RoundStanding::Entered,
+                cause: None,
+                block_time_ns: None,
+            });
+            let mut votes = Vec::new();
+            if sequence <= 30 {
+                votes.push(vote(sequence, Kind::Commit, "cn1", VoteState::Missing));
+            }
+            if sequence % 25 == 0 {
+                votes.push(vote(sequence, Kind::Prepare, "cn2", VoteState::Partial));
+            }
+            if sequence == 1 {
+                votes.push(vote(sequence, Kind::Prepare, "cn4", VoteState::Partial));
+            }
+            if !votes.is_empty() {
+                batch.votes.push(HeightVotes {
+                    chain: CHAIN.into(),
+                    sequence,
+                    votes,
+                });
+            }
+        }
+        store.write(id, 1, &batch).await.unwrap();
+        let mut facts = RunFacts::default();
+        for (number, missing, partial, late) in
+            [(1, 30, 0, 0), (2, 0, LONG / 25, 0), (3, 0, 0, 5), (4, 0, 1, 0)]
+        {
+            let label = format!("cn{number}");
+            facts.participation.push(ParticipationFact {
+                chain: CHAIN.into(),
+                validator: label.as_str().into(),
+                rounds: LONG,
+                missing,
+                partial,
+                late,
+                ..ParticipationFact::default()
+            });
+            facts.nodes.push(NodeFact {
+                name: None,
+                label: label.as_str().into(),
+                node_id: None,
+                address: None,
+                ips: Vec::new(),
+                client: None,
+                role: None,
+                coverage: Coverage::Full,
+                validator: true,
+            });
+        }
+        store.finish_run(id, 2, &facts, 2).await.unwrap();
+        (store, id)
+    }
+
+    #[tokio::test]
+    async fn numbers_of_a_long_run_lead_to_their_votes_or_nowhere() {
+        let (mut store, id) = long_run().await;
+        let page = page_file(store.as_mut(), id.0).await.unwrap().html;
+        let start = page.find("id=\"bftap-data\">").unwrap() + "id=\"bftap-data\">".len();
+        let end = start + page[start..].find("</script>").unwrap();
+        let answers: Value = serde_json::from_str(&page[start..end]).unwrap();
+        let list = |rest: &str| &answers[&format!("/api/v1/runs/{}/votes?signer={rest}", id.0)];
+        let heights = |list: &Value| -> Vec<u64> {
+            let votes = list["votes"].as_array().unwrap().iter();
+            votes.map(|vote| vote["sequence"].as_u64().unwrap()).collect()
+        };
+        let missing = list("cn1&counted=missing");
+        assert_eq!(heights(missing), (1..=30).rev().collect::<Vec<_>>());
+        assert_eq!(
+            (&missing["more"], &missing["next"]),
+            (&false.into(), &Value::Null)
+        );
+        let partial = list("cn2&counted=partial");
+        let expected: Vec<u64> = (1..=LONG / 25).rev().map(|n| n * 25).take(VOTES).collect();
+        assert_eq!(heights(partial), expected);
+        assert_eq!(partial["more"], true);
+        assert_eq!(partial["scanned_to"], expected[VOTES - 1]);
+        // What is nowhere is said to be so; what may be further down has no list that says nothing.
+        let late = list("cn3&counted=late");
+        assert_eq!((heights(late), &late["more"]), (Vec::new(), &false.into()));
+        assert!(list("cn4&counted=partial").is_null());
+    }
 
     #[test]
     fn what_peers_say_cannot_end_the_data_or_begin_a_script() {

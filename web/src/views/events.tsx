@@ -19,7 +19,7 @@ export function EventsView(): JSX.Element {
   const blamed = route.query.get("blamed");
   const paging = usePaging();
   // A file has one list, and is filtered here.
-  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || row.rule === rule) && (!node || row.signer === node || row.sender === node) && (!blamed || (row.signer ?? row.sender) === blamed));
+  const matches = (row: Event): boolean => !isFile || ((!severity || row.severity === severity) && (!suspicious || row.suspicious) && (!rule || rule.split(",").includes(row.rule)) && (!node || row.signer === node || row.sender === node) && (!blamed || (row.signer ?? row.sender) === blamed));
   const events = useData<Events>(path(at("events"), isFile ? {} : { before, limit: paging.asked, severity, suspicious, rule, node, blamed }));
   const summary = useData<Summary>(at("summary"));
   const go = (change: Record<string, string | number | boolean | null>): void => {
@@ -48,7 +48,7 @@ export function EventsView(): JSX.Element {
         <Select
           label="Rule"
           value={rule ?? ""}
-          options={[["", "all rules"], ...[...new Set([...(counts?.rules.map((one) => one.rule) ?? []), ...(rule ? [rule] : [])])].sort().map((one): [string, string] => [one, words(one)])]}
+          options={[["", "all rules"], ...[...new Set([...(counts?.rules.map((one) => one.rule) ?? []), ...(rule ? [rule] : [])])].sort().map((one): [string, string] => [one, one.split(",").map(words).join(", ")])]}
           choose={(value) => go({ rule: value })}
         />
         <Choice

@@ -26,6 +26,24 @@ const COVERAGE: Record<string, string> = {
   partial: "partial: only what passed captured nodes",
 };
 
+/** Rules that speak of messages with a wrong signature, or with another signer than they claim. */
+const INVALID = "bad_signature,wrong_signer";
+
+/**
+ * How many invalid messages claim to be from a validator. Whoever they claim to be from is not to blame, so the events are not those that blame
+ * it: all of their rules are shown, and each names who handed over or signed.
+ */
+export function InvalidLink(props: { label: string; value: number | null | undefined }): JSX.Element {
+  const href = useHref();
+  const text = count(props.value);
+  if (!props.value) return <>{text}</>;
+  return (
+    <a href={href("events", [], { rule: INVALID })} aria-label={`${text} invalid that claim to be from ${props.label}: events about such messages`}>
+      {text}
+    </a>
+  );
+}
+
 interface Row {
   node: Node;
   tally: Participation | null;
@@ -109,7 +127,7 @@ function ParticipationTable(props: { rows: Row[] }): JSX.Element {
           about: "messages with a wrong signature or another signer than claimed, by the claimed address",
           number: true,
           by: (row) => row.tally?.invalid ?? null,
-          cell: (row) => count(row.tally?.invalid),
+          cell: (row) => <InvalidLink label={row.node.label} value={row.tally?.invalid} />,
           mark: (row) => (row.tally && row.tally.invalid > 0 ? "warning" : undefined),
         },
         number("roundchanges", "rounds that it asked for", false),
@@ -225,7 +243,7 @@ function OneNode(props: { node: Node; nodes: Node[] }): JSX.Element {
             { name: "partial", number: true, cell: (row) => votes(row, "partial") },
             { name: "late", number: true, cell: (row) => votes(row, "late") },
             { name: "unknown", number: true, cell: (row) => votes(row, "unknown") },
-            { name: "invalid", number: true, cell: (row) => count(row.invalid) },
+            { name: "invalid", about: "messages with a wrong signature or another signer than claimed, by the claimed address", number: true, cell: (row) => <InvalidLink label={node.label} value={row.invalid} /> },
             { name: "round changes", number: true, cell: (row) => votes(row, "roundchanges") },
             { name: "delay, median", number: true, cell: (row) => duration(row.commit_delay_p50_ns) },
             { name: "delay, 95 %", number: true, cell: (row) => duration(row.commit_delay_p95_ns) },

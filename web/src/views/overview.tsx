@@ -7,7 +7,7 @@ import { atLeast, bytes, count, counted, duration, factor, milli, none, percent,
 import { Bar, type Children, Loading, NodeLink, Section, SequenceLink, Severity, Table, Time, useChains } from "../ui";
 import { TrafficChart } from "./traffic";
 import { CAUSES } from "./redundancy";
-import { tallied } from "./nodes";
+import { InvalidLink, tallied } from "./nodes";
 import { VotesLink } from "./votes";
 
 const PHASES: Record<string, string> = {
@@ -418,7 +418,7 @@ function StandsOut(props: { nodes: Node[] }): JSX.Element {
           { name: "missing", number: true, about: "commits seen nowhere, and no loss can hide that", cell: (row) => <VotesLink label={row.node.label} counted="missing" value={row.tally?.missing} /> },
           { name: "partial", number: true, about: "votes that reached some and not others", cell: (row) => <VotesLink label={row.node.label} counted="partial" value={row.tally?.partial} /> },
           { name: "late", number: true, about: "votes after the last node had its quorum", cell: (row) => <VotesLink label={row.node.label} counted="late" value={row.tally?.late} /> },
-          { name: "invalid", number: true, cell: (row) => count(row.tally?.invalid) },
+          { name: "invalid", about: "messages with a wrong signature or another signer than claimed, by the claimed address", number: true, cell: (row) => <InvalidLink label={row.node.label} value={row.tally?.invalid} /> },
           { name: "score", number: true, about: "advice, in the manner of GossipSub's peer score", cell: (row) => milli(row.node.score?.score_milli) },
         ]}
       />

@@ -1,7 +1,7 @@
 // The votes of one validator, the latest first: where the numbers of its participation lead.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { COUNTED, type Counted, KINDS, type Node, type NodeVote, type Votes, list } from "../api";
+import { COUNTED, type Counted, KINDS, type Node, type NodeVote, type Run, type Votes, list } from "../api";
 import { DataError, get, has, isFile, path } from "../data";
 import { BUSY, type Loaded, useData, useHref, useRunPath, useShown } from "../context";
 import { count, counted as numberOf, none, short, time, words } from "../format";
@@ -53,8 +53,10 @@ interface Found {
 /** Asks for a list until it is long enough, or all was looked through. */
 function useVotes(base: string, filter: Filter, before: string | null, paging: Paging): Loaded<Found> {
   const { tick, needLogin } = useShown();
+  // Another length is another question, but about the same list: what is drawn of it stays until there is more.
+  const list = path(base, { ...filter, before });
   const key = path(base, { ...filter, before, limit: paging.asked });
-  const [held, setHeld] = useState<{ key: string; data: Found | null; error: DataError | null }>({ key, data: null, error: null });
+  const [held, setHeld] = useState<{ list: string; key: string; data: Found | null; error: DataError | null }>({ list, key, data: null, error: null });
   const [again, setAgain] = useState(0);
   const state = useRef({ busy: true, missed: false, tick, earliest: 0 });
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -75,7 +77,7 @@ function useVotes(base: string, filter: Filter, before: string | null, paging: P
         const going = answer.next !== null && votes.length < paging.limit && asked < QUESTIONS && !isFile;
         const data: Found = { votes, more: answer.more, next: answer.next, scannedTo: answer.scanned_to, going };
         // A list that is drawn already is not taken away while it is looked for once more.
-        setHeld((shown) => (going && shown.key === key && shown.data && !shown.data.going ? shown : { key, data, error: null }));
+        setHeld((shown) => (going && shown.list === list && shown.data && !shown.data.going ? shown : { list, key, data, error: null }));
         if (!going) return;
       }
     };
@@ -85,7 +87,7 @@ function useVotes(base: string, filter: Filter, before: string | null, paging: P
         const known = error instanceof DataError ? error : new DataError(String(error), "refused");
         if (known.kind === "login") needLogin();
         if (known.kind === "busy") timer.current = setTimeout(() => setAgain((n) => n + 1), BUSY);
-        setHeld((shown) => ({ key, data: shown.key === key && shown.data && known.kind !== "absent" ? { ...shown.data, going: false } : null, error: known }));
+        setHeld((shown) => ({ list, key, data: shown.list === list && shown.data && known.kind !== "absent" ? { ...shown.data, going: false } : null, error: known }));
       })
       .finally(() => {
         if (abort.signal.aborted) return;
@@ -113,7 +115,7 @@ function useVotes(base: string, filter: Filter, before: string | null, paging: P
   }, [tick]);
 
   const current = held.key === key;
-  return { data: current ? held.data : null, error: current ? held.error : null, stale: !current, retry: () => setAgain((n) => n + 1) };
+  return { data: held.list === list ? held.data : null, error: current ? held.error : null, stale: !current, retry: () => setAgain((n) => n + 1) };
 }
 
 /** A number of a validator's votes, which leads to them. In a file only those lead there that are in it. */
@@ -161,7 +163,8 @@ function VotesOf(props: { label: string }): JSX.Element {
   const nodes = useData<{ nodes: Node[] }>(at("nodes"));
   const node = nodes.data?.nodes.find((one) => one.label === label);
   const row = chain === null ? node && tallied(node) : node?.participation.find((one) => one.chain_id === chain);
-  const says = counted && node ? (row?.[counted] ?? 0) : null;
+  // The table's number is of all kinds and states that it counts: beside a part of them it would contradict the list.
+  const says = counted && node && !kind && !state ? (row?.[counted] ?? 0) : null;
   const go = (change: Partial<Record<"counted" | "kind" | "state" | "chain" | "before", string | number | null>>): void => {
     paging.set(STEP);
     location.hash = href("votes", [label], { counted, chain, kind, state, before: null, ...change });
@@ -204,27 +207,31 @@ function VotesOf(props: { label: string }): JSX.Element {
       <Loading of={found}>
         {(data) => (
           <>
-            {data.going && <p class="waiting">Looking further down{data.scannedTo !== null && ` than height ${count(data.scannedTo)}`} …</p>}
+            {(data.going || (found.stale && !found.error)) && <p class="waiting">Looking further down{data.scannedTo !== null && ` than height ${count(data.scannedTo)}`} …</p>}
             <p role="status">
               {!data.going && told(data, before)}
               {data.more && isFile && " What is further down is not in this file."}
             </p>
             {/* A list that is whole, and yet not what was counted, says why. */}
-            {says !== null && !growing && before === null && !data.more && data.votes.length < says && (data.votes.length === 0 || run.thinned_before_ns !== null) && !kind && !state && (
+            {says !== null && !growing && !found.stale && before === null && !data.more && data.votes.length < says && (
               <p class="problem">
-                {count(says)} are counted and {count(data.votes.length)} stored:{" "}
-                {run.thinned_before_ns !== null
-                  ? `bftap store prune removed the detail of the time before ${time(run.thinned_before_ns)}.`
-                  : "the run was written without votes (votes = false), or by an earlier version of bftap."}
+                {count(says)} are counted and {count(data.votes.length)} stored: {fewer(run, data.votes.length)}
               </p>
             )}
             <Rows label={label} counted={counted} votes={data.votes} />
-            {!data.going && <Pager of={data} full={data.votes.length >= paging.limit} before={before} paging={paging} go={(to) => go({ before: to })} />}
+            {!data.going && <Pager of={data} full={found.stale || data.votes.length >= paging.limit} before={before} paging={paging} go={(to) => go({ before: to })} />}
           </>
         )}
       </Loading>
     </>
   );
+}
+
+/** Why fewer votes are stored than were counted. */
+function fewer(run: Run, stored: number): string {
+  if (run.thinned_before_ns !== null) return `bftap store prune removed the detail of the time before ${time(run.thinned_before_ns)}.`;
+  if (stored === 0) return "the run was written without votes (votes = false), or by an earlier version of bftap.";
+  return "the rest was not written, or was removed; the count is of the whole run.";
 }
 
 /** How much of the list is there. */

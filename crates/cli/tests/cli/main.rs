@@ -37,3 +37,4 @@ mod store;
 mod stored;
 mod usage;
 mod web;
+mod web_votes;

@@ -18,7 +18,7 @@ use crate::common::{bftap, network, network_capture, run, scratch};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A program that serves the page.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     address: SocketAddr,
 }
@@ -48,7 +48,7 @@ impl Served {
         Self { child, address }
     }
 
-    fn web(folder: &Path, store: &str) -> Self {
+    pub(crate) fn web(folder: &Path, store: &str) -> Self {
         Self::start(folder, &format!("web --listen 127.0.0.1:0 --store {store}"))
     }
 
@@ -79,7 +79,7 @@ impl Served {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         let (status, value) = self.get(path);
         assert_eq!(status, 200, "{path}: {value}");
         value
@@ -260,7 +260,7 @@ fn what_the_page_says_is_what_the_report_says() {
 }
 
 /// All pieces of a list of votes.
-fn all_votes(page: &Served, run: i64, asked: &str) -> Vec<Value> {
+pub(crate) fn all_votes(page: &Served, run: i64, asked: &str) -> Vec<Value> {
     let mut all = Vec::new();
     let mut before = String::new();
     loop {

@@ -11,6 +11,7 @@ pub(super) struct Wanted<'a> {
     pub(super) before: Option<i64>,
     pub(super) severity: Option<&'a str>,
     pub(super) suspicious: bool,
+    /// One rule, or several with commas between.
     pub(super) rule: Option<&'a str>,
     /// It is named as signer or as sender.
     pub(super) node: Option<&'a str>,
@@ -39,9 +40,10 @@ pub(super) async fn events(
     if wanted.suspicious {
         sql.push_str(" AND suspicious = 1");
     }
-    if let Some(rule) = wanted.rule {
-        sql.push_str(" AND rule = ?");
-        values.push(text(rule));
+    if let Some(rules) = wanted.rule {
+        let rules: Vec<_> = rules.split(',').map(text).collect();
+        sql.push_str(&format!(" AND rule IN (?{})", ", ?".repeat(rules.len() - 1)));
+        values.extend(rules);
     }
     if let Some(node) = wanted.node {
         sql.push_str(" AND (signer = ? OR sender = ?)");

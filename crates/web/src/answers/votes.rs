@@ -99,6 +99,8 @@ impl Conditions {
     }
 
     /// Rounds behind this one in the list; with `itself`, this one too.
+    ///
+    /// It speaks of rounds only, so that it serves where no votes are joined; see [`Conditions::votes_up_to`].
     fn behind(&mut self, (sequence, round, chain): (i64, i64, i64), itself: bool) {
         let last = if itself { "<=" } else { "<" };
         // The first condition is what databases find in their index.
@@ -110,8 +112,15 @@ impl Conditions {
         );
     }
 
-    /// Rounds down to this one.
+    /// Votes of no higher sequence. Their rounds say so already, but PostgreSQL does not carry a range over from one side of an equality to the
+    /// other, and is free to begin with the votes: without a bound of their own it may then read all of the signer.
+    fn votes_up_to(&mut self, sequence: i64) {
+        self.add(" AND v.sequence <= ?", [int(sequence)]);
+    }
+
+    /// Rounds down to this one, and their votes, for the same reason.
     fn down_to(&mut self, (sequence, round, chain): (i64, i64, i64)) {
+        self.add(" AND v.sequence >= ?", [int(sequence)]);
         self.add(
             " AND r.sequence >= ? AND (r.sequence > ? OR (r.sequence = ? AND (r.round > ? OR (r.round = ? AND r.chain_id >= ?))))",
             [sequence, sequence, sequence, round, round, chain].map(int),
@@ -227,6 +236,7 @@ async fn of_kind(
     let table =
         Table::named("vote").ok_or_else(|| Problem::Missing("there is no table of votes".to_owned()))?;
     if let Some(before) = wanted.before {
+        conditions.votes_up_to(before.round.0);
         let rank = |kind: &str| ORDER.iter().position(|known| *known == kind);
         match &before.vote {
             None => conditions.behind(before.round, false),
