@@ -47,7 +47,7 @@ try {
   const run = main.run_id;
   // A height to look at closely: one that an event speaks of, else one in the middle.
   const told = await store.one("SELECT sequence FROM event JOIN message_count USING (run_id, sequence) WHERE run_id = ? AND event.chain_id = 0 ORDER BY event_number LIMIT 1", run);
-  const middle = async (id) => (await store.one("SELECT sequence FROM round WHERE run_id = ? AND chain_id = 0 AND outcome = 'decided' ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 3 FROM round WHERE run_id = ? AND chain_id = 0)", id, id)).sequence;
+  const middle = async (id) => (await store.one("SELECT sequence FROM round WHERE run_id = ? AND chain_id = 0 AND outcome = 'decided' ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 3 FROM round WHERE run_id = ? AND chain_id = 0 AND outcome = 'decided')", id, id)).sequence;
   const sequence = told?.sequence ?? (await middle(run));
   const event = (await store.one("SELECT MAX(event_number) n FROM event WHERE run_id = ?", run)).n;
   const node = (await store.one("SELECT label FROM node WHERE run_id = ? ORDER BY validator DESC, node_number LIMIT 1", run)).label;

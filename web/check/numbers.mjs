@@ -265,6 +265,7 @@ export async function numbers(page, store, run, sequence) {
 
   await check(`run ${run}: sequence ${sequence}`, async () => {
     await go(`sequence/${sequence}`);
+    if (await page.page.locator("input[name=claimed]").count()) await page.page.locator("input[name=claimed]").check();
     const counts = await page.table("Messages by round, receiver and kind");
     const stored = await store.all("SELECT * FROM message_count WHERE run_id = ? AND sequence = ? AND chain_id = 0", run, sequence);
     const key = (row) => row.join(" ");

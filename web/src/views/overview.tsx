@@ -40,7 +40,7 @@ export function Overview(): JSX.Element {
         <Loading of={summary}>
           {(data) => (data.totals.messages === 0 ? <p>Nobody can be judged: no consensus message was read.</p> : <Loading of={nodes}>{(known) => <StandsOut nodes={known.nodes} />}</Loading>)}
         </Loading>
-        <LatestEvents />
+        <LatestEvents nothing={summary.data?.totals.messages === 0} />
       </Section>
     </>
   );
@@ -429,7 +429,7 @@ function StandsOut(props: { nodes: Node[] }): JSX.Element {
   );
 }
 
-function LatestEvents(): JSX.Element {
+function LatestEvents(props: { nothing: boolean }): JSX.Element {
   const at = useRunPath();
   const href = useHref();
   const events = useData<Events>(at("events"));
@@ -441,7 +441,7 @@ function LatestEvents(): JSX.Element {
             caption="The latest events"
             rows={data.events.slice(0, 5)}
             rowKey={(row) => row.event_number}
-            empty="No rule found anything."
+            empty={props.nothing ? "No event is stored." : "No rule found anything."}
             columns={[
               { name: "event", head: true, cell: (row) => <a href={href("event", [row.event_number])}>{words(row.rule)}</a> },
               { name: "severity", cell: (row) => <Severity severity={row.severity} /> },

@@ -42,7 +42,7 @@ fn count(of: &RoundFact) -> CountFact {
     CountFact {
         chain: of.chain.clone(),
         receiver_ip: "10.0.0.1".parse().unwrap(),
-        receiver: "cn1".into(),
+        receiver: "cn6".into(),
         sequence: of.sequence,
         round: of.round,
         kind: Kind::Commit,
@@ -190,7 +190,7 @@ async fn rounds_that_only_a_liar_names_are_in_no_list_chart_or_sum_unless_asked_
         .collect();
     assert_eq!(commits[0..4], [3, 3, 6, 3]);
     assert_eq!(traffic["claimed"], 3 * 36);
-    let one = ask(store, id, "traffic?node=cn1&chain=0&from=4&to=5").await;
+    let one = ask(store, id, "traffic?node=cn6&chain=0&from=4&to=5").await;
     assert_eq!(heights(&one, "points"), [4, 5]);
     assert_eq!(one["claimed"], 3 * 4);
     assert_eq!(
