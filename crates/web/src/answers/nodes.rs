@@ -257,7 +257,7 @@ async fn behind(reader: &mut Reader<'_>) -> Result<Value, Problem> {
     Ok(json!({ "nodes": named.collect::<Vec<_>>(), "more": more }))
 }
 
-/// Heights in which the longest of a phase is looked for, the newest ones: so many are read quickly.
+/// Rounds in which the longest of a phase is looked for, the newest ones: so many are read quickly.
 const NEWEST: u32 = 25_000;
 
 /// The round in which a phase was longest, or null where it is not among the newest.
@@ -273,9 +273,9 @@ async fn longest(reader: &mut Reader<'_>, phase: &Value) -> Result<Value, Proble
         return Ok(Value::Null);
     };
     let sql = format!(
-        "SELECT sequence, round FROM (SELECT sequence, round, chain_id, preprepare_ns, prepared_ns, committed_ns, block_time_ns \
-         FROM round WHERE run_id = ? AND {COUNTS} ORDER BY sequence DESC, round DESC LIMIT {NEWEST}) newest \
-         WHERE chain_id = ? AND {took} = ? ORDER BY sequence DESC, round DESC LIMIT 1"
+        "SELECT sequence, round FROM (SELECT sequence, round, chain_id, preprepare_ns, prepared_ns, committed_ns, block_time_ns, \
+         standing FROM round WHERE run_id = ? ORDER BY sequence DESC, round DESC LIMIT {NEWEST}) round \
+         WHERE {COUNTS} AND chain_id = ? AND {took} = ? ORDER BY sequence DESC, round DESC LIMIT 1"
     );
     let values = [reader.id(), int(chain), int(most)];
     let rows = reader
