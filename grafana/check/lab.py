@@ -37,8 +37,8 @@ NODES = 7
 # Of seven two may keep back or spoil their votes: cn4 for a while, then cn7. The others only say too much. Of garbage each frame is an
 # event, and no rule lists more than 1,000: so little of it comes.
 FAULTS = (
-    "2:equivocation@4s", "3:conflicting-commits@4s", "4:wrong-signatures@4s..16s", "4:flood=1:undecodable@4s..64s", "5:flood=200",
-    "6:role=en", "6:churn=1s@5s", "7:silent@18s",
+    "2:equivocation@4s", "3:conflicting-commits@4s", "4:wrong-signatures@4s..24s", "4:flood=1:undecodable@4s..184s", "5:flood=200",
+    "6:role=en", "6:churn=1s@5s", "7:silent@26s",
 )
 OPTIONS = ("--simultaneous-dials", "--block-period", "500ms", "--round-timeout", "2s")
 # What the rules must have found, and whom they name.

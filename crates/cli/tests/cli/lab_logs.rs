@@ -292,6 +292,14 @@ impl Logs {
             .sum()
     }
 
+    /// Whether each node had something to say every second from its first message to its last.
+    pub(crate) fn never_stood_still(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let times: Vec<u64> = node.own_times.iter().copied().collect();
+            times.windows(2).all(|pair| pair[1] - pair[0] < SECOND)
+        })
+    }
+
     pub(crate) fn deeds(&self, node: usize, fault: &str) -> usize {
         self.node(node).deeds(fault).len()
     }
@@ -332,13 +340,15 @@ impl Logs {
                 let minute = minute.checked_sub(ago)?;
                 Some((log.sent.get(&(peer.clone(), minute)).copied()?, minute))
             });
-            // The minute in which a flood began is no ordinary one, whatever the number.
+            // The minute in which a flood began is no ordinary one, once this one has more than twice as much.
             let first = |minute: u64| {
                 log.sent
                     .get(&(peer.clone(), minute + 1))
                     .is_some_and(|&next| stands_out(next, minute + 1))
             };
-            let began = |count: u64, minute: u64| count >= 3 * rival(peer, minute) && first(minute);
+            let began = |before: u64, minute: u64| {
+                before >= 10 * rival(peer, minute) && first(minute) && 2 * count >= 5 * before
+            };
             let mut ordinary =
                 before.filter(|&(count, minute)| !stands_out(count, minute) && !began(count, minute));
             stands_out(count, *minute) && ordinary.all(|(before, _)| count >= 10 * before)

@@ -687,7 +687,7 @@ fn a_run_that_grows_is_told_of_and_its_page_goes_with_it() {
     let folder = scratch();
     let network = network().display();
     let line = format!(
-        "analyze {} --keylog {network}/net.keylog --store sqlite://x.db --run night --pace 1 --web 127.0.0.1:0",
+        "analyze {} --keylog {network}/net.keylog --store sqlite://x.db --run night --pace 0.2 --web 127.0.0.1:0",
         network_capture()
     );
     let page = Served::start(folder.path(), &line);
@@ -720,6 +720,46 @@ fn a_run_that_grows_is_told_of_and_its_page_goes_with_it() {
     assert!(next_event(&mut watch()).is_some());
 }
 
+/// Asks twenty times, one behind the other on one connection, without waiting for answers.
+fn ask_twenty(page: &Served, address: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(page.address)?;
+    stream.set_read_timeout(Some(LONG))?;
+    let one = format!(
+        "GET /api/v1/runs/latest/{address} HTTP/1.1\r\nHost: {}\r\n\r\n",
+        page.address
+    );
+    stream.write_all(one.repeat(20).as_bytes())?;
+    let mut reader = BufReader::new(stream);
+    for _ in 0..20 {
+        let mut length = 0;
+        let mut status = String::new();
+        if reader.read_line(&mut status)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; length])?;
+        // A run that has only begun may have nothing to show yet; nothing else is an answer here.
+        assert!(
+            [" 200 ", " 404 ", " 503 "]
+                .iter()
+                .any(|known| status.contains(known)),
+            "{status}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
     let folder = scratch();
@@ -737,7 +777,7 @@ fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
     let mut played = Served::start(
         folder.path(),
         &format!(
-            "analyze {} {options} --store sqlite://x.db --json x.json --pace 0.5 --web 127.0.0.1:0",
+            "analyze {} {options} --store sqlite://x.db --json x.json --pace 0.2 --web 127.0.0.1:0",
             network_capture()
         ),
     );
@@ -758,55 +798,34 @@ fn many_who_ask_slow_readers_and_cut_connections_change_nothing() {
             held.push(stream);
         }
     }
-    let asked: usize = std::thread::scope(|scope| {
+    let answered: Vec<usize> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..20)
             .map(|thread| {
                 let page = if thread % 4 == 0 { &played } else { &stored };
+                let address = ["summary", "nodes", "rounds", "matrix", "events"][thread % 5];
                 scope.spawn(move || {
                     let mut answered = 0;
-                    let address = ["summary", "nodes", "rounds", "matrix", "events"][thread % 5];
                     for _ in 0..25 {
-                        let mut stream = page.connect();
-                        let one = format!(
-                            "GET /api/v1/runs/latest/{address} HTTP/1.1\r\nHost: {}\r\n\r\n",
-                            page.address
-                        );
-                        // One behind the other on one connection, without waiting for answers.
-                        stream.write_all(one.repeat(20).as_bytes()).unwrap();
-                        let mut reader = BufReader::new(stream);
-                        for _ in 0..20 {
-                            let mut length = 0;
-                            let mut status = String::new();
-                            reader.read_line(&mut status).unwrap();
-                            loop {
-                                let mut line = String::new();
-                                reader.read_line(&mut line).unwrap();
-                                if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
-                                    length = value.trim().parse().unwrap();
-                                }
-                                if line.trim().is_empty() {
-                                    break;
-                                }
+                        match ask_twenty(page, address) {
+                            Ok(()) => answered += 20,
+                            // On a slow machine what is played may end before everybody has asked: then nobody is there any more.
+                            Err(error) => {
+                                assert!(TcpStream::connect(page.address).is_err(), "{error}");
+                                break;
                             }
-                            let mut body = vec![0; length];
-                            reader.read_exact(&mut body).unwrap();
-                            // A run that has only begun may have nothing to show yet; nothing else is an answer here.
-                            assert!(
-                                [" 200 ", " 404 ", " 503 "]
-                                    .iter()
-                                    .any(|known| status.contains(known)),
-                                "{status}"
-                            );
-                            answered += 1;
                         }
                     }
                     answered
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    assert_eq!(asked, 10_000);
+    let over = played.child.try_wait().unwrap().is_some();
+    for (thread, answered) in answered.into_iter().enumerate() {
+        let enough = thread % 4 == 0 && over && answered > 0;
+        assert!(answered == 500 || enough, "thread {thread}: {answered}");
+    }
     let summary = stored.json("/api/v1/runs/latest/summary");
     assert!(summary["totals"]["messages"].as_i64().unwrap() > 0);
     assert!(played.child.wait().unwrap().success());
