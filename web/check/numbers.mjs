@@ -144,6 +144,20 @@ export async function numbers(page, store, run, sequence) {
     }
   });
 
+  await check(`run ${run}: from invalid messages to the events about such`, async () => {
+    const claimed = await store.all("SELECT validator, SUM(invalid) n FROM participation WHERE run_id = ? GROUP BY validator HAVING n > 0 ORDER BY validator", run);
+    await go("nodes");
+    equal(await page.page.locator("main a[href*='rule=bad_signature']").count(), claimed.length, "numbers that lead to events");
+    if (!claimed.length) return;
+    await page.page.locator(`main a[aria-label="${claimed[0].n.toLocaleString("en-GB")} invalid that claim to be from ${claimed[0].validator}: events about such messages"]`).click();
+    await page.drawn();
+    equal(await page.text("h1"), "Events", "where it leads");
+    const events = await store.all("SELECT event_number FROM event WHERE run_id = ? AND rule IN ('bad_signature', 'wrong_signer') ORDER BY event_number DESC LIMIT 100", run);
+    holds(events.length > 0, "there are no such events");
+    equal((await page.table("Events, the latest first")).map((row) => number(row.number)), events.map((row) => row.event_number), "events");
+    equal(await page.page.locator("label:has-text('Rule') select").evaluate((select) => select.selectedOptions[0].textContent), "bad signature, wrong signer", "the rules that are chosen");
+  });
+
   await check(`run ${run}: who is blamed for what no honest node does stands first, and its events are those`, async () => {
     await go("overview");
     const order = ["critical", "warning", "info"];

@@ -301,8 +301,9 @@ def events(store, run, query):
     condition, values = "", []
     for name in ("severity", "rule"):
         if asked(query, name):
-            condition += f" AND {name} = ?"
-            values.append(asked(query, name))
+            several = asked(query, name).split(",")
+            condition += f" AND {name} IN ({', '.join('?' * len(several))})"
+            values += several
     if asked(query, "suspicious") == "1":
         condition += " AND suspicious"
     if asked(query, "node"):

@@ -362,7 +362,7 @@ mod tests {
             if sequence <= 30 {
                 votes.push(vote(sequence, Kind::Commit, "cn1", VoteState::Missing));
             }
-            if sequence % 25 == 0 {
+            if sequence % 22 == 0 {
                 votes.push(vote(sequence, Kind::Prepare, "cn2", VoteState::Partial));
             }
             if sequence == 1 {
@@ -379,7 +379,7 @@ mod tests {
         store.write(id, 1, &batch).await.unwrap();
         let mut facts = RunFacts::default();
         for (number, missing, partial, late) in
-            [(1, 30, 0, 0), (2, 0, LONG / 25, 0), (3, 0, 0, 5), (4, 0, 1, 0)]
+            [(1, 30, 0, 0), (2, 0, LONG / 22, 0), (3, 0, 0, 5), (4, 0, 1, 0)]
         {
             let label = format!("cn{number}");
             facts.participation.push(ParticipationFact {
@@ -426,7 +426,7 @@ mod tests {
             (&false.into(), &Value::Null)
         );
         let partial = list("cn2&counted=partial");
-        let expected: Vec<u64> = (1..=LONG / 25).rev().map(|n| n * 25).take(VOTES).collect();
+        let expected: Vec<u64> = (1..=LONG / 22).rev().map(|n| n * 22).take(VOTES).collect();
         assert_eq!(heights(partial), expected);
         assert_eq!(partial["more"], true);
         assert_eq!(partial["scanned_to"], expected[VOTES - 1]);

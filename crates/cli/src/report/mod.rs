@@ -13,6 +13,7 @@ mod rounds;
 #[cfg(test)]
 pub(crate) mod sample;
 mod sessions;
+mod slowest;
 mod story;
 mod summary;
 #[cfg(test)]

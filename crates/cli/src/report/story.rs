@@ -54,6 +54,9 @@ fn times(report: &Report<'_>, page: &mut Page) {
             page.table(&table);
         },
     );
+    if let Some(slowest) = report.summary.slowest() {
+        page.paragraph(Ink::Faint, "", &format!("longest to a block: {slowest}"));
+    }
     deliveries(report, page);
 }
 

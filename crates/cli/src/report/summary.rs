@@ -11,6 +11,7 @@ use bftap_analysis::facts::{ChainName, CountFact, HeightFacts, Label, Outcome, R
 use bftap_ibft_decode::Kind;
 
 use super::page::shown_duration;
+use super::slowest::Slowest;
 
 /// Sums over all heights of a run.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ pub(crate) struct Summary {
     chains: BTreeMap<ChainName, Chain>,
     outcomes: [u64; 4],
     claimed_rounds: u64,
+    /// Messages of rounds that only liars name.
+    claimed: Tally,
+    slowest: Slowest,
     rounds_without_quorum: u64,
     /// By cause, in the order of [`cause_index`].
     causes: [u64; 5],
@@ -57,6 +61,21 @@ impl Tally {
         self.regossip += count.regossip;
         self.invalid += count.invalid;
         self.bytes += count.bytes;
+    }
+
+    fn without(self, part: &Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(part.messages),
+            useful: self.useful.saturating_sub(part.useful),
+            repeats: self.repeats.saturating_sub(part.repeats),
+            echoes: self.echoes.saturating_sub(part.echoes),
+            resent: self.resent.saturating_sub(part.resent),
+            echo_source: self.echo_source.saturating_sub(part.echo_source),
+            crossing: self.crossing.saturating_sub(part.crossing),
+            regossip: self.regossip.saturating_sub(part.regossip),
+            invalid: self.invalid.saturating_sub(part.invalid),
+            bytes: self.bytes.saturating_sub(part.bytes),
+        }
     }
 
     fn plus(mut self, other: &Self) -> Self {
@@ -172,6 +191,11 @@ impl PartialOrd for Busy {
     }
 }
 
+/// A round that only liars name.
+fn is_claimed(round: &RoundFact) -> bool {
+    !round.standing.is_there()
+}
+
 impl Summary {
     /// Takes one height.
     pub(crate) fn add(&mut self, height: &HeightFacts) {
@@ -181,6 +205,9 @@ impl Summary {
                 .rounds
                 .iter()
                 .find(|round| round.round == count.round && round.chain == count.chain);
+            if round.is_some_and(is_claimed) {
+                self.claimed.add(count);
+            }
             self.add_at_receiver(count, round);
         }
         for round in &height.rounds {
@@ -216,7 +243,7 @@ impl Summary {
         let kind = &mut receiver.kinds[count.kind.index()];
         kind.tally.add(count);
         // What is only spoken of says nothing about rounds.
-        if round.is_some_and(|round| !round.standing.is_there()) {
+        if round.is_some_and(is_claimed) {
             return;
         }
         kind.per_round.add_count(count.messages);
@@ -236,6 +263,7 @@ impl Summary {
             if let Some(cause) = round.cause.filter(|_| outcome == Outcome::Changed) {
                 self.causes[cause_index(cause)] += 1;
             }
+            self.slowest.add(round);
         } else {
             self.claimed_rounds += 1;
         }
@@ -334,6 +362,16 @@ impl Summary {
     /// Rounds that no more validators than may be faulty speak of: they are in no other number.
     pub(crate) const fn claimed_rounds(&self) -> u64 {
         self.claimed_rounds
+    }
+
+    /// Messages of these, and those of all the others.
+    pub(crate) fn claimed_and_rest(&self) -> (Tally, Tally) {
+        (self.claimed, self.total().without(&self.claimed))
+    }
+
+    /// The heights that took longest, in words.
+    pub(crate) fn slowest(&self) -> Option<String> {
+        self.slowest.text()
     }
 
     /// All rounds that count.
@@ -529,6 +567,10 @@ mod tests {
         assert_eq!(lying.rounds_with(Outcome::Changed), 1);
         assert_eq!(lying.rounds_left_by(RoundCause::VotesMissing), 1);
         assert!(lying.chains().eq(summary.chains()));
+        let (claimed, rest) = lying.claimed_and_rest();
+        assert_eq!(rest, summary.total());
+        assert_eq!(claimed.messages, lying.total().messages - rest.messages);
+        assert!(claimed.messages > 0 && summary.claimed_and_rest().0 == Tally::default());
         let per_round = |summary: &Summary| {
             let (_, first) = summary.receivers()[0];
             first.kinds[Kind::Prepare.index()].per_round.count()

@@ -78,7 +78,20 @@ fn kinds(report: &Report<'_>, seen: Coverage, page: &mut Page) {
         ));
     }
     table.row(row("all", &total, String::new()));
+    // A flood of payloads for heights that nobody is at makes gossip look cheap.
+    let (claimed, rest) = report.summary.claimed_and_rest();
+    if claimed.messages > 0 {
+        table.row(row("only one names", &claimed, String::new()));
+        table.row(row("the rest", &rest, String::new()));
+    }
     page.table(&table);
+    if claimed.messages > 0 {
+        page.paragraph(
+            Ink::Faint,
+            "",
+            "only one names: of rounds that one validator speaks of and nobody is in, as a flood does; diff leaves them out",
+        );
+    }
 }
 
 /// Receivers whose traffic was seen in full: only here do messages a round say something about the network.

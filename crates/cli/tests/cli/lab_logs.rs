@@ -340,13 +340,15 @@ impl Logs {
                 let minute = minute.checked_sub(ago)?;
                 Some((log.sent.get(&(peer.clone(), minute)).copied()?, minute))
             });
-            // The minute in which a flood began is no ordinary one, whatever the number.
+            // The minute in which a flood began is no ordinary one, once this one has more than twice as much.
             let first = |minute: u64| {
                 log.sent
                     .get(&(peer.clone(), minute + 1))
                     .is_some_and(|&next| stands_out(next, minute + 1))
             };
-            let began = |count: u64, minute: u64| count >= 3 * rival(peer, minute) && first(minute);
+            let began = |before: u64, minute: u64| {
+                before >= 10 * rival(peer, minute) && first(minute) && 2 * count >= 5 * before
+            };
             let mut ordinary =
                 before.filter(|&(count, minute)| !stands_out(count, minute) && !began(count, minute));
             stands_out(count, *minute) && ordinary.all(|(before, _)| count >= 10 * before)

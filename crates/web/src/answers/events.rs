@@ -79,7 +79,7 @@ pub(super) async fn event(reader: &mut Reader<'_>, number: i64) -> Result<Value,
         .is_some_and(|payloads| !payloads.is_empty());
     let evidence = has_messages.then(|| {
         format!(
-            "bftap evidence {number} --run {} -o evidence-{number}",
+            "bftap evidence {number} --run {} -o evidence-{number} --store STORE --keylog KEYLOG",
             shell_word(run["name"].as_str().unwrap_or_default())
         )
     });

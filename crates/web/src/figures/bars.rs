@@ -103,7 +103,7 @@ pub(super) fn redundancy(summary: &Value, redundancy: &Value) -> Option<String> 
             let rows = redundancy["waste"].as_array().into_iter().flatten();
             rows.filter(|row| row["kind"] == name && row["cause"] == cause)
                 .map(|row| number(&row["copies"]))
-                .sum()
+                .fold(0.0, |sum, copies| sum + copies)
         };
         let parts = std::iter::once(("useful", number(&kind["useful"])))
             .chain(causes.iter().map(|cause| (*cause, wasted(cause))));
@@ -131,12 +131,12 @@ pub(super) fn phases(summary: &Value) -> Option<String> {
     if phases.is_empty() {
         return None;
     }
-    let (width, height) = (760.0, 80.0 + 52.0 * phases.len() as f64);
+    let (width, height) = (760.0, 104.0 + 52.0 * phases.len() as f64);
     let mut picture = Picture::new(
         width,
         height,
         "Where the time went",
-        "Median, 95 % and 99 % of how long each phase of a round took, each phase on its own scale.",
+        "Median, 95 % and 99 % of how long each phase of a round took; each light line is ten times the one before.",
     );
     let marks = [
         ("p50_ns", "median", 0),
@@ -148,6 +148,25 @@ pub(super) fn phases(summary: &Value) -> Option<String> {
         .map(|(_, name, colour)| ((*name).to_owned(), COLOURS[*colour].to_owned(), "none".to_owned()))
         .collect();
     let top = picture.legend((190.0, 40.0), width - 20.0, &items);
+    // Block times and phases differ by a thousand, so a step of the scale is ten times the one before.
+    let all = phases
+        .iter()
+        .flat_map(|phase| marks.map(|(key, ..)| number(&phase[key])));
+    let (least, most) = all
+        .filter(|nanos| *nanos >= 1.0)
+        .fold((f64::INFINITY, 1.0_f64), |(least, most), nanos| {
+            (least.min(nanos), most.max(nanos))
+        });
+    let (from, to) = (least.min(most).log10().floor(), most.log10().ceil());
+    let to = to.max(from + 1.0);
+    let x = Scale { from, to };
+    let (left, right, bottom) = (190.0, 610.0, top + 52.0 * phases.len() as f64);
+    for step in 0..=(to - from) as i32 {
+        let at = x.at(from + f64::from(step), left, right);
+        picture.line((at, top - 6.0), (at, bottom), "stroke=\"#ddd\"");
+        let tick = duration(10_f64.powf(from + f64::from(step)));
+        picture.text(at, bottom + 14.0, "middle", "fill=\"#444\"", &tick);
+    }
     for (row, phase) in phases.iter().enumerate() {
         let y = top + 52.0 * row as f64;
         let name = phase["phase"].as_str().unwrap_or_default().replace('_', " ");
@@ -157,13 +176,15 @@ pub(super) fn phases(summary: &Value) -> Option<String> {
             y + 32.0,
             "end",
             "fill=\"#444\"",
-            &format!("{} rounds", phase["rounds"]),
+            &format!(
+                "{} {}",
+                phase["rounds"],
+                if phase["rounds"] == 1 { "round" } else { "rounds" }
+            ),
         );
-        // Block times and phases differ by a thousand: on one scale most bars would be none.
-        let x = Scale::from_zero(number(&phase["p99_ns"]));
         for (place, (key, name, colour)) in marks.iter().enumerate() {
             let value = number(&phase[*key]);
-            let length = x.at(value, 0.0, 420.0);
+            let length = x.at(value.max(1.0).log10().max(from), left, right) - left;
             let at = y + 13.0 * place as f64;
             picture.bar(
                 (190.0, at),
