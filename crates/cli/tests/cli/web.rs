@@ -406,6 +406,7 @@ const ADDRESSES: [&str; 35] = [
     "rounds",
     "rounds?from=1&to=3&chain=0&before=3,0,0&limit=2",
     "rounds?above_zero=1",
+    "rounds?claimed=1",
     "events",
     "events?severity=info&suspicious=1&rule=x&before=5&node=cn1&blamed=cn2",
     "events?node=nobody",
