@@ -213,6 +213,10 @@ async fn left(reader: &mut Reader<'_>) -> Result<Value, Problem> {
     Ok(causes.collect::<Vec<_>>().into())
 }
 
+/// The rank of the worst severity, and how many events of each rule: of a name, and whether that is a node's (else it is what little
+/// is known of who it was).
+type Behind = (usize, BTreeMap<String, i64>);
+
 /// Most nodes that are named as being behind events.
 const BEHIND: usize = 8;
 
@@ -230,8 +234,7 @@ async fn behind(reader: &mut Reader<'_>) -> Result<Value, Problem> {
             &[TEXT, TEXT, TEXT, TEXT, TEXT, INT],
         )
         .await?;
-    // By name, and whether the name is a node's: else it is what little is known of who it was.
-    let mut by_node: BTreeMap<(Option<String>, bool), (usize, BTreeMap<String, i64>)> = BTreeMap::new();
+    let mut by_node: BTreeMap<(Option<String>, bool), Behind> = BTreeMap::new();
     for row in rows {
         let rank = severity_rank(&row[3]).unwrap_or(SEVERITIES.len());
         let name = row[..3].iter().find_map(Cell::text).map(str::to_owned);
