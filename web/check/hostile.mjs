@@ -75,7 +75,7 @@ export async function hostile(browser, base, run, views) {
       location.hash = "#/run/999999/overview";
     });
     await troubled.page.waitForFunction(() => document.querySelector("main .problem a"));
-    await troubled.page.locator("main .problem a").click();
+    await troubled.page.locator("main .problem a").first().click();
     await troubled.page.waitForSelector("dl.figures");
     holds(troubled.faults.length === 0, troubled.faults.join("\n"));
   });

@@ -394,7 +394,7 @@ const COUNTED: [&str; 8] = [
 ];
 
 /// Every address, with parameters that lead to each of its queries.
-const ADDRESSES: [&str; 35] = [
+const ADDRESSES: [&str; 36] = [
     "summary",
     "nodes",
     "traffic",
