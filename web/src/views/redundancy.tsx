@@ -122,7 +122,7 @@ function WhatIf(props: { redundancy: Redundancy }): JSX.Element {
   return (
     <>
       <p class="note">
-        Other policies of handing messages on, replayed with the delays that were measured: an estimate. It counts messages to receivers that were seen whole, so it may say fewer than the counts above.
+        Other policies of handing messages on, replayed with the delays that were measured: an estimate. It counts messages with a valid signature to receivers that were seen whole, so it may say fewer than the counts above.
       </p>
       <Table
         caption="What other forwarding policies would have cost"

@@ -57,7 +57,7 @@ fn round(sequence: u64, round: u64, outcome: Outcome) -> RoundFact {
 /// One height. `busy` votes everywhere, `rare` at every 1,300th height only; every 500th takes a second round.
 fn height(sequence: u64, batch: &mut Batch) {
     let mut votes = Vec::new();
-    let last = u64::from(sequence % 500 == 0);
+    let last = u64::from(sequence.is_multiple_of(500));
     for number in 0..=last {
         let outcome = if number == last {
             Outcome::Decided
@@ -67,7 +67,7 @@ fn height(sequence: u64, batch: &mut Batch) {
         batch.rounds.push(round(sequence, number, outcome));
         votes.push(vote(sequence, number, Kind::Prepare, "busy", VoteState::Complete));
         votes.push(vote(sequence, number, Kind::Commit, "busy", VoteState::Late));
-        if sequence % 1300 == 0 {
+        if sequence.is_multiple_of(1300) {
             votes.push(vote(sequence, number, Kind::Prepare, "rare", VoteState::Partial));
             // It says two things.
             votes.push(vote(sequence, number, Kind::Prepare, "rare", VoteState::Partial));
