@@ -10,7 +10,7 @@ use crate::args::ReportArgs;
 use crate::exit::{Status, Usage};
 use crate::page;
 use crate::store_url;
-use crate::term::safe_display;
+use crate::term::{Level, safe_display, tell};
 use crate::whole_file::WholeFile;
 
 /// Runs the command.
@@ -30,8 +30,17 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Status> {
     }
     if let Some(folder) = &args.svg {
         let shown = safe_display(folder.display());
+        let figures = page::figures_of_run(&url, args.run.as_deref())?;
+        if figures.is_empty() {
+            // An empty folder would look like a success.
+            tell(
+                Level::Warning,
+                "the run has nothing that a figure could show: no consensus message was read (bftap analyze says why)",
+            );
+            return finish(&text, Status::Incomplete);
+        }
         fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {shown}"))?;
-        for figure in page::figures_of_run(&url, args.run.as_deref())? {
+        for figure in figures {
             let path = folder.join(format!("{}.svg", figure.name));
             let shown = safe_display(path.display());
             let written = WholeFile::begin(&path).and_then(|file| file.write(figure.svg.as_bytes()));
@@ -39,6 +48,10 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<Status> {
             text.push_str(&format!("{shown}\n"));
         }
     }
+    finish(&text, Status::Complete)
+}
+
+fn finish(text: &str, status: Status) -> anyhow::Result<Status> {
     io::stdout().write_all(text.as_bytes()).context("cannot write")?;
-    Ok(Status::Complete)
+    Ok(status)
 }

@@ -867,6 +867,20 @@ fn a_page_in_a_file_has_the_same_answers_and_asks_nobody() {
             .unwrap()
             > 0
     );
+    // Of a run in which nothing was read there are no figures, and no folder that looks like some.
+    let capture = network_capture();
+    run(
+        folder.path(),
+        &format!("analyze {capture} --store sqlite://unread.db --run unread"),
+    );
+    let none = run(folder.path(), "report --store sqlite://unread.db --svg nothing");
+    assert_eq!(none.code, 1, "{}", none.stderr);
+    assert!(
+        none.stderr.contains("no consensus message was read"),
+        "{}",
+        none.stderr
+    );
+    assert!(!folder.path().join("nothing").exists());
     let page = Served::web(folder.path(), "sqlite://x.db");
     for (path, value) in other.as_object().unwrap() {
         assert_eq!(*value, page.json(path), "{path}");
