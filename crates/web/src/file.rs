@@ -295,69 +295,22 @@ fn replace_tag(page: &str, begins: &str, ends: &str, with: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bftap_analysis::facts::{
-        Coverage, NodeFact, Outcome, ParticipationFact, RoundFact, RoundStanding, RunFacts, VoteFact,
-        VoteState,
-    };
+    use bftap_analysis::facts::{Coverage, NodeFact, Outcome, ParticipationFact, RunFacts, VoteState};
     use bftap_ibft_decode::Kind;
-    use bftap_model::CaptureTime;
-    use bftap_store::{Access, Batch, HeightVotes, NewRun, RunId, RunSource, StoreUrl, open};
+    use bftap_store::{Batch, HeightVotes, RunId};
 
     use super::*;
-
-    const CHAIN: &str = "1/0x00";
+    use crate::sample::{CHAIN, begin, round, vote};
 
     /// More than one list goes down: of votes of all kinds an answer looks at 500 rounds.
     const LONG: u64 = 500 * VOTE_PIECES as u64 + 600;
 
-    fn vote(sequence: u64, kind: Kind, signer: &str, state: VoteState) -> VoteFact {
-        VoteFact {
-            chain: CHAIN.into(),
-            sequence,
-            round: 0,
-            kind,
-            signer: signer.into(),
-            digest: None,
-            first_ns: (state == VoteState::Partial).then(|| CaptureTime::from_nanos(7)),
-            first_sender: None,
-            reached: 0,
-            of: 3,
-            not_reached: Vec::new(),
-            state,
-            received: Vec::new(),
-        }
-    }
-
     /// Of `cn1` what is missing is far down, of `cn2` much is partial, of `cn3` nothing is stored, of `cn4` one vote is at the very bottom.
     async fn long_run() -> (Box<dyn Store>, RunId) {
-        let run = NewRun {
-            name: "long".into(),
-            source: RunSource::Analyze,
-            program_version: String::new(),
-            selection: None,
-            live: false,
-            pace_milli: None,
-        };
-        let mut store = open(&StoreUrl::SqliteMemory, Access::Write).await.unwrap();
-        let id = store.begin_run(&run, 1).await.unwrap();
+        let (mut store, id) = begin().await;
         let mut batch = Batch::default();
         for sequence in 1..=LONG {
-            batch.rounds.push(RoundFact {
-                chain: CHAIN.into(),
-                sequence,
-                round: 0,
-                proposer: None,
-                validators: Some(4),
-                quorum: Some(3),
-                preprepare_ns: None,
-                prepared_ns: None,
-                committed_ns: None,
-                messages: 1,
-                outcome: Outcome::Decided,
-                standing: RoundStanding::Entered,
-                cause: None,
-                block_time_ns: None,
-            });
+            batch.rounds.push(round(sequence, Outcome::Decided));
             let mut votes = Vec::new();
             if sequence <= 30 {
                 votes.push(vote(sequence, Kind::Commit, "cn1", VoteState::Missing));

@@ -16,6 +16,8 @@ mod gate;
 mod pool;
 mod problem;
 mod runs;
+#[cfg(test)]
+mod sample;
 mod server;
 mod service;
 mod tls;

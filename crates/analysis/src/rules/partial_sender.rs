@@ -60,13 +60,12 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
     // By node and node: whether anything passed between the two, either way.
     let mut connected = vec![false; validators * validators];
     let (mut from, mut to) = (CaptureTime::MAX, CaptureTime::MIN);
-    for (key, _) in &view.height.deliveries {
-        if let [Some(a), Some(b)] = [key.receiver, key.sender].map(|party| parties[party as usize]) {
+    for (key, delivery) in &view.height.deliveries {
+        let ends = [key.receiver, key.sender].map(|party| parties[party as usize]);
+        if let [Some(a), Some(b)] = ends {
             connected[a * validators + b] = true;
             connected[b * validators + a] = true;
         }
-    }
-    for (key, delivery) in &view.height.deliveries {
         let Some(voter) = voters[key.payload as usize] else {
             continue;
         };
@@ -75,10 +74,8 @@ pub(super) fn judge(view: &HeightView<'_>, state: &mut RuleState, events: &mut V
             validators,
             has: vec![false; validators * validators],
         });
-        for party in [key.receiver, key.sender] {
-            if let Some(node) = parties[party as usize] {
-                table.has[voter * validators + node] = true;
-            }
+        for node in ends.into_iter().flatten() {
+            table.has[voter * validators + node] = true;
         }
         from = from.min(delivery.first_seen);
         to = to.max(delivery.last_seen);

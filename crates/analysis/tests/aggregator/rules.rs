@@ -627,7 +627,13 @@ fn consensus_of_an_endpoint_is_forbidden() {
 
 #[test]
 fn connections_without_an_end_are_churn() {
-    for (connections, apart, speaks) in [(20, SECOND, true), (19, SECOND, false), (20, 4 * SECOND, false)] {
+    for (connections, apart, ports, speaks) in [
+        (20, SECOND, 1, true),
+        (19, SECOND, 1, false),
+        (20, 4 * SECOND, 1, false),
+        // Behind one address there may be several nodes, to each of which few connections are made.
+        (38, SECOND, 2, false),
+    ] {
         let network = healthy(2);
         let mut observations = observations(&network);
         let Some(Observation::End(key, end)) = observations.last().cloned() else {
@@ -646,7 +652,7 @@ fn connections_without_an_end_are_churn() {
             );
             end.info.ends[1] = Endpoint {
                 ip: ip(0),
-                port: 32_323,
+                port: 32_323 + (number % ports) as u16,
             };
             end.info.node_ids = [None, None];
             end.spoken = [Spoken::default(); 2];

@@ -5,10 +5,11 @@ use bftap_analysis::facts::{
 };
 use bftap_ibft_decode::Kind;
 use bftap_model::CaptureTime;
-use bftap_store::{Access, Batch, NewRun, RunId, RunSource, Store, StoreUrl, open};
+use bftap_store::{Batch, RunId, Store};
 use serde_json::Value;
 
 use super::answer;
+use crate::sample::{self, CHAIN, begin};
 use crate::{Ask, page_file};
 
 fn round(sequence: u64, round: u64, standing: RoundStanding) -> RoundFact {
@@ -16,24 +17,19 @@ fn round(sequence: u64, round: u64, standing: RoundStanding) -> RoundFact {
         let at = 1_000_000_000 * i64::try_from(sequence).unwrap() + after;
         (standing == RoundStanding::Entered).then(|| CaptureTime::from_nanos(at))
     };
+    let outcome = match standing {
+        RoundStanding::Entered => Outcome::Decided,
+        _ => Outcome::Changed,
+    };
     RoundFact {
-        chain: "1/0x00".into(),
-        sequence,
         round,
-        proposer: None,
-        validators: Some(4),
-        quorum: Some(3),
         preprepare_ns: time(0),
         prepared_ns: time(1000),
         committed_ns: time(3000 + i64::try_from(sequence).unwrap()),
         messages: 3,
-        outcome: match standing {
-            RoundStanding::Entered => Outcome::Decided,
-            _ => Outcome::Changed,
-        },
         standing,
         cause: (standing != RoundStanding::Entered).then_some(RoundCause::VotesMissing),
-        block_time_ns: None,
+        ..sample::round(sequence, outcome)
     }
 }
 
@@ -69,7 +65,7 @@ fn event(rule: &'static str, severity: &'static str, signer: Option<&str>, seque
         severity,
         signer: signer.map(Into::into),
         sender: None,
-        chain: "1/0x00".into(),
+        chain: CHAIN.into(),
         sequence: Some(sequence),
         round: None,
         kind: None,
@@ -85,16 +81,7 @@ fn event(rule: &'static str, severity: &'static str, signer: Option<&str>, seque
 
 /// Heights 3 to 20 that were decided, the fifth in round 1; a liar names two higher rounds of each, and 200 heights above and two below them.
 async fn store() -> (Box<dyn Store>, RunId) {
-    let run = NewRun {
-        name: "flood".into(),
-        source: RunSource::Analyze,
-        program_version: String::new(),
-        selection: None,
-        live: false,
-        pace_milli: None,
-    };
-    let mut store = open(&StoreUrl::SqliteMemory, Access::Write).await.unwrap();
-    let id = store.begin_run(&run, 1).await.unwrap();
+    let (mut store, id) = begin().await;
     let mut batch = Batch::default();
     for sequence in 1..=220 {
         if (3..=20).contains(&sequence) {
@@ -121,7 +108,7 @@ async fn store() -> (Box<dyn Store>, RunId) {
             event("volume", "warning", None, 9),
         ],
         phases: vec![PhaseFact {
-            chain: "1/0x00".into(),
+            chain: CHAIN.into(),
             phase: "preprepare_to_committed".into(),
             rounds: 18,
             p50_ns: 3010,

@@ -292,68 +292,29 @@ fn place(vote: &Value) -> impl Ord + std::fmt::Debug + use<> {
 
 #[cfg(test)]
 mod tests {
-    use bftap_analysis::facts::{Outcome, RoundFact, RoundStanding, RunFacts, VoteFact, VoteState};
+    use bftap_analysis::facts::{Outcome, RunFacts, VoteFact, VoteState};
     use bftap_ibft_decode::Kind;
-    use bftap_model::CaptureTime;
-    use bftap_store::{Access, Batch, HeightVotes, NewRun, RunSource, Store, StoreUrl, open};
+    use bftap_store::{Batch, HeightVotes, Store};
 
     use super::*;
+    use crate::sample::{CHAIN, begin, round, vote};
 
     const HEIGHTS: u64 = 2 * KEYS as u64 + 7;
 
-    fn vote(sequence: u64, kind: Kind, signer: &str, state: VoteState) -> VoteFact {
-        VoteFact {
-            chain: "1/0x00".into(),
-            sequence,
-            round: 0,
-            kind,
-            signer: signer.into(),
-            digest: None,
-            first_ns: (state == VoteState::Partial).then(|| CaptureTime::from_nanos(7)),
-            first_sender: None,
-            reached: 0,
-            of: 3,
-            not_reached: Vec::new(),
-            state,
-            received: Vec::new(),
-        }
-    }
-
     /// Heights of which a few have a vote of `cn1`, and two of it where it speaks twice; of those that are 1 modulo 3 no round was decided.
     async fn store() -> (Box<dyn Store>, bftap_store::RunId, Vec<VoteFact>) {
-        let run = NewRun {
-            name: "long".into(),
-            source: RunSource::Analyze,
-            program_version: String::new(),
-            selection: None,
-            live: false,
-            pace_milli: None,
-        };
-        let mut store = open(&StoreUrl::SqliteMemory, Access::Write).await.unwrap();
-        let id = store.begin_run(&run, 1).await.unwrap();
+        let (mut store, id) = begin().await;
         let mut batch = Batch::default();
         let mut all = Vec::new();
         for sequence in 1..=HEIGHTS {
-            batch.rounds.push(RoundFact {
-                chain: "1/0x00".into(),
+            batch.rounds.push(round(
                 sequence,
-                round: 0,
-                proposer: None,
-                validators: Some(4),
-                quorum: Some(3),
-                preprepare_ns: None,
-                prepared_ns: None,
-                committed_ns: None,
-                messages: 1,
-                outcome: if sequence % 3 == 1 {
+                if sequence % 3 == 1 {
                     Outcome::Open
                 } else {
                     Outcome::Decided
                 },
-                standing: RoundStanding::Entered,
-                cause: None,
-                block_time_ns: None,
-            });
+            ));
             let mut votes = Vec::new();
             if sequence == 3 || sequence % 1500 == 0 || sequence % 1500 == 1 {
                 votes.push(vote(sequence, Kind::Prepare, "cn1", VoteState::Partial));
@@ -362,7 +323,7 @@ mod tests {
                 all.extend(votes.clone());
                 votes.push(vote(sequence, Kind::Commit, "cn2", VoteState::Missing));
                 batch.votes.push(HeightVotes {
-                    chain: "1/0x00".into(),
+                    chain: CHAIN.into(),
                     sequence,
                     votes,
                 });
